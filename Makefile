@@ -1,0 +1,57 @@
+# The targets that people and .ci/run call; docs/contract.md says what they promise.
+
+STATICCHECK := go tool -modfile=tools.mod staticcheck
+GOVULNCHECK := go tool -modfile=tools.mod govulncheck
+FUZZTIME    ?= 20000x
+TEST        ?= $(MAKE) test
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench build deps fmt vet lint cross fuzz vuln clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: deps build ## the main job from end to end, on a software card
+	@go run ./test/demo
+
+test: deps ## all tests, with the race detector; says at the end what was skipped and why
+	@go run ./test/gotest -race -shuffle=on ./...
+
+check: deps fmt vet lint cross fuzz ## what continuous integration runs: all but bench and vuln
+	$(TEST)
+	$(MAKE) demo
+
+bench: deps build ## the figures, against their limits; writes build/bench.json
+	@go run ./test/bench
+
+build: ## the programs, into build/
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/ ./cmd/...
+
+deps: ## install what the others need and is missing
+	@scripts/deps
+
+fmt: ## find files that gofmt would change
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+
+vet: ## go vet, for each system
+	go vet ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go vet ./...
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go vet ./...
+
+lint: ## staticcheck, for each system
+	$(STATICCHECK) ./...
+	GOOS=windows $(STATICCHECK) ./...
+
+cross: ## build everything without cgo, for each system
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build ./...
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build ./...
+
+fuzz: ## every fuzz target for a short while; FUZZTIME=1m for longer
+	@scripts/fuzz $(FUZZTIME)
+
+vuln: ## govulncheck; asks vuln.go.dev, so it is no part of check
+	$(GOVULNCHECK) ./...
+
+clean: ## remove build/
+	rm -rf build

@@ -1,0 +1,121 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cardbroker_test
+
+import "github.com/cardbroker/cardbroker/test/arch"
+
+// areas say which way imports go: cmd → the parts → internal → api → the dictionary → apdu. The parts do not import each
+// other, but for the edges named here.
+var areas = []arch.Area{
+	{Name: "apdu", Folders: []string{"apdu"}},
+	{Name: "root", Folders: []string{"."}, Imports: []string{"apdu"}},
+	{Name: "api", Folders: []string{"api"}, Imports: []string{"root", "apdu"}},
+	{Name: "internal", Folders: []string{"internal"}, Imports: []string{"api", "root", "apdu"}},
+	{Name: "testenv", Folders: []string{"internal/testenv"}}, // imported by tests, which are free
+	{Name: "wire", Folders: []string{"virtualreader/wire"}, Imports: []string{"root", "apdu"}},
+	{Name: "socket", Folders: []string{"virtualreader/socket"}, Imports: []string{"wire", "internal", "api", "root", "apdu"}},
+	{Name: "relay", Folders: []string{"virtualreader/relay"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "cardend", Folders: []string{"virtualreader/cardend"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "virtualreader", Folders: []string{"virtualreader"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "client", Folders: []string{"client"}, Imports: []string{"socket", "wire", "internal", "api", "root", "apdu"}},
+	{Name: "store", Folders: []string{"store"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
+	{Name: "election", Folders: []string{"election"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
+	{Name: "sandbox", Folders: []string{"sandbox"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
+	{Name: "broker", Folders: []string{"broker"}, Imports: []string{"relay", "wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "agent", Folders: []string{"agent"}, Imports: []string{"cardend", "client", "wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "cmd", Folders: []string{"cmd"}, Imports: []string{"*"}},
+	{Name: "test", Folders: []string{"test"}, Imports: []string{"*"}},
+}
+
+// fences say where a library may be imported; a dependency without a row is refused.
+var fences = []arch.Fence{
+	{Library: "github.com/gorilla/websocket", Folders: []string{"broker", "agent", "virtualreader", "client", "test"}},
+	{Library: "github.com/goccy/go-yaml", Folders: []string{"internal/config"}},
+	{Library: "github.com/spf13/cobra", Folders: []string{"cmd"}},
+	{Library: "go.etcd.io/bbolt", Folders: []string{"store"}},
+	{Library: "golang.org/x/sys/unix", Folders: []string{"*"}, Suffixes: []string{"_linux.go", "_linux_test.go", "_unix.go", "_unix_test.go"}},
+	{Library: "golang.org/x/sys/windows", Folders: []string{"*"}, Suffixes: []string{"_windows.go", "_windows_test.go"}},
+	{Library: "golang.org/x/time", Folders: []string{"internal", "broker", "agent"}},
+	{Library: "github.com/getkin/kin-openapi", Folders: []string{"*"}, Tests: true},
+	{Library: "github.com/rogpeppe/go-internal", Folders: []string{"*"}, Tests: true},
+	{Library: "pgregory.net/rapid", Folders: []string{"*"}, Tests: true},
+
+	// Of the standard library.
+	{Library: "C"},    // the sandbox's PC/SC and PKCS#11 will be the only cgo
+	{Library: "flag"}, // command lines are cobra's
+	{Library: "log"},  // a *slog.Logger is passed to New
+	{Library: "log/slog", Folders: []string{"*"}},
+	{Library: "math/rand"}, // crypto/rand, or math/rand/v2 where guessing harms nobody
+	{Library: "math/rand/v2", Folders: []string{"*"}},
+	{Library: "os/exec", Folders: []string{"agent", "cmd", "test", "internal/testenv"}},
+	{Library: "os/exec", Folders: []string{"*"}, Tests: true},
+	{Library: "plugin"},
+	{Library: "testing", Folders: []string{"internal/testenv"}},
+	{Library: "testing", Folders: []string{"*"}, Tests: true},
+	{Library: "unsafe"},
+}
+
+// bans are names that are used nowhere, or in some folders only, because there is one other way.
+var bans = []arch.Ban{
+	{Package: "fmt", Names: []string{"Print", "Printf", "Println"}, Except: []string{"cmd", "test"}, Tests: true, Why: "only programs print, to the writer they are given"},
+	{Package: "os", Names: []string{"Stdin", "Stdout", "Stderr", "Exit"}, Except: []string{"cmd", "test", "api/errordoc"}, Tests: true, Why: "belongs to main"},
+	{Package: "log/slog", Names: []string{"Default", "SetDefault", "Debug", "Info", "Warn", "Error", "DebugContext", "InfoContext", "WarnContext", "ErrorContext"}, Tests: true, Why: "a *slog.Logger is passed to New"},
+	{Package: "net/http", Names: []string{"Error", "NotFound"}, Tests: true, Why: "errors go out through api.WriteError"},
+	{Package: "net/http", Names: []string{"NewServeMux", "Handle", "HandleFunc", "DefaultServeMux"}, Except: []string{"internal/httpserver"}, Tests: true, Why: "routes stand in a table"},
+	{Package: "net/http", Names: []string{"Get", "Post", "PostForm", "Head", "DefaultClient", "DefaultTransport"}, Tests: true, Why: "package client calls our own API"},
+	{Package: "runtime", Names: []string{"GOOS", "GOARCH"}, Except: []string{"test"}, Tests: true, Why: "a file suffix tells systems apart"},
+	{Package: "time", Names: []string{"Sleep", "Tick"}, Unless: "testing/synctest", Why: "waits have an event and an end"},
+	{Names: []string{"t.Skip", "t.Skipf", "t.SkipNow", "tb.Skip", "tb.Skipf", "b.Skip", "b.Skipf", "f.Skip"}, Except: []string{"internal/testenv"}, Why: "testenv.Skip, so that a required test fails instead"},
+}
+
+// banned are the uses of a banned name that stay.
+var banned = []arch.Exception{
+	{Key: "agent/routes.go", Count: 2, Why: "/info tells clients which system this is"},
+	{Key: "broker/loopback.go", Count: 2, Why: "/info tells clients which system this is"},
+	{Key: "sandbox/softcard/card.go", Count: 1, Why: "a card that takes its time, for measurements"},
+	{Key: "agent/cards/fake_test.go", Count: 2, Why: "a card that takes its time, in a process of its own"},
+	{Key: "broker/registry_crash_test.go", Count: 1, Why: "a process is killed at a point in time that is made at random"},
+	{Key: "broker/registry_host_test.go", Count: 1, Why: "a disk that takes its time, in the bubbles of the tests"},
+}
+
+// habits are recovers and panics with a reason.
+var habits = []arch.Exception{
+	{Key: "store/damage.go", Count: 1, Why: "bbolt panics on a damaged page, which is a finding there"},
+}
+
+// goroutines are what starts one outside internal/run, which owns all others.
+var goroutines = []arch.Exception{
+	{Key: "internal/run/run.go", Count: 1, Why: "run.Group itself"},
+	{Key: "sandbox/serve.go", Count: 2, Why: "the owners of readers and the watcher, whose C calls cannot be cancelled; and who waits for them, with a limit"},
+	{Key: "virtualreader/socket/push.go", Count: 1, Why: "the reading goroutine of a WebSocket; Run waits for it"},
+}
+
+// locks are leaves: nothing is called, sent or waited for while one is held, but for what its reason says.
+var locks = []arch.Exception{
+	{Key: "internal/httpserver/users.go", Count: 1, Why: "counts what a user has open: a map look-up"},
+	{Key: "virtualreader/socket/socket.go", Count: 1, Why: "a WebSocket's write mutex, held for one write that has a deadline"},
+}
+
+// globals are package variables that nobody assigns to after they were made.
+var globals = []arch.Exception{
+	{Key: "internal/httpserver/users.go:unnamed", Count: 1, Why: "a constant of a struct type"},
+}
+
+// multipath are listeners and dialers that need no switch.
+var multipath = []arch.Exception{
+	{Key: "internal/peer/kernel_linux_test.go", Count: 1, Why: "looks for a free port; nobody connects to it"},
+}
+
+// functions are longer than the limit and better so.
+var functions = []arch.Exception{
+	{Key: "apdu/status.go:exactWords", Count: 1, Why: "one table, read from top to bottom"},
+}
+
+// files are longer than the limit and better so.
+var files = []arch.Exception{}
+
+// interfaces have more methods than the limit.
+var interfaces = []arch.Exception{
+	{Key: "sandbox/reader.go:Card", Count: 1, Why: "the five things that PC/SC does with a connected card"},
+}
