@@ -1,0 +1,51 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cardbroker
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+)
+
+// Route finds an Agent through the Broker: 16 hexadecimal digits, chosen at random by the Broker for each registration.
+// It is public.
+type Route string
+
+// NewRoute returns a random Route.
+func NewRoute() Route {
+	var raw [8]byte
+	rand.Read(raw[:])
+	return Route(hex.EncodeToString(raw[:]))
+}
+
+// Ticket is the one-time proof that a user offered a reader to a tenant: cbt1.<route>.<secret>. The Agent mints, checks
+// and burns it; the Broker reads its Route only.
+type Ticket struct {
+	Route  Route
+	Secret Secret
+}
+
+const ticketPrefix = "cbt1."
+
+// ParseTicket reads a ticket's text. Its errors never repeat the text.
+func ParseTicket(text string) (Ticket, error) {
+	rest, ok := strings.CutPrefix(text, ticketPrefix)
+	if !ok {
+		return Ticket{}, Errorf(Invalid, "a ticket starts with %q", ticketPrefix)
+	}
+	route, secret, _ := strings.Cut(rest, ".")
+	if _, err := hex.DecodeString(route); err != nil || len(route) != 16 {
+		return Ticket{}, Errorf(Invalid, "the ticket's route is not 16 hexadecimal digits")
+	}
+	if len(secret) != 43 || indexOther(secret, "-_") >= 0 {
+		return Ticket{}, Errorf(Invalid, "the ticket's secret is not 43 characters of base64url")
+	}
+	return Ticket{Route: Route(route), Secret: NewSecret([]byte(secret))}, nil
+}
+
+// Reveal returns the ticket's text, for the one message that hands it over.
+func (t Ticket) Reveal() string {
+	return ticketPrefix + string(t.Route) + "." + string(t.Secret.Reveal())
+}
