@@ -1,0 +1,51 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+)
+
+// ReaderState is what events are told apart by: a reader, and the card in it.
+type ReaderState struct {
+	ID   cardbroker.ReaderID
+	Card *Card
+}
+
+// Changes returns the events that lead from one list of readers to another: first what has gone, then what has come.
+func Changes(before, after []ReaderState, at time.Time) []ReaderEvent {
+	var events []ReaderEvent
+	add := func(name string, id cardbroker.ReaderID, atr string) {
+		events = append(events, ReaderEvent{Event: name, Reader: id, ATR: atr, Time: at})
+	}
+	for _, old := range before {
+		if find(after, old.ID) == nil {
+			add(EventReaderRemoved, old.ID, "")
+		}
+	}
+	for _, now := range after {
+		old := find(before, now.ID)
+		if old == nil {
+			add(EventReaderAdded, now.ID, "")
+			old = &ReaderState{}
+		}
+		switch {
+		case now.Card == nil && old.Card != nil:
+			add(EventCardOut, now.ID, "")
+		case now.Card != nil && (old.Card == nil || *old.Card != *now.Card):
+			add(EventCardIn, now.ID, now.Card.ATR)
+		}
+	}
+	return events
+}
+
+func find(states []ReaderState, id cardbroker.ReaderID) *ReaderState {
+	if i := slices.IndexFunc(states, func(s ReaderState) bool { return s.ID == id }); i >= 0 {
+		return &states[i]
+	}
+	return nil
+}

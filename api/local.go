@@ -1,0 +1,153 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+)
+
+// The JSON of the local socket: what agents and administrators' tools say to the broker. The caller is who the kernel
+// says; nothing here names a user.
+
+// Claim names an agent's own entry in the registry and proves, by the secret that the agent made up when it reserved,
+// that it is the same agent. The body of reserve, renew and release.
+type Claim struct {
+	Session cardbroker.SessionID `json:"session"`
+	Claim   string               `json:"claim"`           // 43 characters, as cardbroker.RandomSecret gives
+	Avoid   []cardbroker.Port    `json:"avoid,omitempty"` // reserve only: ports that turned out to be taken
+}
+
+// Reservation answers reserve and renew.
+type Reservation struct {
+	Port     cardbroker.Port `json:"port"`
+	Deadline time.Time       `json:"deadline"` // register before
+}
+
+// Session is a row of `cardbroker host sessions`.
+type Session struct {
+	Session    cardbroker.SessionID `json:"session"`
+	UID        *uint32              `json:"uid"` // null on Windows
+	SID        string               `json:"sid"` // empty on Unix
+	User       string               `json:"user"`
+	PID        int                  `json:"pid"`
+	Port       cardbroker.Port      `json:"port"`
+	State      cardbroker.State     `json:"state"`
+	Since      time.Time            `json:"since"`
+	ListenerOK bool                 `json:"listener_ok"` // the kernel says that the user's own process listens there
+}
+
+// Sessions answers GET /local/v1/sessions.
+type Sessions struct {
+	Sessions []Session `json:"sessions"`
+	Epoch    uint64    `json:"epoch"`
+}
+
+// Explanation says who is behind a connection, and which rule decided on it.
+type Explanation struct {
+	Allowed bool                  `json:"allowed"`
+	Rule    cardbroker.Rule       `json:"rule"` // what decided; "same_user" where it was allowed
+	UID     *uint32               `json:"uid"`
+	PID     *int                  `json:"pid"`
+	Session *cardbroker.SessionID `json:"session"`
+	Detail  string                `json:"detail"`
+}
+
+// Check is one finding of a doctor.
+type Check struct {
+	ID     string `json:"id"`
+	Status string `json:"status"` // ok, warn, fail or unknown
+	Detail string `json:"detail"`
+	Fix    string `json:"fix"` // what to do; empty where nothing is to be done
+}
+
+// Diagnosis answers every doctor. Mode is how the host finds agents: service, elected or none.
+type Diagnosis struct {
+	Mode   string  `json:"mode"`
+	Checks []Check `json:"checks"`
+}
+
+// The Link is a WebSocket that an agent keeps to the broker over the local socket. Each message is one object with one
+// field set. It begins with Register and Registered; its end is the agent's end.
+
+// FromAgent is a message from agent to broker.
+type FromAgent struct {
+	Register *Register      `json:"register,omitempty"`
+	Offers   *Offers        `json:"offers,omitempty"`
+	Refused  *TunnelRefused `json:"refused,omitempty"`
+	Caller   *CallerRefused `json:"caller,omitempty"`
+}
+
+// FromBroker is a message from broker to agent.
+type FromBroker struct {
+	Registered *Registered `json:"registered,omitempty"`
+	Open       *TunnelOpen `json:"open,omitempty"`
+	Failed     *ErrorBody  `json:"failed,omitempty"` // registration was refused; the link ends
+}
+
+// Register asks for REGISTERED: the agent listens on its port.
+type Register struct {
+	Claim
+	IPv6 bool `json:"ipv6"` // it listens on [::1] too
+}
+
+// Registered answers [Register].
+type Registered struct {
+	Port       cardbroker.Port  `json:"port"`
+	Route      cardbroker.Route `json:"route"`      // for the tickets of this registration
+	BackendURL string           `json:"backendUrl"` // wss://host:port of the back-end door; empty: there is none
+	Host       string           `json:"host"`
+	Epoch      uint64           `json:"epoch"`
+}
+
+// Offers is all that an agent offers at the moment; it replaces what it said before. The broker keeps it in memory, for
+// lists.
+type Offers struct {
+	Offers []OfferedReader `json:"offers"`
+	Leases []Lease         `json:"leases"`
+}
+
+// OfferedReader is one reader that is offered to, or held by, a tenant.
+type OfferedReader struct {
+	Tenant cardbroker.Tenant   `json:"tenant"`
+	ID     cardbroker.ReaderID `json:"id"` // the tenant's id of it
+	Name   string              `json:"name"`
+	Card   *Card               `json:"card"`
+	Lease  *ReaderLease        `json:"lease"`
+}
+
+// TunnelOpen tells an agent that an authenticated back end wants a tunnel. The agent checks and burns the ticket, then
+// dials the tunnel's own WebSocket, or answers with [TunnelRefused].
+type TunnelOpen struct {
+	ID      string              `json:"id"` // 32 hexadecimal digits
+	Tenant  cardbroker.Tenant   `json:"tenant"`
+	Method  string              `json:"method"`  // how the tenant was authenticated: "token"
+	Address string              `json:"address"` // of the back end, for the user
+	Reader  cardbroker.ReaderID `json:"reader"`  // "-": the ticket's own
+	Ticket  string              `json:"ticket"`
+}
+
+// TunnelRefused answers [TunnelOpen].
+type TunnelRefused struct {
+	ID    string    `json:"id"`
+	Error ErrorBody `json:"error"`
+}
+
+// CallerRefused tells the broker of a caller that the agent refused, for `cardbroker host explain`.
+type CallerRefused struct {
+	Client string          `json:"client"` // address and port
+	Server string          `json:"server"`
+	UID    *uint32         `json:"uid"`
+	Rule   cardbroker.Rule `json:"rule"`
+	Detail string          `json:"detail"`
+}
+
+// UID returns a user's uid for JSON: nil on Windows, where his SID names him.
+func UID(id cardbroker.UserID) *uint32 {
+	if id.SID != "" {
+		return nil
+	}
+	return &id.UID
+}
