@@ -1,0 +1,155 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/run"
+)
+
+// guardTimeout bounds one request to a guarded port: reading it, answering it.
+const guardTimeout = 5 * time.Second
+
+// guard binds the ports of agents that are gone, and those in quarantine, and answers there in the agents' place: nobody
+// else gets a port that pages still hold. Its state belongs to Run.
+type guard struct {
+	registry *Registry
+	handler  http.Handler
+	log      *slog.Logger
+	freeing  chan freeing
+	ended    chan struct{} // closed when Run returns
+	held     map[cardbroker.Port]*guardedPort
+}
+
+// freeing asks the guard to close a port.
+type freeing struct {
+	port cardbroker.Port
+	done chan struct{} // closed when it is
+}
+
+// newGuard returns a guard that answers every request with handler once it runs.
+func newGuard(registry *Registry, handler http.Handler, log *slog.Logger) *guard {
+	return &guard{
+		registry: registry,
+		handler:  handler,
+		log:      log,
+		freeing:  make(chan freeing),
+		ended:    make(chan struct{}),
+		held:     make(map[cardbroker.Port]*guardedPort),
+	}
+}
+
+// Run follows the Registry until ctx ends; then it holds no port any more. A port that somebody else has bound is tried
+// again at the next change only.
+func (g *guard) Run(ctx context.Context) error {
+	defer close(g.ended)
+	defer func() {
+		for port := range g.held {
+			g.close(port)
+		}
+	}()
+	for {
+		g.follow(ctx)
+		select {
+		case <-g.registry.Changed():
+		case f := <-g.freeing:
+			g.close(f.port)
+			close(f.done)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Free closes the guard's listeners and connections on a port, and returns when they are closed. It is called when the
+// View already says that the port is promised to an agent, so that the guard does not bind it again.
+func (g *guard) Free(ctx context.Context, port cardbroker.Port) error {
+	f := freeing{port: port, done: make(chan struct{})}
+	select {
+	case g.freeing <- f:
+	case <-g.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot free port %d: %w", port, ctx.Err())
+	}
+	<-f.done // closing waits for no peer
+	return nil
+}
+
+// follow makes the guard hold what the View says, as far as it can be bound.
+func (g *guard) follow(ctx context.Context) {
+	wanted := g.registry.View().guarded
+	for port := range g.held {
+		if _, ok := slices.BinarySearch(wanted, port); !ok {
+			g.close(port)
+		}
+	}
+	for _, port := range wanted {
+		if g.held[port] != nil {
+			continue
+		}
+		listeners, err := httpserver.ListenLoopback(ctx, port)
+		if err != nil {
+			g.log.Debug("port not guarded", "port", port, "err", err)
+			continue
+		}
+		g.held[port] = serveGuarded(ctx, listeners, g.handler)
+	}
+}
+
+func (g *guard) close(port cardbroker.Port) {
+	if p := g.held[port]; p != nil {
+		p.close()
+		delete(g.held, port)
+	}
+}
+
+// guardedPort is the server on one port.
+type guardedPort struct {
+	server *http.Server
+	group  *run.Group
+}
+
+func serveGuarded(ctx context.Context, listeners []net.Listener, handler http.Handler) *guardedPort {
+	p := &guardedPort{
+		server: &http.Server{
+			Handler:        handler,
+			ReadTimeout:    guardTimeout,
+			WriteTimeout:   guardTimeout,
+			MaxHeaderBytes: 16 << 10,
+			ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+		},
+		group: run.New(ctx),
+	}
+	p.server.SetKeepAlivesEnabled(false) // the next request may be for the agent
+	for _, l := range listeners {
+		p.group.Go("guarded port", func(context.Context) error { return p.server.Serve(l) })
+	}
+	return p
+}
+
+// close ends the listeners and the connections, whatever they do.
+func (p *guardedPort) close() {
+	p.server.Close()
+	p.group.Stop()
+}
+
+// provePort says whether an agent could bind the port now, on IPv4 and, where the host has it, on IPv6: it binds both
+// and closes them again. Errors: Conflict, somebody has it; Unavailable.
+func provePort(ctx context.Context, port cardbroker.Port) (ipv6 bool, err error) {
+	listeners, err := httpserver.ListenLoopback(ctx, port)
+	for _, l := range listeners {
+		l.Close()
+	}
+	return len(listeners) == 2, err
+}
