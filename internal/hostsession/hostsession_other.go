@@ -1,0 +1,14 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !linux
+
+package hostsession
+
+import "github.com/cardbroker/cardbroker"
+
+// OfProcess is always false: this system is not asked.
+func OfProcess(pid int) (cardbroker.SessionID, bool) { return "", false }
+
+// OfCgroup is always false: this system has no cgroups.
+func OfCgroup(id uint64) (cardbroker.SessionID, bool) { return "", false }
