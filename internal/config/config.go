@@ -1,0 +1,100 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config reads the configuration files: strictly, so that a misspelt key is an error and never a default. A
+// value comes from the command line, else from the file, else it is the default that stands here.
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/cardbroker/cardbroker"
+)
+
+// Where the files are unless the command line names others.
+const (
+	HostFile  = "/etc/cardbroker/host.yaml"
+	AgentFile = "/etc/cardbroker/agent.yaml"
+)
+
+// DefaultListen is the broker's well-known address: existing web applications expect its port.
+const DefaultListen = "127.0.0.1:51983"
+
+// Host is host.yaml.
+type Host struct {
+	Listen  string  `yaml:"listen"`  // of web pages, on [::1] too; DefaultListen
+	Ports   string  `yaml:"ports"`   // of agents; cardbroker.DefaultPorts
+	Socket  string  `yaml:"socket"`  // the local socket
+	State   string  `yaml:"state"`   // the state directory
+	Host    string  `yaml:"host"`    // this host's name for back ends; the system's
+	Backend Backend `yaml:"backend"` // the door for back ends
+	Limits  Limits  `yaml:"limits"`
+}
+
+// Backend is the door for back ends.
+type Backend struct {
+	Listen string `yaml:"listen"` // empty: no door
+	Cert   string `yaml:"cert"`   // PEM file
+	Key    string `yaml:"key"`    // PEM file
+	Tokens string `yaml:"tokens"` // file of lines TENANT TOKEN, mode 0600
+	URL    string `yaml:"url"`    // how back ends reach the door; wss:// and Listen
+}
+
+// Limits are what one user may have at a time.
+type Limits struct {
+	ReservationsPerUser int `yaml:"reservationsPerUser"` // 16
+	ConnectionsPerUser  int `yaml:"connectionsPerUser"`  // 64
+}
+
+// Agent is agent.yaml.
+type Agent struct {
+	Socket  string `yaml:"socket"`  // the broker's local socket
+	Account string `yaml:"account"` // that the broker may run as, besides root: a name of the system
+	Sandbox string `yaml:"sandbox"` // path of cardsandbox; beside the program
+}
+
+// LoadHost reads host.yaml and puts the values of the command line over it. An empty path means HostFile, which need not
+// be there. Errors: Invalid, with the place.
+func LoadHost(path string, flags Host) (Host, error) {
+	var cfg Host
+	if err := read(cmp.Or(path, HostFile), path != "", &cfg); err != nil {
+		return cfg, err
+	}
+	cfg.Listen = cmp.Or(flags.Listen, cfg.Listen, DefaultListen)
+	cfg.Ports = cmp.Or(flags.Ports, cfg.Ports, cardbroker.DefaultPorts)
+	cfg.Socket = cmp.Or(flags.Socket, cfg.Socket)
+	cfg.State = cmp.Or(flags.State, cfg.State)
+	cfg.Backend.Listen = cmp.Or(flags.Backend.Listen, cfg.Backend.Listen)
+	cfg.Backend.Cert = cmp.Or(flags.Backend.Cert, cfg.Backend.Cert)
+	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
+	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
+	return cfg, nil
+}
+
+// LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.
+func LoadAgent(path string) (Agent, error) {
+	var cfg Agent
+	return cfg, read(cmp.Or(path, AgentFile), path != "", &cfg)
+}
+
+func read(path string, required bool, into any) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !required {
+		return nil
+	}
+	if err != nil {
+		return cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the configuration %s", path)
+	}
+	err = yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField()).Decode(into)
+	if err != nil && !errors.Is(err, io.EOF) { // an empty file says nothing
+		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: %s", path, yaml.FormatError(err, false, true))
+	}
+	return nil
+}

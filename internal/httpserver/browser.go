@@ -1,0 +1,95 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpserver
+
+import (
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/cardbroker/cardbroker"
+)
+
+// Headers that the clients of the Trust1Connector contract send.
+const allowHeaders = "authorization,content-type,x-csrf-token,x-t1c-billing-tag,x-pace-pin,x-pace-can"
+
+// SetCORS lets the page that asks read the answer, errors included: existing clients take an error that they cannot read
+// for a network fault. Reading is no permission: [checkBrowser] decides on that.
+func SetCORS(h http.Header, r *http.Request) {
+	h.Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if !validOrigin(origin) {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Expose-Headers", "Retry-After")
+}
+
+// preflight answers an OPTIONS request.
+func preflight(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PATCH")
+	h.Set("Access-Control-Allow-Headers", allowHeaders)
+	h.Set("Access-Control-Allow-Private-Network", "true") // browsers before local-network permissions ask for it
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// checkBrowser holds the table of requests: what a web page may do, and that a browser's request never passes for a
+// local program's.
+func checkBrowser(r *http.Request, access Access, consented func(string) bool) error {
+	origins := r.Header.Values("Origin")
+	if len(origins) == 0 {
+		if fromBrowser(r.Header) && !sameOriginPage(r) {
+			return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleFetchNoOrigin, "a web page's request must name its origin")
+		}
+		return nil
+	}
+	origin := origins[0]
+	switch {
+	case origin == "null":
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginNull, "a page without an origin is not served")
+	case len(origins) > 1 || !validOrigin(origin):
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginMalformed, "the Origin header is malformed")
+	case access != Public && (consented == nil || !consented(origin)):
+		return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin")
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		return nil
+	case r.Header.Get("X-CSRF-Token") == "":
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleCSRFToken, "the header X-CSRF-Token is missing")
+	case r.ContentLength != 0 && !isJSON(r.Header.Get("Content-Type")):
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleMediaType, "the body must be application/json")
+	}
+	return nil
+}
+
+// fromBrowser says whether the request has a header that only browsers can send.
+func fromBrowser(h http.Header) bool {
+	for name := range h {
+		if strings.HasPrefix(name, "Sec-Fetch-") {
+			return true
+		}
+	}
+	return false
+}
+
+// sameOriginPage says whether a browser fetches one of our own pages: the user typed its address, or the page itself
+// asks.
+func sameOriginPage(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return r.Method == http.MethodGet && (site == "same-origin" || site == "none")
+}
+
+// validOrigin says whether s is scheme://host[:port] of a web page or extension, and nothing more (RFC 6454 §6.2).
+func validOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Host != "" && s == u.Scheme+"://"+u.Host && len(s) <= 255
+}
+
+func isJSON(contentType string) bool {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return err == nil && mediaType == "application/json"
+}

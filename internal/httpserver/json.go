@@ -1,0 +1,29 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpserver
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/cardbroker/cardbroker"
+)
+
+// Decode reads the request's body into v: one JSON value, no unknown field, nothing after it.
+func Decode(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	switch {
+	case errors.Is(err, io.EOF):
+		return cardbroker.Errorf(cardbroker.Invalid, "the body is empty, want JSON")
+	case err != nil:
+		return cardbroker.Errorf(cardbroker.Invalid, "the body is not the JSON that is wanted: %v (byte %d)", err, d.InputOffset())
+	case d.More():
+		return cardbroker.Errorf(cardbroker.Invalid, "the body goes on after its JSON (byte %d)", d.InputOffset())
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/run"
+)
+
+// Caller is who sent a request, as the kernel says.
+type Caller = peer.Caller
+
+// Kind is one kind of listener: it knows how the kernel names the callers behind it.
+type Kind interface {
+	// Attest says who is behind a connection that was just accepted.
+	Attest(conn net.Conn) (Caller, error)
+	// StillThere says, right before an action, whether that caller still holds the connection.
+	StillThere(conn net.Conn) error
+	// CheckHost says whether a request may name this host by the given Host header.
+	CheckHost(host string, caller Caller) error
+}
+
+// Listener is a listener and its kind.
+type Listener struct {
+	net.Listener
+	Kind Kind
+	TLS  *tls.Config // spoken on its connections; nil: none
+}
+
+// Conn is a connection that was attested when it was accepted.
+type Conn struct {
+	net.Conn
+	kind    Kind
+	caller  Caller
+	err     error // why there is no caller
+	release func()
+}
+
+// Close closes the connection and gives its place back.
+func (c *Conn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}
+
+// attesting accepts connections as [Conn].
+type attesting struct {
+	Listener
+	users *users
+}
+
+// Accept returns the next connection whose user has not too many; one too many is told so and closed.
+func (l *attesting) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		conn := &Conn{Conn: raw, kind: l.Kind}
+		conn.caller, conn.err = l.Kind.Attest(raw)
+		user := conn.caller.User
+		if conn.err != nil {
+			user = unnamed
+		}
+		if err := l.users.enter(user); err != nil {
+			if l.TLS == nil {
+				refuseConn(raw, err)
+			}
+			raw.Close()
+			continue
+		}
+		conn.release = sync.OnceFunc(func() { l.users.leave(user) })
+		return conn, nil
+	}
+}
+
+// refuseConn answers a connection with err before anything of it was parsed.
+func refuseConn(conn net.Conn, err error) {
+	answer := &rawAnswer{header: http.Header{"Connection": {"close"}}, conn: conn}
+	api.WriteError(answer, err)
+}
+
+// rawAnswer is a http.ResponseWriter on a connection that has no server.
+type rawAnswer struct {
+	header http.Header
+	conn   net.Conn
+}
+
+func (a *rawAnswer) Header() http.Header { return a.header }
+
+func (a *rawAnswer) WriteHeader(status int) {
+	answer := http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: a.header, ContentLength: -1, Close: true}
+	answer.Write(a.conn)
+}
+
+func (a *rawAnswer) Write(p []byte) (int, error) { return a.conn.Write(p) }
+
+type connKey struct{}
+
+// connContext puts the attested connection where handlers find it.
+func connContext(ctx context.Context, conn net.Conn) context.Context {
+	if overTLS, ok := conn.(*tls.Conn); ok {
+		conn = overTLS.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+func connOf(ctx context.Context) *Conn {
+	conn, ok := ctx.Value(connKey{}).(*Conn)
+	if !ok {
+		panic("BUG: a request that came through no attesting listener")
+	}
+	return conn
+}
+
+// CallerOf returns who sent the request with this context. The kernel has attested it.
+func CallerOf(ctx context.Context) Caller { return connOf(ctx).caller }
+
+// StillThere says whether the caller of the request with this context still holds its connection. Handlers ask again
+// after they have waited for the user.
+func StillThere(ctx context.Context) error {
+	conn := connOf(ctx)
+	return conn.kind.StillThere(conn.Conn)
+}
+
+// Serve serves one listener until ctx ends, then shuts down within the limits of this package.
+func Serve(ctx context.Context, server *http.Server, listener net.Listener) error {
+	server.BaseContext = func(net.Listener) context.Context { return ctx }
+	group := run.New(ctx)
+	group.Go("accept", func(context.Context) error {
+		if server.TLSConfig != nil {
+			return server.ServeTLS(listener, "", "")
+		}
+		return server.Serve(listener)
+	})
+	group.Go("stop", func(ctx context.Context) error {
+		<-ctx.Done()
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err := server.Shutdown(deadline); err != nil {
+			return errors.Join(err, server.Close())
+		}
+		return nil
+	})
+	return group.Wait()
+}

@@ -1,0 +1,219 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package httpserver is the hardened HTTP server of broker and agent. It decides, before a handler runs, whether the
+// request may be served at all: who is calling (by the kernel), through which name, from which web page, how often. The
+// steps stand in [Server.ServeHTTP], in their order. It knows neither registry nor cards.
+package httpserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/run"
+)
+
+// Limits of every request.
+const (
+	MaxBody           = 1 << 20 // bytes
+	maxHeader         = 16 << 10
+	readHeaderTimeout = 5 * time.Second
+	requestTimeout    = 10 * time.Second
+	idleTimeout       = time.Minute
+	stopTimeout       = 2 * time.Second
+)
+
+// Access says who may call a route. The order has no meaning: what each admits is [Config.Authorize]'s to decide.
+type Access string
+
+// The accesses.
+const (
+	Public Access = "public" // whoever the kernel can name, from any web page
+	Self   Access = "self"   // the user whose agent or session it is
+	Agent  Access = "agent"  // an agent, for itself, over the local socket
+	Admin  Access = "admin"  // an administrator of the host
+	Tenant Access = "tenant" // a back end, by its credentials
+)
+
+// Handler serves one route. An error is answered by the server; nothing may have been written before.
+type Handler func(w http.ResponseWriter, r *http.Request) error
+
+// Route is one row of a server's table. Tables are sorted by path, then method.
+type Route struct {
+	Method string
+	Path   string // a http.ServeMux pattern without method
+	Access Access
+	Handle Handler
+}
+
+// Config is what a server is made of. Routes, Authorize and Log are required.
+type Config struct {
+	Routes    []Route
+	Authorize func(r *http.Request, access Access) error // decides on the [CallerOf] r
+	Consented func(origin string) bool                   // says yes to a web page; nil: to none
+	Refused   func(Refusal)                              // is told of each refusal; must not block
+	MaxConns  int                                        // of one user at a time; 0: 64
+	Log       *slog.Logger
+}
+
+// Refusal is a request that was not served because of who sent it, or from where.
+type Refusal struct {
+	Caller Caller
+	Err    error
+}
+
+// Server checks requests and routes them. Make it with [New].
+type Server struct {
+	cfg   Config
+	mux   *http.ServeMux
+	users *users
+}
+
+// New returns a server that has no listeners yet. A route that is malformed or stands twice panics.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), users: newUsers(cfg.MaxConns)}
+	for _, route := range cfg.Routes {
+		s.mux.Handle(route.Method+" "+route.Path, s.route(route))
+	}
+	s.mux.Handle("/", s.route(Route{Access: Public, Handle: func(_ http.ResponseWriter, r *http.Request) error {
+		return cardbroker.Errorf(cardbroker.NotFound, "there is no %s %s", r.Method, r.URL.Path)
+	}}))
+	return s
+}
+
+// Serve serves the listeners until ctx ends, then finishes what runs, for at most two seconds. It closes the listeners.
+// The base of every request's context is ctx.
+func (s *Server) Serve(ctx context.Context, listeners ...Listener) error {
+	group := run.New(ctx)
+	for _, listener := range listeners {
+		group.Go("serve", func(ctx context.Context) error {
+			server := NewHTTP(s, s.cfg.Log)
+			server.TLSConfig = listener.TLS
+			server.ConnContext = connContext
+			return Serve(ctx, server, &attesting{Listener: listener, users: s.users})
+		})
+	}
+	return group.Wait()
+}
+
+// NewHTTP returns a http.Server with this package's limits. It speaks HTTP/1.1 only, which WebSockets need.
+func NewHTTP(handler http.Handler, log *slog.Logger) *http.Server {
+	var http1 http.Protocols
+	http1.SetHTTP1(true)
+	return &http.Server{
+		Protocols:         &http1,
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       requestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// ServeHTTP checks and serves one request: name, caller, rate, then the route's own checks.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	SetCORS(w.Header(), r)
+	if err := s.admit(r); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if r.Method == http.MethodOptions {
+		preflight(w)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// admit says whether the request may go on to its route.
+func (s *Server) admit(r *http.Request) error {
+	conn := connOf(r.Context())
+	if conn.err != nil {
+		return conn.err
+	}
+	if err := conn.kind.CheckHost(r.Host, conn.caller); err != nil {
+		return err
+	}
+	return s.users.allow(conn.caller.User)
+}
+
+// route returns the handler of one row: it reads the whole body first, so that the caller is checked after the last
+// byte has arrived and immediately before the action.
+func (s *Server) route(route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := checkBrowser(r, route.Access, s.cfg.Consented)
+		if err == nil {
+			err = readBody(w, r)
+		}
+		if err == nil {
+			err = s.cfg.Authorize(r, route.Access)
+		}
+		if err == nil {
+			err = StillThere(r.Context())
+		}
+		if err == nil {
+			err = route.Handle(w, r)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+// readBody replaces r.Body by its content.
+func readBody(w http.ResponseWriter, r *http.Request) error {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return cardbroker.Errorf(cardbroker.TooLarge, "the body is over %d bytes", MaxBody)
+		}
+		return cardbroker.Wrapf(err, cardbroker.Invalid, "the body ended early")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+// fail answers with err, tells of refusals and logs what an administrator must know.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	reason := cardbroker.ReasonOf(err)
+	level := slog.LevelDebug
+	if reason == cardbroker.Internal {
+		level = slog.LevelError
+	}
+	caller := connOf(r.Context()).caller
+	s.cfg.Log.Log(r.Context(), level, "request failed", "method", r.Method, "route", r.URL.Path, "user", caller.User.String(),
+		"reason", reason, "err", err)
+	if s.cfg.Refused != nil && cardbroker.RuleOf(err) != "" {
+		s.cfg.Refused(Refusal{Caller: caller, Err: err})
+	}
+	api.WriteError(w, err)
+}
+
+// Data answers with v in the envelope of /v3.
+func Data(w http.ResponseWriter, v any) error {
+	api.WriteJSON(w, http.StatusOK, api.Success{Success: true, Data: v})
+	return nil
+}
+
+// JSON answers with v itself.
+func JSON(w http.ResponseWriter, v any) error {
+	api.WriteJSON(w, http.StatusOK, v)
+	return nil
+}
+
+// OpenAPI serves the document of the REST API.
+func OpenAPI(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/yaml")
+	w.Write(api.OpenAPI) // an error is the connection's
+	return nil
+}
