@@ -1,0 +1,78 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cardend is the user's end of a tunnel: it holds the card for a back end. It owns the leases ([Leases]), the
+// order of a back end's frames, each of which is executed once, and the firewall. It never opens a connection and never
+// sees PC/SC: tunnels and cards are given to it.
+package cardend
+
+import (
+	"context"
+	"encoding/hex"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// Cards opens cards by the name of their reader. The agent's sandbox does, and so does a software card.
+type Cards interface {
+	// Open connects to the card. It is ReaderUnknown, CardAbsent, ReaderBusy, CardMute or Unavailable.
+	Open(ctx context.Context, reader string, share cardbroker.ShareMode) (Card, error)
+}
+
+// Card is a connected card. One goroutine uses it. After CardRemoved, CardReset, Indeterminate or Unavailable only Close
+// is called: what comes next belongs to another card, or to this one in another state.
+type Card interface {
+	Info() cardbroker.Card
+	// Transmit appends the response APDU to dst and returns it with the time that the card took. It cannot be stopped
+	// once the card has the command; ctx ends when the agent does.
+	Transmit(ctx context.Context, dst, command []byte) (response []byte, card time.Duration, err error)
+	// Close ends the connection, and the transaction if there is one.
+	Close(d cardbroker.Disposition) error
+	Transaction
+}
+
+// Transaction keeps everybody else from the card between Begin and End.
+type Transaction interface {
+	Begin(ctx context.Context) error
+	End(ctx context.Context, d cardbroker.Disposition) error
+}
+
+// Conn is a tunnel's connection to the back end. Any number of goroutines may call Send. A socket.Conn is one.
+type Conn interface {
+	wire.Conn
+	// Shutdown tells the other side why the tunnel ends, and makes Receive end soon. Only the first call counts.
+	Shutdown(why error)
+}
+
+// TunnelID names a tunnel in the logs of both sides.
+type TunnelID [16]byte
+
+// String returns 32 hexadecimal digits.
+func (id TunnelID) String() string { return hex.EncodeToString(id[:]) }
+
+// Tunnel says for whom [Holder.Serve] holds which reader.
+type Tunnel struct {
+	ID     TunnelID
+	Tenant cardbroker.Tenant
+	Policy Policy
+	Reader string // the reader's name
+	Epoch  uint64 // the reader's card epoch now
+
+	// Changed has a value when the card in the reader may be another than before; Present then says which, nil for none.
+	// Changed has capacity 1: who changes something and finds it full has nothing to do. Both nil: no events are sent.
+	Changed <-chan struct{}
+	Present func() *cardbroker.Card
+}
+
+// Holder serves the tunnels of one agent.
+type Holder struct {
+	cards  Cards
+	leases *Leases
+}
+
+// New returns a holder of cards. Somebody else runs leases.
+func New(cards Cards, leases *Leases) *Holder {
+	return &Holder{cards: cards, leases: leases}
+}

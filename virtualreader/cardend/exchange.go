@@ -1,0 +1,252 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cardend
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// exchange is the conversation of one tunnel: it executes each frame of the back end once and in order. The goroutine
+// that reads the tunnel owns it.
+type exchange struct {
+	holder *Holder
+	conn   Conn
+	tunnel Tunnel
+
+	share cardbroker.ShareMode // how to connect when a command needs the card
+	card  Card                 // nil: not connected
+	lost  *cardbroker.Error    // why it is not; the back end has to connect again
+
+	// The last frame and its answer. The frame itself is not kept: it may hold a PIN, which a plain hash gives away.
+	seq     uint64
+	mac     hash.Hash
+	digest  [sha256.Size]byte
+	kind    wire.Type
+	payload []byte
+	scratch [1]byte
+}
+
+func newExchange(h *Holder, conn Conn, t Tunnel) *exchange {
+	var key [32]byte
+	rand.Read(key[:])
+	return &exchange{holder: h, conn: conn, tunnel: t, mac: hmac.New(sha256.New, key[:])}
+}
+
+// hello receives the first frame.
+func (e *exchange) hello() (wire.Hello, error) {
+	head, payload, err := e.conn.Receive()
+	if err != nil {
+		return wire.Hello{}, err
+	}
+	if head.Type != wire.TypeHello || head.Seq != 1 || head.Reader != 0 || head.Ack != 0 {
+		return wire.Hello{}, invalid("the first frame is not Hello with seq 1")
+	}
+	hello, err := wire.ParseHello(payload)
+	e.seq, e.share = 1, hello.Share
+	e.remember(head.Type, payload)
+	return hello, err
+}
+
+// welcome answers Hello.
+func (e *exchange) welcome(lease time.Duration) error {
+	w := wire.Welcome{Tunnel: e.tunnel.ID, Epoch: e.tunnel.Epoch, Lease: lease, Reader: e.tunnel.Reader}
+	e.kind, e.payload = wire.TypeWelcome, w.Append(nil)
+	return e.send()
+}
+
+// run answers frames until the tunnel ends, and returns why. It leaves the card reset, so that whoever comes next finds
+// nothing of this back end: no verified PIN, no open secure channel.
+func (e *exchange) run(ctx context.Context) error {
+	defer e.leave(cardbroker.ResetCard)
+	for {
+		head, payload, err := e.conn.Receive()
+		if err == nil {
+			err = e.answer(ctx, head, payload)
+		}
+		if cardbroker.ReasonOf(err) == cardbroker.Invalid {
+			e.refuse(head.Seq, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
+func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
+	arrived := time.Now()
+	switch {
+	case head.Reader != 0:
+		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
+	case head.Type == wire.TypePing && head.Seq == 0:
+		return e.pong(payload)
+	case head.Seq == e.seq:
+		return e.again(head.Type, payload)
+	case head.Seq != e.seq+1:
+		return invalid("a frame has seq %d, want %d", head.Seq, e.seq+1)
+	case head.Ack > e.seq:
+		return invalid("a frame acknowledges seq %d, the last was %d", head.Ack, e.seq)
+	}
+	r, err := parseRequest(head.Type, payload)
+	if err != nil {
+		return err
+	}
+	e.seq = head.Seq
+	clear(e.payload) // of an answer that has arrived
+	e.kind, e.payload = wire.TypeDone, e.payload[:0]
+	if err := e.execute(ctx, r, arrived); err != nil {
+		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
+	}
+	err = e.send()
+	e.remember(head.Type, payload) // while the answer travels
+	return err
+}
+
+// again answers the last frame once more: the card is not touched.
+func (e *exchange) again(kind wire.Type, payload []byte) error {
+	before := e.digest
+	if e.remember(kind, payload); e.digest != before {
+		return invalid("seq %d was another frame before", e.seq)
+	}
+	return e.send()
+}
+
+// remember keeps what tells the last frame from any other.
+func (e *exchange) remember(kind wire.Type, payload []byte) {
+	e.mac.Reset()
+	e.mac.Write(append(e.scratch[:0], byte(kind)))
+	e.mac.Write(payload)
+	e.mac.Sum(e.digest[:0])
+}
+
+// execute does what a frame asks for and leaves the answer in kind and payload; Done is there already. An error is the
+// answer, too.
+func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) error {
+	switch r.kind {
+	case wire.TypeAPDU:
+		return e.transmit(ctx, r.command, arrived)
+	case wire.TypeConnect:
+		return e.connect(ctx, r.share)
+	case wire.TypeDisconnect:
+		e.lost = nil
+		return e.leave(r.disposition)
+	case wire.TypeRenew:
+		return e.renew(ctx, leaseDuration(r.lease))
+	}
+	if err := e.need(ctx); err != nil {
+		return err
+	}
+	if r.kind == wire.TypeBegin {
+		return e.failed(e.card.Begin(ctx))
+	}
+	return e.failed(e.card.End(ctx, r.disposition))
+}
+
+// transmit sends a command APDU to the card. The response is received behind the space for its times, and so is not
+// copied.
+func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Time) error {
+	if err := e.tunnel.Policy.judge(command); err != nil {
+		return err
+	}
+	if err := e.need(ctx); err != nil {
+		return err
+	}
+	var space [wire.TimesSize]byte
+	start := time.Now()
+	payload, card, err := e.card.Transmit(ctx, append(e.payload, space[:]...), command)
+	if err != nil {
+		return e.failed(err)
+	}
+	end := time.Now()
+	if n := len(payload) - wire.TimesSize; n < 2 || len(payload) > wire.MaxPayload {
+		return fmt.Errorf("a response APDU has %d bytes", n)
+	}
+	times := wire.Times{Queue: max(0, end.Sub(start)-card), Card: card, Agent: end.Sub(arrived)}
+	times.Append(payload[:0])
+	e.kind, e.payload = wire.TypeAPDUResponse, payload
+	return nil
+}
+
+// need connects to the card if the back end has not, but never in place of a card that is gone.
+func (e *exchange) need(ctx context.Context) error {
+	switch {
+	case e.card != nil:
+		return nil
+	case e.lost != nil:
+		return e.lost
+	}
+	card, err := e.holder.cards.Open(ctx, e.tunnel.Reader, e.share)
+	if err != nil {
+		return err
+	}
+	e.card = card
+	return nil
+}
+
+// failed returns err and, if it says that the connection to the card is of no use any more, drops it.
+func (e *exchange) failed(err error) error {
+	switch cardbroker.ReasonOf(err) {
+	case cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.Indeterminate, cardbroker.Unavailable:
+		e.leave(cardbroker.LeaveCard)
+		e.lost = shown(err)
+	}
+	return err
+}
+
+func (e *exchange) leave(d cardbroker.Disposition) error {
+	if e.card == nil {
+		return nil
+	}
+	card := e.card
+	e.card = nil
+	return card.Close(d)
+}
+
+// connect connects anew, whatever was before.
+func (e *exchange) connect(ctx context.Context, share cardbroker.ShareMode) error {
+	e.leave(cardbroker.LeaveCard)
+	e.lost, e.share = nil, share
+	if err := e.need(ctx); err != nil {
+		return err
+	}
+	card := e.card.Info()
+	e.kind = wire.TypeConnected
+	e.payload = wire.CardIn{Protocol: card.Protocol, ATR: card.ATR}.Append(e.payload)
+	return nil
+}
+
+func (e *exchange) renew(ctx context.Context, d time.Duration) error {
+	if err := e.holder.leases.renew(ctx, e.tunnel.ID, d); err != nil {
+		return err
+	}
+	e.kind, e.payload = wire.TypeLease, wire.AppendLease(e.payload, d)
+	return nil
+}
+
+// pong answers a Ping, which stands outside the count of frames.
+func (e *exchange) pong(p []byte) error {
+	if len(p) != 8 {
+		return invalid("Ping has %d bytes, want 8", len(p))
+	}
+	return e.conn.Send(wire.Header{Type: wire.TypePong}, p)
+}
+
+// send sends the answer to the last frame, for the first time or again.
+func (e *exchange) send() error {
+	return e.conn.Send(wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
+}
+
+// refuse tells the back end which error ends the tunnel.
+func (e *exchange) refuse(seq uint64, err error) {
+	e.conn.Send(wire.Header{Type: wire.TypeError, Seq: seq}, wire.AppendError(nil, shown(err)))
+}

@@ -1,0 +1,183 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cardend
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/loop"
+)
+
+// How long leases last.
+const (
+	DefaultLease = 5 * time.Minute
+	MaxLease     = time.Hour
+)
+
+// Lease is the timed, revocable use of one reader by one back end. It never outlives its tunnel.
+type Lease struct {
+	Tunnel  TunnelID
+	Reader  string
+	Tenant  cardbroker.Tenant
+	Since   time.Time
+	Expires time.Time
+}
+
+// Leases are the leases of one agent: at most one for each reader. Its loop is the only one that changes them.
+type Leases struct {
+	loop    *loop.Loop[*leaseTable]
+	view    atomic.Pointer[[]Lease]
+	changed chan struct{} // capacity 1
+}
+
+// NewLeases returns no leases. Requests wait until [Leases.Run] is called.
+func NewLeases() *Leases {
+	l := &Leases{loop: loop.New[*leaseTable](), changed: make(chan struct{}, 1)}
+	l.view.Store(&[]Lease{})
+	return l
+}
+
+// Run serves the leases until ctx ends. It is called once.
+func (l *Leases) Run(ctx context.Context) error {
+	return l.loop.Run(ctx, &leaseTable{leases: l, held: make(map[string]*heldLease)})
+}
+
+// List returns the leases by reader. The list is not changed any more.
+func (l *Leases) List() []Lease { return *l.view.Load() }
+
+// Changed delivers when the list may be another; several changes may be one signal. It has one receiver.
+func (l *Leases) Changed() <-chan struct{} { return l.changed }
+
+// Revoke ends a lease before its time: its back end is told why, a message that is safe to show, and its tunnel ends. A
+// lease that is not there is ObjectUnknown.
+func (l *Leases) Revoke(ctx context.Context, tunnel TunnelID, why string) error {
+	return l.loop.Do(ctx, func(t *leaseTable) error {
+		h := t.find(tunnel)
+		if h == nil {
+			return noLease()
+		}
+		h.revoke(cardbroker.Errorf(cardbroker.Forbidden, "%s", why))
+		return nil
+	})
+}
+
+// acquire takes the reader of t for d and returns the lease's end: the channel has one value if it is revoked or expires.
+func (l *Leases) acquire(ctx context.Context, t Tunnel, d time.Duration) (<-chan *cardbroker.Error, error) {
+	h := &heldLease{revoked: make(chan *cardbroker.Error, 1)}
+	return h.revoked, l.loop.Do(ctx, func(table *leaseTable) error {
+		if table.held[t.Reader] != nil {
+			return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
+		}
+		now := time.Now()
+		h.Lease = Lease{Tunnel: t.ID, Reader: t.Reader, Tenant: t.Tenant, Since: now, Expires: now.Add(d)}
+		table.held[t.Reader] = h
+		return nil
+	})
+}
+
+// renew makes the lease last for d from now.
+func (l *Leases) renew(ctx context.Context, tunnel TunnelID, d time.Duration) error {
+	return l.loop.Do(ctx, func(t *leaseTable) error {
+		h := t.find(tunnel)
+		if h == nil || h.over {
+			return noLease()
+		}
+		h.Expires = time.Now().Add(d)
+		return nil
+	})
+}
+
+// release gives the reader back, once nothing of the tunnel uses it any more.
+func (l *Leases) release(ctx context.Context, tunnel TunnelID) {
+	l.loop.Do(ctx, func(t *leaseTable) error {
+		if h := t.find(tunnel); h != nil {
+			delete(t.held, h.Reader)
+		}
+		return nil
+	})
+}
+
+func noLease() error {
+	return cardbroker.Errorf(cardbroker.ObjectUnknown, "there is no such lease")
+}
+
+// leaseDuration says how long a lease lasts that a back end asked for.
+func leaseDuration(asked time.Duration) time.Duration {
+	if asked == 0 {
+		return DefaultLease
+	}
+	return min(asked, MaxLease)
+}
+
+// leaseTable is the state of [Leases]; the loop owns it. Commands check before they change anything, so a batch needs no
+// transaction of its own.
+type leaseTable struct {
+	leases *Leases
+	held   map[string]*heldLease // by reader
+}
+
+type heldLease struct {
+	Lease
+	over    bool // revoked or expired; the reader is free once the tunnel has ended
+	revoked chan *cardbroker.Error
+}
+
+// revoke ends the lease; only the first reason counts.
+func (h *heldLease) revoke(why *cardbroker.Error) {
+	if !h.over {
+		h.over = true
+		h.revoked <- why // capacity 1
+	}
+}
+
+func (t *leaseTable) find(tunnel TunnelID) *heldLease {
+	for _, h := range t.held {
+		if h.Tunnel == tunnel {
+			return h
+		}
+	}
+	return nil
+}
+
+// Begin implements loop.Owner.
+func (t *leaseTable) Begin() *leaseTable { return t }
+
+// Commit implements loop.Owner: it publishes the list.
+func (t *leaseTable) Commit(context.Context, *leaseTable) error {
+	list := make([]Lease, 0, len(t.held))
+	for _, h := range t.held {
+		list = append(list, h.Lease)
+	}
+	slices.SortFunc(list, func(a, b Lease) int { return cmp.Compare(a.Reader, b.Reader) })
+	t.leases.view.Store(&list)
+	select {
+	case t.leases.changed <- struct{}{}:
+	default: // it says so already
+	}
+	return nil
+}
+
+// Deadline implements loop.Owner: it is when the next lease expires.
+func (t *leaseTable) Deadline() (next time.Time) {
+	for _, h := range t.held {
+		if !h.over && (next.IsZero() || h.Expires.Before(next)) {
+			next = h.Expires
+		}
+	}
+	return next
+}
+
+// Tick implements loop.Owner.
+func (t *leaseTable) Tick(_ *leaseTable, now time.Time) {
+	for _, h := range t.held {
+		if !h.over && !now.Before(h.Expires) {
+			h.revoke(cardbroker.Errorf(cardbroker.Timeout, "the lease has expired"))
+		}
+	}
+}

@@ -1,0 +1,219 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package virtualreader is the Go client for back ends: it lists the readers that users offer to a tenant and drives a
+// card in one of them through a tunnel. It owns a [Tunnel]'s connection and the goroutines that read it and keep it
+// alive. It never sees a PIN prompt, and by default no PIN passes.
+package virtualreader
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// Config says who the back end is and where the brokers are.
+type Config struct {
+	Brokers []string          // wss://host:port, one or more
+	TLS     *tls.Config       // whom to trust, and the client's certificate; nil: the system's roots, none
+	Token   cardbroker.Secret // of the tenant; empty: the certificate says it
+}
+
+// Client talks to brokers for one tenant. It may be used by any number of goroutines and holds nothing between calls but
+// idle connections.
+type Client struct {
+	brokers []string // without a slash at the end
+	tls     *tls.Config
+	token   cardbroker.Secret
+	http    *http.Client
+	tunnels *socket.Maker
+	events  *socket.Maker
+}
+
+// requestTimeout is for one request and its answer.
+const requestTimeout = 10 * time.Second
+
+// maxList is the longest list of readers that is read, in bytes.
+const maxList = 16 << 20
+
+// New returns a client; it connects to nothing yet. Invalid: a broker's address is not wss://host:port.
+func New(c Config) (*Client, error) {
+	if len(c.Brokers) == 0 {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "no broker is given")
+	}
+	client := &Client{
+		tls:     &tls.Config{MinVersion: tls.VersionTLS13},
+		token:   c.Token,
+		tunnels: socket.NewMaker(wire.Subprotocol),
+		events:  socket.NewJSONMaker(""),
+	}
+	if c.TLS != nil {
+		client.tls = c.TLS.Clone()
+	}
+	for _, broker := range c.Brokers {
+		u, err := url.Parse(broker)
+		if err != nil || u.Scheme != "wss" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil {
+			return nil, cardbroker.Errorf(cardbroker.Invalid, "a broker's address is not of the form wss://host:port")
+		}
+		client.brokers = append(client.brokers, "wss://"+u.Host)
+	}
+	dialer := &net.Dialer{}
+	dialer.SetMultipathTCP(false)
+	client.http = &http.Client{
+		Timeout:   requestTimeout,
+		Transport: &http.Transport{TLSClientConfig: client.tls, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1},
+	}
+	return client, nil
+}
+
+// Reader is a reader that is offered to the tenant, and the broker that says so.
+type Reader struct {
+	api.RemoteReader
+	Broker string
+}
+
+// List returns the readers that are offered to the tenant now, broker by broker. Where brokers fail, it returns the
+// readers of the others and an error: Unauthenticated, RateLimited, Unavailable or Timeout.
+func (c *Client) List(ctx context.Context) ([]Reader, error) {
+	var readers []Reader
+	var failed []error
+	for _, broker := range c.brokers {
+		list, err := c.list(ctx, broker)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("cannot list the readers of %s: %w", broker, err))
+		}
+		for _, r := range list {
+			readers = append(readers, Reader{RemoteReader: r, Broker: broker})
+		}
+	}
+	return readers, errors.Join(failed...)
+}
+
+func (c *Client) list(ctx context.Context, broker string) ([]api.RemoteReader, error) {
+	address := "https" + strings.TrimPrefix(broker, "wss") + "/cb/v1/readers"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header = c.header("")
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, dialError(ctx, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, api.ReadError(response)
+	}
+	defer response.Body.Close()
+	var list api.RemoteReaders
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxList)).Decode(&list); err != nil {
+		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the answer is not a list of readers")
+	}
+	return list.Readers, nil
+}
+
+// Event is a change of a reader, and the broker that says so.
+type Event struct {
+	api.ReaderEvent
+	Broker string
+}
+
+// Watch calls f for each change of a reader that is offered to the tenant, one call at a time, until f returns an error,
+// a broker fails or ctx ends, and returns why. While f is slow, changes wait at the broker, which ends a watch that is
+// too slow.
+func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
+	group := run.New(ctx)
+	events := make(chan Event)
+	for _, broker := range c.brokers {
+		group.Go("watch "+broker, func(ctx context.Context) error { return c.watch(ctx, broker, events) })
+	}
+	for {
+		select {
+		case e := <-events:
+			if err := f(e); err != nil {
+				group.Stop()
+				return err
+			}
+		case <-group.Context().Done():
+			if err := group.Wait(); err != nil {
+				return err
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// watch passes on the events of one broker.
+func (c *Client) watch(ctx context.Context, broker string, events chan<- Event) error {
+	conn, err := c.dial(ctx, c.events, broker+"/cb/v1/readers/events", "")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Shutdown(ctx.Err()) })()
+	for {
+		message, err := conn.Next()
+		if err == io.EOF {
+			err = cardbroker.Errorf(cardbroker.Unavailable, "the broker ended the watch")
+		}
+		if err != nil {
+			return err
+		}
+		e := Event{Broker: broker}
+		if err := json.Unmarshal(message, &e.ReaderEvent); err != nil {
+			return cardbroker.Wrapf(err, cardbroker.Unavailable, "the broker sent what is not an event")
+		}
+		select {
+		case events <- e:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// dial opens a WebSocket. What the broker says when it refuses becomes the error that it was.
+func (c *Client) dial(ctx context.Context, maker *socket.Maker, address, ticket string) (*socket.Conn, error) {
+	conn, response, err := maker.Dial(ctx, socket.Dial{URL: address, Header: c.header(ticket), TLS: c.tls})
+	if response != nil {
+		return nil, api.ReadError(response)
+	}
+	if err != nil {
+		return nil, dialError(ctx, err)
+	}
+	return conn, nil
+}
+
+func (c *Client) header(ticket string) http.Header {
+	h := http.Header{}
+	if !c.token.Empty() {
+		h.Set("Authorization", "Bearer "+string(c.token.Reveal()))
+	}
+	if ticket != "" {
+		h.Set("Cardbroker-Ticket", ticket)
+	}
+	return h
+}
+
+// dialError makes Unavailable of whatever says that a broker cannot be reached.
+func dialError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case cardbroker.ReasonOf(err) == cardbroker.Internal:
+		return cardbroker.Wrapf(err, cardbroker.Unavailable, "the broker cannot be reached")
+	}
+	return err
+}
