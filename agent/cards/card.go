@@ -1,0 +1,250 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cards
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/apdu"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// Card is a connection to a card. Its methods may be called by anybody, but one at a time: a second call meanwhile is
+// ReaderBusy. So is each call after one that its asker left, until the card has answered that one.
+//
+// When the child ends, a command that runs is Indeterminate, and every later call CardReset: the card has to be opened
+// anew.
+type Card struct {
+	sandbox *Sandbox
+	link    *link
+	number  uint32 // of the reader, in this child
+	info    cardbroker.Card
+	epoch   atomic.Uint64
+	closed  atomic.Bool
+}
+
+// closeWait is how long Close waits for a card that is busy.
+const closeWait = 5 * time.Second
+
+// errEnded is the cause of a Connect that found the child at its end.
+var errEnded = errors.New("the child has ended")
+
+// Info returns the card's ATR, which must not be changed, and the active protocol.
+func (c *Card) Info() cardbroker.Card { return c.info }
+
+// Epoch returns the number of the present card epoch: a time in which the card was, for all we know, neither reset nor
+// removed, and this connection never lost. A later epoch has a higher number, also after a restart of the agent.
+func (c *Card) Epoch() uint64 { return c.epoch.Load() }
+
+// Transmit sends a command APDU of 4 to 65,544 bytes and appends the response APDU, 2 bytes or more, to dst; the
+// duration is the card's own time. On an error it returns dst as it was. Errors: Invalid, ReaderBusy, CardRemoved,
+// CardMute; CardReset (the card has not seen the command); Indeterminate (the child ended: the card may have seen it);
+// Timeout and Canceled (ctx ended: likewise, or the card is still at it).
+func (c *Card) Transmit(ctx context.Context, dst, command []byte) ([]byte, time.Duration, error) {
+	if n := len(command); n < apdu.MinCommand || n > apdu.MaxCommand {
+		return dst, 0, cardbroker.Errorf(cardbroker.Invalid, "a command APDU has %d bytes, want %d to %d", n, apdu.MinCommand, apdu.MaxCommand)
+	}
+	answer, err := c.ask(ctx, wire.TypeAPDU, command)
+	if err != nil {
+		return dst, 0, err
+	}
+	defer c.link.leave()
+	times, response, err := wire.ParseTimes(answer)
+	if err != nil {
+		return dst, 0, c.broken(wire.TypeAPDU, err)
+	}
+	return append(dst, response...), times.Card, nil
+}
+
+// Begin starts a transaction: no other program reaches the card until End. Errors as of Transmit, but never
+// Indeterminate.
+func (c *Card) Begin(ctx context.Context) error { return c.do(ctx, wire.TypeBegin, nil) }
+
+// End ends the transaction and does d with the card. Errors as of Transmit, but never Indeterminate.
+func (c *Card) End(ctx context.Context, d cardbroker.Disposition) error {
+	err := c.do(ctx, wire.TypeEnd, wire.AppendDisposition(nil, d))
+	if d != cardbroker.LeaveCard {
+		c.newEpoch()
+	}
+	return err
+}
+
+// Close does d with the card and ends the connection and its transaction. While a command of an asker that left is still
+// with the card, that happens later and Close returns Timeout after 5 s. A second Close does nothing, and so does one
+// after the child has ended.
+func (c *Card) Close(d cardbroker.Disposition) error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case err := <-c.disconnect(d):
+		return err
+	case <-timer.C:
+		return cardbroker.Errorf(cardbroker.Timeout, "the card is busy; it is closed when it has answered")
+	}
+}
+
+// connect makes the connection and begins the card's epoch.
+func (c *Card) connect(ctx context.Context, share cardbroker.ShareMode) error {
+	answer, err := c.ask(ctx, wire.TypeConnect, wire.Connect{Share: share}.Append(nil))
+	if err != nil {
+		return err
+	}
+	defer c.link.leave()
+	m, err := wire.ParseCardIn(answer)
+	if err != nil {
+		return c.broken(wire.TypeConnect, err)
+	}
+	c.info = cardbroker.Card{ATR: bytes.Clone(m.ATR), Protocol: m.Protocol}
+	c.newEpoch()
+	return nil
+}
+
+// disconnect waits for its turn, ends the connection and gives the reader free, in a goroutine of the sandbox's group.
+func (c *Card) disconnect(d cardbroker.Disposition) <-chan error {
+	done := make(chan error, 1)
+	job := func(context.Context) error {
+		c.link.turn <- struct{}{} // who has it leaves within the limit of a call
+		_, err := c.exchange(context.Background(), wire.TypeDisconnect, wire.AppendDisposition(nil, d))
+		if err == nil {
+			c.link.leave()
+		}
+		c.giveUp()
+		if cardbroker.ReasonOf(err) == cardbroker.CardReset { // the connection has ended before
+			err = nil
+		}
+		done <- err
+		return nil
+	}
+	if err := c.sandbox.tell(func(st *state) { st.group.Go("close card", job) }); err != nil {
+		done <- nil // the sandbox ends, and the connection with it
+	}
+	return done
+}
+
+// giveUp lets others open the reader.
+func (c *Card) giveUp() {
+	c.sandbox.tell(func(*state) {
+		c.link.claimed = false
+		c.link.child.uses--
+	})
+}
+
+// do asks where the answer is only a yes.
+func (c *Card) do(ctx context.Context, t wire.Type, payload []byte) error {
+	_, err := c.ask(ctx, t, payload)
+	if err == nil {
+		c.link.leave()
+	}
+	return err
+}
+
+// ask takes the turn and does [Card.exchange].
+func (c *Card) ask(ctx context.Context, t wire.Type, payload []byte) ([]byte, error) {
+	if !c.link.enter() {
+		return nil, cardbroker.Errorf(cardbroker.ReaderBusy, "the card is busy with another command")
+	}
+	if c.closed.Load() {
+		c.link.leave()
+		return nil, cardbroker.Errorf(cardbroker.CardReset, "the connection to the card was closed")
+	}
+	if ctx.Err() != nil {
+		c.link.leave()
+		return nil, asked(ctx)
+	}
+	return c.exchange(ctx, t, payload)
+}
+
+// exchange sends a frame and returns the payload of its answer, which is valid until the caller leaves the turn. On an
+// error the turn is left, or passed on to who waits for the late answer.
+func (c *Card) exchange(ctx context.Context, t wire.Type, payload []byte) ([]byte, error) {
+	limit := time.Now().Add(c.sandbox.cfg.CallLimit)
+	h, answer, sent, err := c.link.exchange(ctx, limit, wire.Header{Type: t, Reader: c.number}, payload)
+	switch {
+	case err == nil && h.Type == answerTo(t):
+		return answer, nil
+	case err == nil && h.Type == wire.TypeError:
+		defer c.link.leave()
+		refused, err := wire.ParseError(answer)
+		if err != nil {
+			return nil, c.broken(t, err)
+		}
+		if refused.Reason == cardbroker.CardReset {
+			c.newEpoch()
+		}
+		return nil, refused
+	case sent && isTimeout(err) && time.Now().Before(limit):
+		c.leaveLate(limit)
+		return nil, asked(ctx)
+	}
+	defer c.link.leave()
+	if err == nil {
+		err = cardbroker.Errorf(cardbroker.Internal, "an answer has the type %d", h.Type)
+	}
+	if !sent {
+		c.link.child.stop() // the stream may hold half a frame
+		return nil, c.lost(t, false, err)
+	}
+	return nil, c.broken(t, err)
+}
+
+// leaveLate passes the turn to a goroutine that takes the answer nobody waits for any more, or ends the child when there
+// is none within the limit.
+func (c *Card) leaveLate(limit time.Time) {
+	l := c.link
+	job := func(context.Context) error {
+		if err := l.awaitLate(limit); err != nil {
+			l.child.fail(err)
+		}
+		l.leave()
+		return c.sandbox.tell(func(*state) { l.child.uses-- })
+	}
+	err := c.sandbox.tell(func(st *state) {
+		l.child.uses++
+		st.group.Go("late answer", job)
+	})
+	if err != nil {
+		l.child.stop()
+		l.leave()
+	}
+}
+
+// broken ends the child after an answer that is no good, or that did not come, and returns what became of the call.
+func (c *Card) broken(t wire.Type, err error) error {
+	c.link.child.fail(err)
+	return c.lost(t, true, err)
+}
+
+// lost says that the child is at its end, and returns what became of the call.
+func (c *Card) lost(t wire.Type, sent bool, err error) error {
+	c.sandbox.tell(func(st *state) { st.fails(c.link.child) })
+	switch {
+	case t == wire.TypeConnect:
+		return cardbroker.Wrapf(fmt.Errorf("%w: %w", errEnded, err), cardbroker.Unavailable, "the sandbox ended; try again")
+	case t == wire.TypeAPDU && sent:
+		return cardbroker.Wrapf(err, cardbroker.Indeterminate, "the sandbox ended while the card had the command")
+	}
+	return cardbroker.Wrapf(err, cardbroker.CardReset, "the sandbox was restarted; connect to the card again")
+}
+
+func (c *Card) newEpoch() { c.epoch.Store(c.sandbox.epoch.Add(1)) }
+
+// answerTo returns the type of a good answer.
+func answerTo(t wire.Type) wire.Type {
+	switch t {
+	case wire.TypeConnect:
+		return wire.TypeConnected
+	case wire.TypeAPDU:
+		return wire.TypeAPDUResponse
+	}
+	return wire.TypeDone
+}

@@ -1,0 +1,179 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cards is the agent's end of the sandbox: it starts the child process that reaches the cards, knows its readers,
+// carries commands to them, and kills and replaces a child that hangs or dies. The child may end at any moment and costs
+// nobody more than the command that ran.
+//
+// Nothing here judges who may use a card, and nothing here loads a card library. The state belongs to one loop
+// ([Sandbox.Run]); a command does not pass through it: the goroutine that sends a command also reads its answer.
+package cards
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/loop"
+	"github.com/cardbroker/cardbroker/internal/run"
+)
+
+// Config says which sandbox to run, and how long it may take.
+type Config struct {
+	Program   string        // path of cardsandbox; it and its directories writable by root and our own user only
+	Args      []string      // what cardsandbox serves: "softcard", or "softcard" and a file
+	Idle      time.Duration // the child is stopped this long after its last use; 0: 60 s
+	CallLimit time.Duration // a call that takes longer gets the child killed; 0: 120 s
+	Log       *slog.Logger  // nil: nothing is logged
+}
+
+// Sandbox is the supervisor of one child process. The child is started when somebody needs it. All methods but Run may
+// be called by anybody while Run runs; before that they wait, after it they answer Unavailable.
+type Sandbox struct {
+	cfg   Config
+	loop  *loop.Loop[*state]
+	view  atomic.Pointer[view]
+	epoch atomic.Uint64 // the last that was given out
+}
+
+// view is what others may see of the state. It and all it points to is never changed.
+type view struct {
+	readers []cardbroker.Reader
+	status  Status
+}
+
+// Status is how the sandbox has fared, for doctor and metrics.
+type Status struct {
+	PID      int    // of the running child; 0: none is up
+	Starts   uint64 // of a child
+	Kills    uint64 // by us, because it hung or broke the protocol
+	LastExit string // why the last child ended; empty: none did yet
+}
+
+// New returns a sandbox whose child is not started yet.
+func New(cfg Config) *Sandbox {
+	if cfg.Idle == 0 {
+		cfg.Idle = time.Minute
+	}
+	if cfg.CallLimit == 0 {
+		cfg.CallLimit = 2 * time.Minute
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Sandbox{cfg: cfg, loop: loop.New[*state]()}
+	s.view.Store(&view{})
+	s.epoch.Store(uint64(time.Now().UnixMicro())) // above those that earlier agents gave out
+	return s
+}
+
+// Run owns the state and the child until ctx ends; then the child is ended and waited for. It is called once.
+func (s *Sandbox) Run(ctx context.Context) error {
+	group := run.New(ctx)
+	st := &state{sandbox: s, group: group, watchers: map[chan struct{}]bool{}}
+	group.Go("sandbox", func(ctx context.Context) error { return s.loop.Run(ctx, st) })
+	err := group.Wait()
+	st.release(cardbroker.Errorf(cardbroker.Unavailable, "shutting down"))
+	s.view.Store(&view{status: Status{LastExit: "the agent ended"}})
+	return err
+}
+
+// Readers returns the session's readers, by name, and starts the child for that if none runs. The result is not to be
+// changed. Errors: Unavailable (no child, and why), Timeout, Canceled.
+func (s *Sandbox) Readers(ctx context.Context) ([]cardbroker.Reader, error) {
+	err := s.whenReady(ctx, func(*state) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	return s.Snapshot(), nil
+}
+
+// Watch subscribes to changes of the readers: changed receives after each, several may be one signal, and [Sandbox.Snapshot]
+// says what is there now. A subscriber keeps the child running. stop ends the subscription and may be called twice.
+func (s *Sandbox) Watch() (changed <-chan struct{}, stop func()) {
+	signal := make(chan struct{}, 1)
+	s.tell(func(st *state) { st.watchers[signal] = true })
+	return signal, func() { s.tell(func(st *state) { delete(st.watchers, signal) }) }
+}
+
+// Snapshot returns the readers as last seen, by name, and waits for nobody: none while no child runs. The result is not
+// to be changed.
+func (s *Sandbox) Snapshot() []cardbroker.Reader { return s.view.Load().readers }
+
+// Status returns the counters and waits for nobody.
+func (s *Sandbox) Status() Status { return s.view.Load().status }
+
+// Open connects to the card in the reader of that name, and starts the child for that if none runs. A reader is open
+// once at a time. Errors: ReaderUnknown, ReaderBusy, CardAbsent, CardMute, Unavailable, Timeout, Canceled.
+func (s *Sandbox) Open(ctx context.Context, reader string, share cardbroker.ShareMode) (*Card, error) {
+	c, err := s.open(ctx, reader, share)
+	if errors.Is(err, errEnded) { // nobody had noticed: ask the next child
+		return s.open(ctx, reader, share)
+	}
+	return c, err
+}
+
+func (s *Sandbox) open(ctx context.Context, reader string, share cardbroker.ShareMode) (*Card, error) {
+	c := &Card{sandbox: s}
+	err := s.whenReady(ctx, func(st *state) (err error) {
+		c.link, c.number, err = st.claim(reader)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = c.connect(ctx, share)
+	switch cardbroker.ReasonOf(err) {
+	case "":
+		return c, nil
+	case cardbroker.Timeout, cardbroker.Canceled: // the connection may still come
+		c.disconnect(cardbroker.LeaveCard)
+	default:
+		c.giveUp()
+	}
+	return nil, err
+}
+
+// whenReady has do run in the loop as soon as the child has told its readers.
+func (s *Sandbox) whenReady(ctx context.Context, do func(*state) error) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return asked(ctx)
+		}
+		var ready chan error // nil: do was run
+		err := s.loop.Do(context.Background(), func(st *state) (err error) {
+			ready, err = st.whenReady(do)
+			return err
+		})
+		if err != nil || ready == nil {
+			return err
+		}
+		select {
+		case err := <-ready:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return asked(ctx)
+		}
+	}
+}
+
+// tell changes the state. It fails only when the loop has ended, or is hopelessly overloaded.
+func (s *Sandbox) tell(change func(*state)) error {
+	return s.loop.Do(context.Background(), func(st *state) error {
+		change(st)
+		return nil
+	})
+}
+
+// asked returns why an asker left.
+func asked(ctx context.Context) error {
+	if cardbroker.ReasonOf(ctx.Err()) == cardbroker.Canceled {
+		return cardbroker.Wrapf(ctx.Err(), cardbroker.Canceled, "the asker left before the card answered")
+	}
+	return cardbroker.Wrapf(context.DeadlineExceeded, cardbroker.Timeout, "the card has not answered in time")
+}

@@ -1,0 +1,234 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cards_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cards"
+)
+
+func TestKilledInTransmit(t *testing.T) {
+	s := newSandbox(t, cards.Config{})
+	c, other := openCard(t, s, "fake 0"), openCard(t, s, "fake 1")
+	want := watch(t, s)
+	ended := make(chan error, 1)
+	go func() { ended <- transmit(t, c, insHang, 0) }()
+	want("fake 0 (empty), fake 1, fake 2, fake 3")
+	kill(t, s.Status().PID)
+	wantReason(t, "Transmit", <-ended, cardbroker.Indeterminate)
+	for _, c := range []*cards.Card{c, other} {
+		wantReason(t, "Transmit after the death", transmit(t, c, insEcho, 0), cardbroker.CardReset)
+	}
+	wantReason(t, "Begin after the death", c.Begin(t.Context()), cardbroker.CardReset)
+	old := c.Epoch()
+	if err := c.Close(cardbroker.ResetCard); err != nil {
+		t.Errorf("Close() after the death = %v, want nil", err)
+	}
+	c = openCard(t, s, "fake 0")
+	if err := transmit(t, c, insEcho, 0); err != nil {
+		t.Errorf("Transmit after the restart = %v", err)
+	}
+	if c.Epoch() <= old {
+		t.Errorf("Epoch() = %d after %d, want a rise", c.Epoch(), old)
+	}
+	if st := s.Status(); st.Starts != 2 || st.Kills != 0 || st.LastExit != "signal: killed" {
+		t.Errorf("Status() = %+v, want two starts and no kill of ours", st)
+	}
+}
+
+func TestCrashInTransmit(t *testing.T) {
+	s := newSandbox(t, cards.Config{})
+	c := openCard(t, s, "fake 0")
+	wantReason(t, "Transmit", transmit(t, c, insExit, 0), cardbroker.Indeterminate)
+	openCard(t, s, "fake 0")
+	if got := s.Status().LastExit; got != "exit status 7 (the vendor's last words)" {
+		t.Errorf("LastExit = %q, want status and last line", got)
+	}
+}
+
+func TestHungCallIsKilled(t *testing.T) {
+	s := newSandbox(t, cards.Config{CallLimit: 300 * time.Millisecond})
+	c := openCard(t, s, "fake 0")
+	wantReason(t, "Transmit", transmit(t, c, insHang, 0), cardbroker.Indeterminate)
+	openCard(t, s, "fake 0")
+	if st := s.Status(); st.Kills != 1 || st.LastExit != "killed: it did not answer in time" {
+		t.Errorf("Status() = %+v, want a kill", st)
+	}
+}
+
+// An asker that left must not keep a hung child alive.
+func TestHungCallWithoutAsker(t *testing.T) {
+	s := newSandbox(t, cards.Config{CallLimit: 500 * time.Millisecond})
+	c := openCard(t, s, "fake 0")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, _, err := c.Transmit(ctx, nil, command(insHang, 0))
+	wantReason(t, "Transmit", err, cardbroker.Timeout)
+	wantReason(t, "Transmit meanwhile", transmit(t, c, insEcho, 0), cardbroker.ReaderBusy)
+	eventually(t, "the child is killed", func() bool { return s.Status().Kills == 1 })
+	openCard(t, s, "fake 0")
+}
+
+func TestLateAnswer(t *testing.T) {
+	tests := map[string]struct {
+		ctx  func(context.Context) (context.Context, context.CancelFunc)
+		want cardbroker.Reason
+	}{
+		"deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, 20*time.Millisecond)
+		}, cardbroker.Timeout},
+		"cancelled": {func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(20*time.Millisecond, cancel)
+			return ctx, cancel
+		}, cardbroker.Canceled},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newSandbox(t, cards.Config{})
+			c := openCard(t, s, "fake 0")
+			ctx, cancel := test.ctx(t.Context())
+			defer cancel()
+			_, _, err := c.Transmit(ctx, nil, command(insSlow, 20))
+			wantReason(t, "Transmit", err, test.want)
+			wantReason(t, "Transmit meanwhile", transmit(t, c, insEcho, 0), cardbroker.ReaderBusy)
+			eventually(t, "the card answers again, and what was asked", func() bool {
+				got, _, err := c.Transmit(t.Context(), nil, command(insEcho, 7))
+				return err == nil && got[1] == insEcho && got[2] == 7
+			})
+			if st := s.Status(); st.Starts != 1 {
+				t.Errorf("Status() = %+v, want no restart", st)
+			}
+		})
+	}
+}
+
+// Close waits for the answer that its asker did not wait for, so that the card is disposed of and free afterwards.
+func TestCloseBehindLateAnswer(t *testing.T) {
+	s := newSandbox(t, cards.Config{})
+	c := openCard(t, s, "fake 0")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, _, err := c.Transmit(ctx, nil, command(insSlow, 10))
+	wantReason(t, "Transmit", err, cardbroker.Timeout)
+	if err := c.Close(cardbroker.ResetCard); err != nil {
+		t.Errorf("Close() = %v", err)
+	}
+	if err := transmit(t, openCard(t, s, "fake 0"), insEcho, 0); err != nil {
+		t.Errorf("Transmit = %v", err)
+	}
+}
+
+func TestIdleStop(t *testing.T) {
+	s := newSandbox(t, cards.Config{Idle: 50 * time.Millisecond})
+	c := openCard(t, s, "fake 0")
+	changed, stop := s.Watch()
+	c.Close(cardbroker.LeaveCard)
+	select {
+	case <-changed:
+		t.Errorf("the readers changed to %v while somebody subscribed", names(s.Snapshot()))
+	case <-time.After(200 * time.Millisecond):
+	}
+	stop()
+	stop()
+	eventually(t, "the idle child ends", func() bool { return s.Status().PID == 0 })
+	if st := s.Status(); st.Kills != 0 || st.LastExit != "exit status 0" || s.Snapshot() != nil {
+		t.Errorf("Status() = %+v, want a regular end", st)
+	}
+	if err := transmit(t, openCard(t, s, "fake 0"), insEcho, 0); err != nil {
+		t.Errorf("Transmit after the idle stop = %v", err)
+	}
+}
+
+func TestChildThatCannotStart(t *testing.T) {
+	s := newSandbox(t, cards.Config{}, "crash")
+	for n := range 3 {
+		_, err := s.Readers(t.Context())
+		wantReason(t, "Readers()", err, cardbroker.Unavailable)
+		if !strings.Contains(err.Error(), "exit status 3 (fake: no driver [2J here)") || strings.Contains(err.Error(), "next try") {
+			t.Errorf("Readers() = %v, want the child's last line", err)
+		}
+		if st := s.Status(); st.Starts != uint64(n+1) {
+			t.Errorf("Starts = %d, want %d", st.Starts, n+1)
+		}
+	}
+	for range 3 { // now with a pause: one start only
+		_, err := s.Readers(t.Context())
+		if !strings.Contains(err.Error(), "next try in 250ms") {
+			t.Errorf("Readers() = %v, want when it is tried again", err)
+		}
+	}
+	if st := s.Status(); st.Starts != 4 {
+		t.Errorf("Starts = %d, want 4", st.Starts)
+	}
+	_, stop := s.Watch()
+	eventually(t, "a subscriber has it started again", func() bool { return s.Status().Starts == 5 })
+	stop()
+}
+
+func TestGarbageIsKilled(t *testing.T) {
+	s := newSandbox(t, cards.Config{}, "garbage")
+	_, err := s.Readers(t.Context())
+	wantReason(t, "Readers()", err, cardbroker.Unavailable)
+	if st := s.Status(); st.Kills != 1 {
+		t.Errorf("Status() = %+v, want a kill", st)
+	}
+}
+
+func TestTooLongAnAnswer(t *testing.T) {
+	c := openCard(t, newSandbox(t, cards.Config{}), "fake 0")
+	wantReason(t, "Transmit", transmit(t, c, insBroken, 0), cardbroker.Internal)
+	if err := transmit(t, c, insEcho, 0); err != nil {
+		t.Errorf("Transmit afterwards = %v", err)
+	}
+}
+
+func TestEmptyEnvironment(t *testing.T) {
+	t.Setenv("CARDBROKER_SECRET", "x")
+	s := newSandbox(t, cards.Config{}, "environment")
+	_, err := s.Readers(t.Context())
+	if !strings.Contains(err.Error(), "environment []") {
+		t.Errorf("Readers() = %v, want an empty environment", err)
+	}
+}
+
+func TestUntrustedProgram(t *testing.T) {
+	tests := map[string]struct {
+		arrange func(t *testing.T, dir, program string)
+		want    string
+	}{
+		"missing":             {func(t *testing.T, _, program string) { os.Remove(program) }, "not there"},
+		"others may write it": {func(t *testing.T, _, program string) { os.Chmod(program, 0o777) }, "others may write"},
+		"the group may":       {func(t *testing.T, _, program string) { os.Chmod(program, 0o770) }, "others may write"},
+		"its directory":       {func(t *testing.T, dir, _ string) { os.Chmod(dir, 0o777) }, "others may write"},
+		"another's file":      {func(t *testing.T, _, program string) { os.Chown(program, 4321, 0) }, "others may write"},
+		"a directory":         {func(t *testing.T, _, program string) { os.Remove(program); os.Mkdir(program, 0o700) }, "not a file"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if name == "another's file" && os.Geteuid() != 0 {
+				t.Skip("needs root")
+			}
+			dir := t.TempDir()
+			program := filepath.Join(dir, "cardsandbox")
+			if err := os.WriteFile(program, []byte("#!/bin/false\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			test.arrange(t, dir, program)
+			s := newSandbox(t, cards.Config{Program: program, Args: []string{"softcard"}})
+			_, err := s.Readers(t.Context())
+			wantReason(t, "Readers()", err, cardbroker.Unavailable)
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("Readers() = %v, want %q", err, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,128 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cards_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/sandbox"
+)
+
+// TestMain makes the test program its own sandbox: started with "fake" it serves fake readers.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "fake" {
+		syscall.Exit(fake(os.Args[2:])) // at once: the race detector makes os.Exit take a second
+	}
+	os.Exit(m.Run())
+}
+
+// What the fake does with a command is its INS.
+const (
+	insEcho   = 0x00 // answers the command itself, 9000 behind it
+	insHang   = 0x01 // the card is taken out, for those who wait for this; never answers
+	insExit   = 0x02 // the process exits with status 7 after a word on standard error
+	insSlow   = 0x03 // answers after P1 x 10 ms
+	insReset  = 0x04 // CardReset
+	insRemove = 0x05 // the card is taken out; the answer comes afterwards
+	insUnplug = 0x06 // the reader is taken away
+	insBroken = 0x07 // an answer that is too long
+)
+
+// fake is the child's main function. Its argument is how it misbehaves from the start.
+func fake(args []string) int {
+	streams, err := sandbox.Inherit()
+	if err == nil {
+		err = sandbox.Harden()
+	}
+	switch {
+	case err != nil:
+	case len(args) == 0:
+		err = sandbox.Serve(context.Background(), streams, &fakeReaders{count: 4, emitted: make(chan sandbox.Event)}, slog.Default())
+	case args[0] == "many":
+		err = sandbox.Serve(context.Background(), streams, &fakeReaders{count: 20, emitted: make(chan sandbox.Event)}, slog.Default())
+	case args[0] == "crash":
+		err = fmt.Errorf("no driver\x1b[2J here")
+	case args[0] == "garbage":
+		_, err = streams[0].Write([]byte("\x00\x00\x00\x18this is no frame, not at all"))
+		if err == nil {
+			select {} // and it does not end by itself
+		}
+	case args[0] == "environment":
+		err = fmt.Errorf("environment %q", os.Environ())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fake:", err)
+		return 3
+	}
+	return 0
+}
+
+// fakeReaders has readers named "fake 0", "fake 1" … with a card each.
+type fakeReaders struct {
+	count   int
+	emitted chan sandbox.Event // from the cards to Watch
+}
+
+var fakeCard = cardbroker.Card{ATR: []byte{0x3B, 0x00}, Protocol: cardbroker.ProtocolT1}
+
+func (f *fakeReaders) Watch(ctx context.Context, emit func(sandbox.Event)) error {
+	for n := range f.count {
+		emit(sandbox.Event{Reader: fmt.Sprint("fake ", n), Present: true, PINPad: n == 1, Card: &fakeCard})
+	}
+	emit(sandbox.Event{})
+	for {
+		select {
+		case e := <-f.emitted:
+			emit(e)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *fakeReaders) Connect(name string, share cardbroker.ShareMode) (sandbox.Card, error) {
+	if share == cardbroker.ShareDirect {
+		time.Sleep(100 * time.Millisecond)
+	}
+	return &fakeConnection{readers: f, reader: name}, nil
+}
+
+type fakeConnection struct {
+	readers *fakeReaders
+	reader  string
+}
+
+func (c *fakeConnection) Info() cardbroker.Card                   { return fakeCard }
+func (c *fakeConnection) Begin() error                            { return nil }
+func (c *fakeConnection) End(cardbroker.Disposition) error        { return nil }
+func (c *fakeConnection) Disconnect(cardbroker.Disposition) error { return nil }
+
+func (c *fakeConnection) Transmit(dst, command []byte) ([]byte, error) {
+	switch command[1] {
+	case insHang:
+		c.readers.emitted <- sandbox.Event{Reader: c.reader, Present: true}
+		select {}
+	case insExit:
+		fmt.Fprintln(os.Stderr, "the vendor's last words")
+		syscall.Exit(7)
+	case insSlow:
+		time.Sleep(time.Duration(command[2]) * 10 * time.Millisecond)
+	case insReset:
+		return dst, cardbroker.Errorf(cardbroker.CardReset, "somebody reset the card")
+	case insRemove:
+		c.readers.emitted <- sandbox.Event{Reader: c.reader, Present: true}
+	case insUnplug:
+		c.readers.emitted <- sandbox.Event{Reader: c.reader}
+	case insBroken:
+		return append(dst, make([]byte, 70000)...), nil
+	}
+	return append(append(dst, command...), 0x90, 0x00), nil
+}

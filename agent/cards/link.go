@@ -1,0 +1,98 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cards
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// link is our end of the stream of one reader. It belongs to who has the turn: he writes a question and reads its answer
+// himself, without a goroutine between.
+type link struct {
+	child   *child
+	stream  *wire.Stream
+	seq     uint64
+	turn    chan struct{} // capacity 1: one inside while somebody has the turn
+	claimed bool          // a Card is open on it; owned by the loop
+}
+
+func newLink(c *child, conn net.Conn) *link {
+	return &link{child: c, stream: wire.NewStream(conn), turn: make(chan struct{}, 1)}
+}
+
+// enter takes the turn, unless somebody has it.
+func (l *link) enter() bool {
+	select {
+	case l.turn <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *link) leave() { <-l.turn }
+
+// exchange sends a question and waits for its answer until ctx or the limit ends; both are then [os.ErrDeadlineExceeded].
+// sent says whether the child may have read the whole question.
+func (l *link) exchange(ctx context.Context, limit time.Time, h wire.Header, payload []byte) (answer wire.Header, p []byte, sent bool, err error) {
+	deadline := limit
+	if d, ok := ctx.Deadline(); ok && d.Before(limit) {
+		deadline = d
+	}
+	if err := l.stream.Conn().SetDeadline(deadline); err != nil {
+		return wire.Header{}, nil, false, err
+	}
+	if ctx.Done() != nil {
+		defer l.wakeAt(ctx)()
+	}
+	l.seq++
+	h.Seq = l.seq
+	if err := l.stream.Send(h, payload); err != nil {
+		return wire.Header{}, nil, false, err
+	}
+	answer, p, err = l.receive()
+	return answer, p, true, err
+}
+
+// receive reads the answer to the last question.
+func (l *link) receive() (wire.Header, []byte, error) {
+	h, payload, err := l.stream.Receive()
+	if err == nil && h.Seq != l.seq {
+		err = cardbroker.Errorf(cardbroker.Internal, "an answer has the number %d, want %d", h.Seq, l.seq)
+	}
+	return h, payload, err
+}
+
+// awaitLate takes an answer that nobody wants any more.
+func (l *link) awaitLate(limit time.Time) error {
+	if err := l.stream.Conn().SetDeadline(limit); err != nil {
+		return err
+	}
+	_, _, err := l.receive()
+	return err
+}
+
+// wakeAt ends a wait on the stream when ctx ends. The function it returns undoes that, and waits for it if it is under
+// way: the deadlines are the next one's after that.
+func (l *link) wakeAt(ctx context.Context) func() {
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		l.stream.Conn().SetDeadline(time.Unix(1, 0))
+		close(woken)
+	})
+	return func() {
+		if !stop() {
+			<-woken
+		}
+	}
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

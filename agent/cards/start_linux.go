@@ -1,0 +1,112 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cards
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// start starts the child with an empty environment. Descriptors 3 to 18 are its ends of the streams, in order; nothing
+// else is open in it but its standard error, which goes to our log.
+func start(cfg Config) (_ *child, err error) {
+	program, err := trusted(cfg.Program)
+	if err != nil {
+		return nil, err
+	}
+	c := &child{started: time.Now(), stderr: &lines{log: cfg.Log}}
+	c.cmd = exec.Command(program, cfg.Args...)
+	c.cmd.Env = []string{}
+	c.cmd.Stderr = c.stderr
+	c.cmd.WaitDelay = stopLimit
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's ^C is for the agent alone
+	defer func() {
+		for _, theirs := range c.cmd.ExtraFiles { // else their end is no EOF here
+			theirs.Close()
+		}
+		if err != nil {
+			c.closeStreams()
+		}
+	}()
+	for n := range wire.Streams {
+		ours, theirs, err := socketpair()
+		if err != nil {
+			return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "no streams can be made for the sandbox")
+		}
+		c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, theirs)
+		if n == 0 {
+			c.control = wire.NewStream(ours)
+		} else {
+			c.links[n] = newLink(c, ours)
+		}
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the sandbox cannot be started")
+	}
+	return c, nil
+}
+
+// socketpair returns the two ends of a stream, the second ready to be handed over.
+func socketpair() (net.Conn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "stream"), os.NewFile(uintptr(fds[1]), "stream")
+	defer ours.Close() // FileConn takes a copy
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn, theirs, nil
+}
+
+// trusted returns the program's path without symbolic links, if nobody but root and our own user can put another program
+// there.
+func trusted(program string) (string, error) {
+	path, err := filepath.Abs(program)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	if err != nil {
+		return "", cardbroker.Wrapf(err, cardbroker.Unavailable, "the sandbox program is not there")
+	}
+	for at := path; ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		if err != nil {
+			return "", cardbroker.Wrapf(err, cardbroker.Unavailable, "the sandbox program cannot be checked")
+		}
+		if at == path && !info.Mode().IsRegular() {
+			return "", cardbroker.Errorf(cardbroker.Unavailable, "the sandbox program %s is not a file", path)
+		}
+		if !ownOnly(info) {
+			return "", cardbroker.Errorf(cardbroker.Unavailable, "the sandbox program is not safe: others may write %s", at)
+		}
+		if at == filepath.Dir(at) {
+			return path, nil
+		}
+	}
+}
+
+// ownOnly says whether only root and our own user may write a file, or what a directory names: in a sticky directory,
+// such as /tmp, others cannot replace what is ours.
+func ownOnly(info fs.FileInfo) bool {
+	uid := info.Sys().(*syscall.Stat_t).Uid
+	if uid != 0 && uid != uint32(os.Geteuid()) {
+		return false
+	}
+	return info.Mode().Perm()&0o022 == 0 || info.Mode()&(fs.ModeDir|fs.ModeSticky) == fs.ModeDir|fs.ModeSticky
+}

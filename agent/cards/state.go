@@ -1,0 +1,220 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cards
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/loop"
+	"github.com/cardbroker/cardbroker/internal/run"
+)
+
+// phase is where the child is in its life.
+type phase int
+
+const (
+	stopped  phase = iota // there is none
+	starting              // it has not told all its readers yet
+	ready
+	stopping // told to end, for want of users
+	failing  // its end was noticed; attend will say why it came
+)
+
+// state is what the loop owns. Changes happen in its methods; [state.Commit] then starts or stops the child as needed.
+type state struct {
+	sandbox  *Sandbox
+	group    *run.Group
+	phase    phase
+	child    *child                 // in ready, stopping and failing
+	readers  []reader               // in ready; by name; never changed, only replaced
+	watchers map[chan struct{}]bool // subscribers
+	waiting  []chan error           // who wants the child to be ready; capacity 1
+	idle     time.Time              // when the child is stopped; zero: it is in use
+	restart  time.Time              // not before
+	early    int                    // children in a row that died young
+	why      error                  // the last one did
+	status   Status
+	changed  bool // the readers, since the last Commit
+}
+
+var _ loop.Owner[*state] = (*state)(nil)
+
+// A child that dies younger than youngAge is no good. The first few are replaced at once, then only after a pause that
+// doubles up to maxPause.
+const (
+	youngAge   = 10 * time.Second
+	freeStarts = 3
+	firstPause = 250 * time.Millisecond
+	maxPause   = 30 * time.Second
+)
+
+// Begin implements [loop.Owner].
+func (st *state) Begin() *state { return st }
+
+// Tick implements [loop.Owner]. What is due is done in Commit, as after every other change.
+func (st *state) Tick(*state, time.Time) {}
+
+// Deadline implements [loop.Owner].
+func (st *state) Deadline() time.Time {
+	switch {
+	case st.phase == ready:
+		return st.idle
+	case st.phase == stopped && st.wanted():
+		return st.restart
+	}
+	return time.Time{}
+}
+
+// Commit implements [loop.Owner]: it starts the child if somebody wants it, stops it if nobody has used it for long,
+// publishes the view and signals the subscribers.
+func (st *state) Commit(context.Context, *state) error {
+	now := time.Now()
+	switch {
+	case st.phase == stopped && st.wanted() && !now.Before(st.restart):
+		st.phase = starting
+		st.status.Starts++
+		st.group.Go("sandbox child", st.sandbox.attend)
+	case st.phase != ready:
+	case st.wanted() || st.child.uses > 0:
+		st.idle = time.Time{}
+	case st.idle.IsZero():
+		st.idle = now.Add(st.sandbox.cfg.Idle)
+	case !now.Before(st.idle):
+		st.phase = stopping
+		st.setReaders(nil)
+		st.child.stop()
+	}
+	st.publish()
+	return nil
+}
+
+func (st *state) wanted() bool { return len(st.watchers) > 0 || len(st.waiting) > 0 }
+
+func (st *state) publish() {
+	v := &view{status: st.status}
+	if st.child != nil {
+		v.status.PID = st.child.pid()
+	}
+	for _, r := range st.readers {
+		v.readers = append(v.readers, r.Reader)
+	}
+	st.sandbox.view.Store(v)
+	if !st.changed {
+		return
+	}
+	st.changed = false
+	for signal := range st.watchers {
+		select {
+		case signal <- struct{}{}:
+		default: // it has a signal that it has not seen yet
+		}
+	}
+}
+
+func (st *state) setReaders(readers []reader) {
+	st.readers = readers
+	st.changed = true
+}
+
+// whenReady runs do if the child is ready. Else it returns a channel that says when to ask again, or that it is no use.
+func (st *state) whenReady(do func(*state) error) (chan error, error) {
+	st.idle = time.Time{} // this is a use
+	if st.phase == ready {
+		return nil, do(st)
+	}
+	if st.phase == stopped && time.Now().Before(st.restart) {
+		return nil, st.why
+	}
+	again := make(chan error, 1)
+	st.waiting = append(st.waiting, again)
+	return again, nil
+}
+
+// release answers all who wait.
+func (st *state) release(err error) {
+	for _, again := range st.waiting {
+		again <- err
+	}
+	st.waiting = nil
+}
+
+// told takes the list of a child that is up.
+func (st *state) told(c *child, readers []reader) {
+	switch st.phase {
+	case starting:
+		st.phase, st.child = ready, c
+		st.release(nil)
+	case ready:
+	default:
+		return // it is at its end
+	}
+	st.setReaders(readers)
+}
+
+// fails takes note of a child that is at its end: who wants one is to wait for the next.
+func (st *state) fails(c *child) {
+	if st.phase == ready && st.child == c {
+		st.phase = failing
+		st.setReaders(nil)
+	}
+}
+
+// ended takes leave of a child that is gone, or could not be started.
+func (st *state) ended(exit exit) {
+	was := st.phase
+	st.phase, st.child, st.idle = stopped, nil, time.Time{}
+	if len(st.readers) > 0 {
+		st.setReaders(nil)
+	}
+	st.status.LastExit = exit.why
+	if exit.killed {
+		st.status.Kills++
+	}
+	if was == stopping {
+		st.early = 0
+		return
+	}
+	if exit.age >= youngAge {
+		st.early = 0
+	}
+	st.early++
+	pause := pauseAfter(st.early)
+	st.restart = time.Now().Add(pause)
+	next := ""
+	if pause > 0 {
+		next = fmt.Sprintf("; next try in %v", pause)
+	}
+	st.why = cardbroker.Errorf(cardbroker.Unavailable, "the sandbox does not run: %s%s", exit.why, next)
+	if was == starting || pause > 0 { // else those who wait came after the end, and wait for the next
+		st.release(st.why)
+	}
+}
+
+// pauseAfter returns how long to wait after so many early deaths.
+func pauseAfter(deaths int) time.Duration {
+	if deaths <= freeStarts {
+		return 0
+	}
+	return min(firstPause<<min(deaths-freeStarts-1, 16), maxPause)
+}
+
+// claim finds the reader of that name and takes it for a Card.
+func (st *state) claim(name string) (*link, uint32, error) {
+	for _, r := range st.readers {
+		if r.Name != name {
+			continue
+		}
+		l := st.child.links[r.stream]
+		if l.claimed {
+			return nil, 0, cardbroker.Errorf(cardbroker.ReaderBusy, "the reader is in use")
+		}
+		l.claimed = true
+		l.child.uses++
+		return l, r.number, nil
+	}
+	return nil, 0, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader")
+}

@@ -1,0 +1,111 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command cardsandbox is the process that reaches the cards. The agent starts it and speaks with it over inherited
+// streams; nobody starts it by hand.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/sandbox"
+	"github.com/cardbroker/cardbroker/sandbox/softcard"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stderr))
+}
+
+const usage = `cardsandbox reaches cards on behalf of "cardbroker agent", which starts it. It is not started by hand.
+
+  cardsandbox pcsc             the readers of PC/SC
+  cardsandbox pkcs11 MODULE    the slots of a PKCS#11 module
+  cardsandbox softcard [FILE]  a software reader and card; FILE keeps its state
+`
+
+// Exit statuses.
+const (
+	statusOK       = 0
+	statusInternal = 1
+	statusUsage    = 2
+	statusAbsent   = 4
+)
+
+// heapGrowth is GOGC: the live heap is some 100 KiB, so that the memory is worth more than the collector's time.
+const heapGrowth = 25
+
+// run is the program. There is no command line library: its start would be a third of this one's.
+func run(args []string, stderr io.Writer) int {
+	debug.SetGCPercent(heapGrowth)
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	if !known(args) {
+		fmt.Fprint(stderr, usage)
+		return statusUsage
+	}
+	if args[0] != "softcard" {
+		return status(cardbroker.Errorf(cardbroker.Unavailable, "%s is not part of this build", args[0]), stderr)
+	}
+	streams, err := sandbox.Inherit()
+	if cardbroker.ReasonOf(err) == cardbroker.Invalid {
+		fmt.Fprint(stderr, usage)
+		return statusUsage
+	}
+	if err == nil {
+		err = sandbox.Harden()
+	}
+	if err == nil {
+		err = serve(streams, strings.Join(args[1:], ""), log)
+	}
+	return status(err, stderr)
+}
+
+// known says whether the arguments are one of the usage's lines.
+func known(args []string) bool {
+	switch {
+	case len(args) == 0:
+		return false
+	case args[0] == "pcsc":
+		return len(args) == 1
+	case args[0] == "pkcs11":
+		return len(args) == 2
+	}
+	return args[0] == "softcard" && len(args) <= 2
+}
+
+// serve serves the software card, whose state is in the file, until the agent ends.
+func serve(streams []net.Conn, file string, log *slog.Logger) error {
+	readers, err := softcard.New(file, log)
+	if err != nil {
+		return err
+	}
+	return sandbox.Serve(context.Background(), streams, readers, log)
+}
+
+// status says what went wrong and returns the exit status for it.
+func status(err error, stderr io.Writer) int {
+	if err == nil {
+		return statusOK
+	}
+	fmt.Fprintf(stderr, "cardsandbox: %v\n", err)
+	switch cardbroker.ReasonOf(err) {
+	case cardbroker.Unavailable, cardbroker.Unsupported:
+		return statusAbsent
+	}
+	return statusInternal
+}
+
+// withoutTime leaves the time to the agent, whose log these lines go to.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey && len(groups) == 0 {
+		return slog.Attr{}
+	}
+	return a
+}

@@ -1,0 +1,210 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package softcard
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/apdu"
+	"github.com/cardbroker/cardbroker/sandbox"
+)
+
+// Name is the name of the reader.
+const Name = "cardbroker Software Reader 00 00"
+
+var _ sandbox.Readers = (*Reader)(nil)
+
+// Reader is the software reader with its card, which is never taken out. Whoever owns the reader calls it and its
+// connections; a call while another one runs is refused with ReaderBusy and not kept waiting.
+type Reader struct {
+	busy atomic.Bool // a call runs, and what is below is its own
+
+	card   *card
+	users  int         // open connections
+	sole   bool        // one connection is open, and exclusive
+	holder *connection // whose transaction it is, or nil
+	resets uint64      // how often the card was reset
+}
+
+// New returns a reader with a card whose state is in the file, or in memory only if file is "". A file that does not
+// exist is made with the first change of the card's state; it has mode 0600. Errors: Invalid (the file is damaged, which
+// leaves it as it is, or open to others; the message names the place), Unavailable (the file cannot be read).
+//
+// A change that cannot be saved is not made: the card answers 6581, and the cause goes to log.
+func New(file string, log *slog.Logger) (*Reader, error) {
+	s, err := openStore(file, log)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{card: &card{applet: piv{store: s}}}, nil
+}
+
+// Watch tells emit of the reader and its card, that this was all, and then waits for the end of ctx: nothing ever changes.
+func (r *Reader) Watch(ctx context.Context, emit func(sandbox.Event)) error {
+	info := cardInfo()
+	emit(sandbox.Event{Reader: Name, Present: true, Card: &info})
+	emit(sandbox.Event{}) // that was all
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// cardInfo describes the card. The ATR offers T=0 and T=1, and its historical bytes say, ISO/IEC 7816-4 §12.1.1: selection
+// by full and partial AID, command chaining, extended lengths, issuer's data "softcard".
+func cardInfo() cardbroker.Card {
+	atr := []byte("\x3B\x8E\x80\x01" + "\x80\x73\xC0\x21\xC0\x58softcard" + "\x00")
+	for _, b := range atr[1 : len(atr)-1] {
+		atr[len(atr)-1] ^= b // TCK, ISO/IEC 7816-3 §8.2.5
+	}
+	return cardbroker.Card{ATR: atr, Protocol: cardbroker.ProtocolT1}
+}
+
+// Connect opens a connection to the card. Errors: ReaderUnknown, ReaderBusy, Invalid (the share mode).
+func (r *Reader) Connect(name string, share cardbroker.ShareMode) (sandbox.Card, error) {
+	if name != Name {
+		return nil, cardbroker.Errorf(cardbroker.ReaderUnknown, "no such reader")
+	}
+	if share < cardbroker.ShareExclusive || share > cardbroker.ShareDirect {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "share mode %d, want 1 to 3", share)
+	}
+	if err := r.enter(); err != nil {
+		return nil, err
+	}
+	defer r.leave()
+	exclusive := share == cardbroker.ShareExclusive
+	if r.sole || r.holder != nil || exclusive && r.users > 0 {
+		return nil, cardbroker.Errorf(cardbroker.ReaderBusy, "another connection uses the reader")
+	}
+	r.users++
+	r.sole = exclusive
+	info := cardInfo()
+	if share == cardbroker.ShareDirect {
+		info.Protocol = cardbroker.ProtocolUndefined
+	}
+	return &connection{reader: r, info: info, resets: r.resets}, nil
+}
+
+func (r *Reader) enter() error {
+	if !r.busy.CompareAndSwap(false, true) {
+		return cardbroker.Errorf(cardbroker.ReaderBusy, "a call on the reader still runs")
+	}
+	return nil
+}
+
+func (r *Reader) leave() { r.busy.Store(false) }
+
+// connection is one connection to the card. Its fields below info are guarded as those of its reader.
+type connection struct {
+	reader *Reader
+	info   cardbroker.Card
+	resets uint64 // of the reader's, how many this connection knows of
+	begun  int    // transactions begun within each other
+	closed bool
+}
+
+func (c *connection) Info() cardbroker.Card { return c.info }
+
+func (c *connection) Begin() error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.reader.leave()
+	c.reader.holder = c
+	c.begun++
+	return nil
+}
+
+func (c *connection) End(d cardbroker.Disposition) error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.reader.leave()
+	if c.begun == 0 {
+		return cardbroker.Errorf(cardbroker.Invalid, "no transaction was begun")
+	}
+	if err := c.dispose(d); err != nil {
+		return err
+	}
+	if c.begun--; c.begun == 0 {
+		c.reader.holder = nil
+	}
+	return nil
+}
+
+func (c *connection) Transmit(dst, command []byte) ([]byte, error) {
+	if len(command) < apdu.MinCommand {
+		return dst, cardbroker.Errorf(cardbroker.Invalid, "a command APDU has %d bytes, want %d or more", len(command), apdu.MinCommand)
+	}
+	if c.info.Protocol == cardbroker.ProtocolUndefined {
+		return dst, cardbroker.Errorf(cardbroker.Invalid, "a direct connection takes no commands")
+	}
+	if err := c.enter(); err != nil {
+		return dst, err
+	}
+	defer c.reader.leave()
+	return c.reader.card.transmit(dst, command), nil
+}
+
+func (c *connection) Disconnect(d cardbroker.Disposition) error {
+	r := c.reader
+	if err := r.enter(); err != nil {
+		return err
+	}
+	defer r.leave()
+	if c.closed {
+		return errClosed()
+	}
+	if err := c.dispose(d); err != nil {
+		return err
+	}
+	c.closed = true
+	r.users--
+	r.sole = false
+	if r.holder == c {
+		r.holder = nil
+	}
+	return nil
+}
+
+// enter begins a call that needs the card: no other connection may have a transaction, and that another connection reset
+// the card is told once.
+func (c *connection) enter() error {
+	r := c.reader
+	if err := r.enter(); err != nil {
+		return err
+	}
+	var err error
+	switch {
+	case c.closed:
+		err = errClosed()
+	case r.holder != nil && r.holder != c:
+		err = cardbroker.Errorf(cardbroker.ReaderBusy, "another connection has a transaction")
+	case c.resets != r.resets:
+		c.resets = r.resets
+		err = cardbroker.Errorf(cardbroker.CardReset, "another connection reset the card")
+	default:
+		return nil
+	}
+	r.leave()
+	return err
+}
+
+// dispose does d with the card. A card that is not left as it is loses its power, or as good as.
+func (c *connection) dispose(d cardbroker.Disposition) error {
+	if d > cardbroker.EjectCard {
+		return cardbroker.Errorf(cardbroker.Invalid, "disposition %d, want 0 to 3", d)
+	}
+	if d != cardbroker.LeaveCard {
+		c.reader.card.reset()
+		c.reader.resets++
+		c.resets = c.reader.resets
+	}
+	return nil
+}
+
+func errClosed() error {
+	return cardbroker.Errorf(cardbroker.Invalid, "the connection has ended")
+}
