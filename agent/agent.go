@@ -1,0 +1,122 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent is the program of one session: it gets a port from the broker, serves the session's readers to the
+// session's own programs and pages, offers readers to back ends, and holds the user's end of every tunnel. It checks
+// every caller itself, by the kernel, and trusts the broker with nothing: tickets, leases and cards are here.
+//
+// It never loads a card library: the sandbox does (agent/cards).
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+)
+
+// Config is what an agent is made of.
+type Config struct {
+	Session cardbroker.SessionID
+	State   string // the state directory
+	Socket  string // of the broker, for the note
+	Sandbox cards.Config
+	Version string
+	Ready   func(Note) // is called once, when the agent is registered for the first time; must not block
+	Log     *slog.Logger
+}
+
+// registry is what the agent needs of the broker; client.Broker has it.
+type registry interface {
+	Reserve(ctx context.Context, claim api.Claim) (api.Reservation, error)
+	Release(ctx context.Context, claim api.Claim) error
+	Link(ctx context.Context) (*socket.Conn, error)
+	TunnelLeg(ctx context.Context, id string) (*socket.Conn, error)
+}
+
+// Agent is one session's agent. Make it with [New].
+type Agent struct {
+	cfg     Config
+	broker  registry
+	home    home
+	secret  cardbroker.Secret
+	self    cardbroker.UserID
+	kernel  *peer.Kernel
+	cards   *cards.Sandbox
+	leases  *cardend.Leases
+	holder  *cardend.Holder
+	desk    *desk
+	tunnels *run.Group
+	link    atomic.Pointer[linkState] // nil: not registered at the moment
+	ready   sync.Once
+}
+
+// New returns an agent that has not started. It makes its state directory where that is missing.
+func New(cfg Config, broker registry) (*Agent, error) {
+	home, err := openHome(cfg.State)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := home.secret()
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		cfg:    cfg,
+		broker: broker,
+		home:   home,
+		secret: secret,
+		self:   peer.Self(),
+		kernel: peer.NewKernel(),
+		cards:  cards.New(cfg.Sandbox),
+		leases: cardend.NewLeases(),
+		desk:   newDesk(),
+	}
+	a.holder = cardend.New(opener{a.cards}, a.leases)
+	return a, nil
+}
+
+// Run enrols and serves until ctx ends, or until the broker says that another agent of this session lives (Conflict).
+// It stops in the reverse of the order in which it starts.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.kernel.Close()
+	defer a.home.takeNote(os.Getpid())
+	owners := run.New(context.WithoutCancel(ctx))
+	owners.Go("cards", a.cards.Run)
+	owners.Go("leases", a.leases.Run)
+	owners.Go("desk", a.desk.Run)
+	a.tunnels = run.New(owners.Context())
+	serving := run.New(owners.Context())
+	serving.Go("enrol", a.enrol)
+	stop := context.AfterFunc(ctx, func() { serving.Stop() })
+	defer stop()
+	err := serving.Wait()
+	a.tunnels.Stop()
+	if failed := owners.Stop(); err == nil {
+		err = failed
+	}
+	return err
+}
+
+// opener lets tunnels open cards in the sandbox.
+type opener struct{ *cards.Sandbox }
+
+var _ cardend.Cards = opener{}
+
+// Open connects to the card in the reader of that name.
+func (o opener) Open(ctx context.Context, reader string, share cardbroker.ShareMode) (cardend.Card, error) {
+	card, err := o.Sandbox.Open(ctx, reader, share)
+	if err != nil {
+		return nil, err
+	}
+	return card, nil
+}

@@ -1,0 +1,149 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/run"
+)
+
+// Backoff while there is no broker, or while it says no.
+const (
+	firstDelay    = 50 * time.Millisecond
+	enrolDelay    = 30 * time.Second // at most, while there is nothing to lose
+	reattachDelay = 2 * time.Second  // at most: a broker that is back waits 30 s for the agents that it knew
+)
+
+// bindTries is how many ports are asked for until one can be bound.
+const bindTries = 16
+
+// enrol keeps the agent registered until ctx ends: it reserves a port, binds it, registers and holds the link, and does
+// again what broke. It ends by itself only if another agent of this session lives.
+func (a *Agent) enrol(ctx context.Context) error {
+	delay := backoff{max: enrolDelay}
+	for {
+		err := a.reserved(ctx, &delay)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if cardbroker.ReasonOf(err) == cardbroker.Conflict {
+			return fmt.Errorf("cannot serve session %s: %w", a.cfg.Session, err)
+		}
+		a.cfg.Log.Warn("not registered; trying again", "reason", cardbroker.ReasonOf(err), "err", err)
+		if delay.wait(ctx) != nil {
+			return nil
+		}
+	}
+}
+
+// reserved reserves and binds a port and serves on it for as long as the broker grants it.
+func (a *Agent) reserved(ctx context.Context, delay *backoff) error {
+	claim := api.Claim{Session: a.cfg.Session, Claim: string(cardbroker.RandomSecret().Reveal())}
+	port, listeners, err := a.bind(ctx, claim)
+	if err != nil {
+		return err
+	}
+	group := run.New(ctx)
+	group.Go("http", func(ctx context.Context) error { return a.serve(ctx, listeners) })
+	group.Go("link", func(ctx context.Context) error {
+		return a.registered(ctx, enrolment{claim: claim, port: port, listeners: listeners, delay: delay})
+	})
+	err = group.Wait()
+	if ctx.Err() != nil { // the session ends: nobody is to wait for this port
+		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := a.broker.Release(release, claim); err != nil {
+			a.cfg.Log.Info("the port was not released; it will be in a while", "err", err)
+		}
+	}
+	return err
+}
+
+// bind reserves ports until one can be bound on both loopback addresses.
+func (a *Agent) bind(ctx context.Context, claim api.Claim) (cardbroker.Port, []net.Listener, error) {
+	for range bindTries {
+		reservation, err := a.broker.Reserve(ctx, claim)
+		if err != nil {
+			return 0, nil, err
+		}
+		listeners, err := httpserver.ListenLoopback(ctx, reservation.Port)
+		if err == nil {
+			return reservation.Port, listeners, nil
+		}
+		if cardbroker.ReasonOf(err) != cardbroker.Conflict {
+			return 0, nil, err
+		}
+		a.cfg.Log.Warn("somebody took the reserved port", "port", reservation.Port, "err", err)
+		claim.Avoid = append(claim.Avoid, reservation.Port)
+	}
+	return 0, nil, cardbroker.Errorf(cardbroker.PortsExhausted, "the last %d ports reserved were all taken by other programs", bindTries)
+}
+
+// enrolment is a port that is bound, and the claim to it.
+type enrolment struct {
+	claim     api.Claim
+	port      cardbroker.Port
+	listeners []net.Listener
+	delay     *backoff
+}
+
+// registered registers, holds the link, and re-attaches with the same claim when it breaks: a broker that restarts keeps
+// the port. It returns when the broker does not know the claim any more, or another agent of the session is registered.
+func (a *Agent) registered(ctx context.Context, e enrolment) error {
+	delay := backoff{max: reattachDelay}
+	for {
+		registered, err := a.holdLink(ctx, e)
+		if registered {
+			e.delay.reset()
+			delay.reset()
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		switch cardbroker.ReasonOf(err) {
+		case cardbroker.Unauthenticated, cardbroker.CallerRefused: // the port is lost: reserve anew
+			return err
+		}
+		a.cfg.Log.Info("the link to the broker is lost; re-attaching", "port", e.port, "err", err)
+		if delay.wait(ctx) != nil {
+			return nil
+		}
+	}
+}
+
+// note says where this agent is.
+func (a *Agent) note(e enrolment) Note {
+	n := Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket}
+	for _, listener := range e.listeners {
+		n.Listen = append(n.Listen, listener.Addr().String())
+	}
+	return n
+}
+
+// backoff waits longer after each failure, by chance up to a quarter less, so that a thousand agents do not come at once.
+type backoff struct{ next, max time.Duration }
+
+func (b *backoff) wait(ctx context.Context) error {
+	delay := max(b.next, firstDelay)
+	b.next = min(2*delay, b.max)
+	timer := time.NewTimer(delay - rand.N(delay/4))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *backoff) reset() { b.next = 0 }

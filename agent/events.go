@@ -1,0 +1,94 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+)
+
+// pushTimeout is how long a subscriber may take for one event.
+const pushTimeout = 10 * time.Second
+
+// events pushes the readers that are there, then every change: over a WebSocket where one is asked for, else as
+// server-sent events. A subscriber keeps the sandbox running.
+func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
+	if _, err := a.cards.Readers(r.Context()); err != nil {
+		return err
+	}
+	if err := httpserver.StillThere(r.Context()); err != nil {
+		return err
+	}
+	changed, stop := a.cards.Watch()
+	if r.Header.Get("Upgrade") == "" {
+		defer stop()
+		return a.serveSSE(w, r, changed)
+	}
+	push, err := socket.UpgradePush(w, r)
+	if push == nil {
+		stop()
+		return err
+	}
+	a.tunnels.Go("events", func(ctx context.Context) error {
+		defer stop()
+		push.Run(ctx, changed, a.changes())
+		return nil
+	})
+	return nil
+}
+
+// changes returns a function that gives the events since its last call; at first all readers are new.
+func (a *Agent) changes() func() []api.ReaderEvent {
+	var seen []api.ReaderState
+	return func() []api.ReaderEvent {
+		now := a.states()
+		events := api.Changes(seen, now, time.Now().UTC())
+		seen = now
+		return events
+	}
+}
+
+func (a *Agent) states() []api.ReaderState {
+	readers := a.cards.Snapshot()
+	states := make([]api.ReaderState, len(readers))
+	for i, reader := range readers {
+		states[i] = api.ReaderState{ID: cardbroker.NewReaderID(a.secret, reader.Name), Card: api.NewCard(reader.Card)}
+	}
+	return states
+}
+
+// serveSSE writes events as text/event-stream (WHATWG HTML §9.2) until the subscriber or the agent leaves.
+func (a *Agent) serveSSE(w http.ResponseWriter, r *http.Request, changed <-chan struct{}) error {
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Time{}) // the request is read; a subscriber says no more
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	next := a.changes()
+	for {
+		control.SetWriteDeadline(time.Now().Add(pushTimeout))
+		for _, event := range next() {
+			text, err := json.Marshal(event)
+			if err != nil {
+				return nil
+			}
+			fmt.Fprintf(w, "event: %s\ndata: %s\n\n", event.Event, text)
+		}
+		if control.Flush() != nil {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-r.Context().Done():
+			return nil
+		}
+	}
+}

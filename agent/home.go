@@ -1,0 +1,116 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cardbroker/cardbroker"
+)
+
+// home is the agent's state directory, 0700: a secret from which the ids of readers are made, and a note of where the
+// agent is, for `cardbroker agent status`.
+type home struct{ dir string }
+
+const (
+	secretFile = "secret"
+	noteFile   = "agent.json"
+)
+
+// Note says where an agent is. It holds nothing secret.
+type Note struct {
+	PID     int                  `json:"pid"`
+	Session cardbroker.SessionID `json:"session"`
+	Port    cardbroker.Port      `json:"port"`
+	Listen  []string             `json:"listen"`
+	Broker  string               `json:"broker"` // the local socket
+}
+
+// openHome makes the directory where it is missing. One that others could read is refused.
+func openHome(dir string) (home, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return home{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot make the state directory %s; name another with --state", dir)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return home{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot use the state directory %s", dir)
+	}
+	if !private(info) {
+		return home{}, cardbroker.Errorf(cardbroker.Invalid, "the state directory %s is open to others; chmod 0700", dir)
+	}
+	return home{dir: dir}, nil
+}
+
+// secret returns the agent's secret; the first agent of the user makes it.
+func (h home) secret() (cardbroker.Secret, error) {
+	path := filepath.Join(h.dir, secretFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		text = cardbroker.RandomSecret().Reveal()
+		err = createOnce(path, text)
+		if errors.Is(err, fs.ErrExist) { // another agent of the user was quicker
+			text, err = os.ReadFile(path)
+		}
+	}
+	if err != nil {
+		return cardbroker.Secret{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read or make %s", path)
+	}
+	if len(text) != 43 {
+		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid, "%s has %d bytes, want 43; remove it, and readers get new ids", path, len(text))
+	}
+	return cardbroker.NewSecret(text), nil
+}
+
+// createOnce makes a file with its whole content, or finds that it is there: a reader never sees half of it.
+func createOnce(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), path)
+}
+
+// leaveNote writes where the agent is.
+func (h home) leaveNote(n Note) error {
+	text, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(h.dir, noteFile)
+	temp := fmt.Sprintf("%s.%d", path, n.PID)
+	if err := os.WriteFile(temp, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// takeNote removes the note if it is this process's own.
+func (h home) takeNote(pid int) {
+	if n, err := ReadNote(h.dir); err == nil && n.PID == pid {
+		os.Remove(filepath.Join(h.dir, noteFile))
+	}
+}
+
+// ReadNote returns the note in a state directory. Without one it is Unavailable.
+func ReadNote(dir string) (Note, error) {
+	text, err := os.ReadFile(filepath.Join(dir, noteFile))
+	if err != nil {
+		return Note{}, cardbroker.Wrapf(err, cardbroker.Unavailable, "no agent has left a note in %s", dir)
+	}
+	var n Note
+	if err := json.Unmarshal(text, &n); err != nil {
+		return Note{}, cardbroker.Wrapf(err, cardbroker.Invalid, "the note in %s is damaged", dir)
+	}
+	return n, nil
+}

@@ -1,0 +1,253 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"reflect"
+	"slices"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+)
+
+// linkState is the agent's present registration.
+type linkState struct {
+	conn       *socket.Conn
+	registered api.Registered
+}
+
+// holdLink registers over a new link and listens to the broker until the link ends; the kernel reports its end, nobody
+// pings. It says whether the agent was registered at all.
+func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) {
+	conn, err := a.broker.Link(ctx)
+	if err != nil {
+		return false, err
+	}
+	group := run.New(ctx)
+	stop := context.AfterFunc(group.Context(), func() { conn.Close() })
+	defer stop()
+	defer group.Stop()
+	registered, err := register(conn, api.Register{Claim: e.claim, IPv6: len(e.listeners) > 1})
+	if err != nil {
+		return false, err
+	}
+	a.cfg.Log.Info("registered", "port", registered.Port, "session", a.cfg.Session)
+	a.link.Store(&linkState{conn: conn, registered: registered})
+	defer a.link.Store(nil)
+	a.announceReady(e)
+	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
+	group.Go("listen", func(context.Context) error { return a.listen(conn) })
+	return true, group.Wait()
+}
+
+// register says the first word on a link and waits for the answer.
+func register(conn *socket.Conn, r api.Register) (api.Registered, error) {
+	if err := sendLink(conn, api.FromAgent{Register: &r}); err != nil {
+		return api.Registered{}, err
+	}
+	answer, err := receiveLink(conn)
+	switch {
+	case err != nil:
+		return api.Registered{}, err
+	case answer.Failed != nil:
+		return api.Registered{}, answer.Failed.Error()
+	case answer.Registered == nil:
+		return api.Registered{}, cardbroker.Errorf(cardbroker.Invalid, "the broker answered register with something else")
+	}
+	return *answer.Registered, nil
+}
+
+// announceReady tells the outside that the agent is registered: by its note, and once by Config.Ready.
+func (a *Agent) announceReady(e enrolment) {
+	note := a.note(e)
+	if err := a.home.leaveNote(note); err != nil {
+		a.cfg.Log.Warn("cannot leave a note for agent status", "err", err)
+	}
+	a.ready.Do(func() { a.cfg.Ready(note) })
+}
+
+// listen takes the broker's messages until the link ends.
+func (a *Agent) listen(conn *socket.Conn) error {
+	for {
+		message, err := receiveLink(conn)
+		if err != nil {
+			return err
+		}
+		if message.Open == nil {
+			return cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
+		}
+		a.openTunnel(conn, *message.Open)
+	}
+}
+
+// openTunnel decides on a back end's wish for a tunnel: it burns the ticket and brings the agent's leg, or says why not.
+func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
+	a.tunnels.Go("tunnel", func(ctx context.Context) error {
+		log := a.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "backend", open.Address)
+		offer, err := a.redeem(ctx, open)
+		if err != nil {
+			log.Info("tunnel refused", "reason", cardbroker.ReasonOf(err), "err", err)
+			sendLink(link, api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
+			return nil
+		}
+		defer a.desk.finish(context.WithoutCancel(ctx), open.ID)
+		leg, err := a.broker.TunnelLeg(ctx, open.ID)
+		if err != nil {
+			log.Warn("cannot bring the tunnel's leg", "err", err)
+			return nil
+		}
+		log.Info("tunnel opened", "reader", offer.name)
+		err = a.serveTunnel(ctx, leg, open, offer)
+		log.Info("tunnel ended", "err", err)
+		return nil
+	})
+}
+
+// redeem burns the ticket of a tunnel that is to be opened. A reader that is held costs nobody his ticket.
+func (a *Agent) redeem(ctx context.Context, open api.TunnelOpen) (offer, error) {
+	ticket, err := cardbroker.ParseTicket(open.Ticket)
+	if err != nil {
+		return offer{}, err
+	}
+	return a.desk.burn(ctx, ticket.Secret, tunnelWish{id: open.ID, tenant: open.Tenant, reader: open.Reader, held: a.held})
+}
+
+// held says whether a back end uses the reader of that name.
+func (a *Agent) held(reader string) bool {
+	return slices.ContainsFunc(a.leases.List(), func(l cardend.Lease) bool { return l.Reader == reader })
+}
+
+// serveTunnel holds the offered reader for the back end until the tunnel ends.
+func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.TunnelOpen, offer offer) error {
+	var id cardend.TunnelID
+	if _, err := hex.Decode(id[:], []byte(open.ID)); err != nil {
+		leg.Close()
+		return cardbroker.Wrapf(err, cardbroker.Invalid, "the tunnel's id is malformed")
+	}
+	changed, stop := a.cards.Watch()
+	defer stop()
+	return a.holder.Serve(ctx, leg, cardend.Tunnel{
+		ID:      id,
+		Tenant:  open.Tenant,
+		Reader:  offer.name,
+		Changed: changed,
+		Present: func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), offer.name) },
+	})
+}
+
+// announce tells the broker of offers and leases whenever they, or the cards in offered readers, change. It watches the
+// readers only while something is offered: a watcher keeps the sandbox running.
+func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
+	var said api.Offers
+	var readers <-chan struct{}
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		offers := a.offers()
+		if watch := len(*a.desk.view.Load()) > 0; watch != (readers != nil) {
+			stop()
+			readers, stop = nil, func() {}
+			if watch {
+				readers, stop = a.cards.Watch()
+			}
+			continue // what was read before the watch may be old
+		}
+		if !reflect.DeepEqual(offers, said) {
+			if err := sendLink(conn, api.FromAgent{Offers: &offers}); err != nil {
+				return err
+			}
+			said = offers
+		}
+		select {
+		case <-a.desk.changed:
+		case <-a.leases.Changed():
+		case <-readers:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// offers is what the agent offers and what is held at the moment.
+func (a *Agent) offers() api.Offers {
+	var offers api.Offers
+	readers := a.cards.Snapshot()
+	leases := a.leases.List()
+	for _, o := range *a.desk.view.Load() {
+		row := api.OfferedReader{Tenant: o.tenant, ID: o.id, Name: o.name, Card: api.NewCard(cardIn(readers, o.name))}
+		for _, lease := range leases {
+			if lease.Reader == o.name && lease.Tenant == o.tenant { // of the tenant's own lease only
+				row.Lease = &api.ReaderLease{Tenant: lease.Tenant, Expires: lease.Expires}
+			}
+		}
+		offers.Offers = appendReader(offers.Offers, row)
+	}
+	offers.Leases = a.leaseRows()
+	return offers
+}
+
+// appendReader adds a reader to a tenant's list, once however many tickets there are for it.
+func appendReader(rows []api.OfferedReader, row api.OfferedReader) []api.OfferedReader {
+	for _, r := range rows {
+		if r.ID == row.ID && r.Tenant == row.Tenant {
+			return rows
+		}
+	}
+	return append(rows, row)
+}
+
+// tellRefused tells the broker, if there is one, whom the agent has turned away.
+func (a *Agent) tellRefused(r httpserver.Refusal) {
+	link := a.link.Load()
+	if link == nil {
+		return
+	}
+	described := api.Describe(r.Err)
+	told := api.CallerRefused{
+		Client: r.Caller.Client.String(),
+		Server: r.Caller.Server.String(),
+		Rule:   described.Rule,
+		Detail: described.Description,
+	}
+	if r.Caller.Inode != 0 { // the kernel named him
+		told.UID = api.UID(r.Caller.User)
+	}
+	sendLink(link.conn, api.FromAgent{Caller: &told})
+}
+
+func cardIn(readers []cardbroker.Reader, name string) *cardbroker.Card {
+	for _, reader := range readers {
+		if reader.Name == name {
+			return reader.Card
+		}
+	}
+	return nil
+}
+
+func sendLink(conn *socket.Conn, m api.FromAgent) error {
+	text, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return conn.Write(text)
+}
+
+func receiveLink(conn *socket.Conn) (api.FromBroker, error) {
+	var m api.FromBroker
+	text, err := conn.Next()
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, cardbroker.Wrapf(err, cardbroker.Invalid, "a message on the link is not JSON")
+	}
+	return m, nil
+}

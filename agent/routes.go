@@ -1,0 +1,207 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
+)
+
+// routes are what the session's web pages and programs ask.
+func (a *Agent) routes() []httpserver.Route {
+	return []httpserver.Route{
+		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events},
+		{Method: "GET", Path: "/cb/v1/leases", Access: httpserver.Self, Handle: a.listLeases},
+		{Method: "POST", Path: "/cb/v1/leases/{tunnel}/revoke", Access: httpserver.Self, Handle: a.revokeLease},
+		{Method: "POST", Path: "/cb/v1/offers", Access: httpserver.Self, Handle: a.offer},
+		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: a.info},
+		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
+		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},
+		{Method: "GET", Path: "/v3/readers/{id}", Access: httpserver.Self, Handle: a.oneReader},
+	}
+}
+
+// serve serves the agent's port until ctx ends.
+func (a *Agent) serve(ctx context.Context, listeners []net.Listener) error {
+	server := httpserver.New(httpserver.Config{
+		Routes:    a.routes(),
+		Authorize: a.authorize,
+		Refused:   a.tellRefused,
+		Log:       a.cfg.Log,
+	})
+	attested := make([]httpserver.Listener, len(listeners))
+	for i, listener := range listeners {
+		attested[i] = httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: a.kernel}}
+	}
+	return server.Serve(ctx, attested...)
+}
+
+// authorize admits the agent's own user and nobody else, whatever the route: a port number is worth nothing to another
+// user of the host.
+func (a *Agent) authorize(r *http.Request, _ httpserver.Access) error {
+	if httpserver.CallerOf(r.Context()).User != a.self {
+		return cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleOtherUser, "this agent serves another user")
+	}
+	return nil
+}
+
+func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {
+	server := httpserver.CallerOf(r.Context()).Server
+	mode := "none"
+	var host string
+	if link := a.link.Load(); link != nil {
+		mode, host = "service", link.registered.Host
+	}
+	return httpserver.JSON(w, api.Info{
+		OS:      api.InfoOS{Architecture: runtime.GOARCH, OS: runtime.GOOS},
+		Runtime: api.InfoRuntime{Runtime: "cardbroker", DateTime: time.Now().UTC().Format(time.RFC3339)},
+		User:    api.InfoUser{HostName: host},
+		API: api.InfoAPI{
+			Service:   api.InfoService{URL: "http://127.0.0.1", APIPort: cardbroker.Port(server.Port()), DeviceType: "AGENT"},
+			Activated: true,
+			Modules:   []string{},
+			Version:   api.T1CVersion,
+			LogLevel:  "INFO",
+		},
+		Cardbroker: api.InfoCardbroker{Version: a.cfg.Version, Mode: mode},
+	})
+}
+
+// listReaders lists the session's readers; ?cardInserted=true|false narrows them.
+func (a *Agent) listReaders(w http.ResponseWriter, r *http.Request) error {
+	wanted, filtered, err := queryBool(r, "cardInserted")
+	if err != nil {
+		return err
+	}
+	readers, err := a.cards.Readers(r.Context())
+	if err != nil {
+		return err
+	}
+	rows := []api.CardReader{}
+	for _, reader := range readers {
+		if !filtered || wanted == (reader.Card != nil) {
+			rows = append(rows, a.row(reader))
+		}
+	}
+	return httpserver.Data(w, rows)
+}
+
+func (a *Agent) oneReader(w http.ResponseWriter, r *http.Request) error {
+	reader, err := a.reader(r.Context(), cardbroker.ReaderID(r.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	return httpserver.Data(w, a.row(reader))
+}
+
+// reader finds a reader of the session by the id that local callers see.
+func (a *Agent) reader(ctx context.Context, id cardbroker.ReaderID) (cardbroker.Reader, error) {
+	readers, err := a.cards.Readers(ctx)
+	if err != nil {
+		return cardbroker.Reader{}, err
+	}
+	for _, reader := range readers {
+		if cardbroker.NewReaderID(a.secret, reader.Name) == id {
+			return reader, nil
+		}
+	}
+	return cardbroker.Reader{}, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader in this session")
+}
+
+func (a *Agent) row(reader cardbroker.Reader) api.CardReader {
+	row := api.CardReader{ID: cardbroker.NewReaderID(a.secret, reader.Name), Name: reader.Name, PINPad: reader.PINPad}
+	if card := api.NewCard(reader.Card); card != nil {
+		row.Card = &api.CardReaderCard{ATR: card.ATR, Description: []string{}, Modules: []string{}}
+	}
+	return row
+}
+
+// offer lets a tenant have a reader and answers with the ticket for it.
+func (a *Agent) offer(w http.ResponseWriter, r *http.Request) error {
+	var wish api.Offer
+	if err := httpserver.Decode(r, &wish); err != nil {
+		return err
+	}
+	tenant, err := cardbroker.ParseTenant(wish.Tenant)
+	if err != nil {
+		return err
+	}
+	reader, err := a.reader(r.Context(), wish.Reader)
+	if err != nil {
+		return err
+	}
+	link := a.link.Load()
+	if link == nil || link.registered.BackendURL == "" {
+		return cardbroker.Errorf(cardbroker.Unavailable, "this host has no door for back ends")
+	}
+	id := wish.Reader.ForTenant(a.secret, tenant)
+	if err := httpserver.StillThere(r.Context()); err != nil { // the sandbox may have taken its time
+		return err
+	}
+	secret, expires, err := a.desk.mint(r.Context(), offer{tenant: tenant, name: reader.Name, id: id})
+	if err != nil {
+		return err
+	}
+	return httpserver.JSON(w, api.Offered{
+		Ticket:  cardbroker.Ticket{Route: link.registered.Route, Secret: secret}.Reveal(),
+		URL:     link.registered.BackendURL + "/cb/v1/readers/" + string(id) + "/tunnel",
+		Expires: expires.UTC(),
+		Reader:  id,
+	})
+}
+
+// listLeases lists which back ends hold which readers of the session.
+func (a *Agent) listLeases(w http.ResponseWriter, _ *http.Request) error {
+	return httpserver.JSON(w, api.Leases{Leases: a.leaseRows()})
+}
+
+func (a *Agent) leaseRows() []api.Lease {
+	rows := []api.Lease{}
+	for _, l := range a.leases.List() {
+		rows = append(rows, api.Lease{
+			Tunnel:  l.Tunnel.String(),
+			Tenant:  l.Tenant,
+			Reader:  l.Reader,
+			Session: a.cfg.Session,
+			Since:   l.Since.UTC(),
+			Expires: l.Expires.UTC(),
+		})
+	}
+	return rows
+}
+
+// revokeLease ends a back end's use of a reader at once.
+func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
+	var id cardend.TunnelID
+	if n, err := hex.Decode(id[:], []byte(r.PathValue("tunnel"))); err != nil || n != len(id) {
+		return cardbroker.Errorf(cardbroker.Invalid, "a tunnel has 32 hexadecimal digits")
+	}
+	if err := a.leases.Revoke(r.Context(), id, "the user has ended the lease"); err != nil {
+		return err
+	}
+	return httpserver.JSON(w, struct{}{})
+}
+
+// queryBool returns the value of ?name=true|false, and whether it was given.
+func queryBool(r *http.Request, name string) (value, given bool, err error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return false, false, nil
+	}
+	value, err = strconv.ParseBool(text)
+	if err != nil {
+		return false, false, cardbroker.Errorf(cardbroker.Invalid, "%s: want true or false", name)
+	}
+	return value, true, nil
+}

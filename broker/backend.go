@@ -1,0 +1,120 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/virtualreader/relay"
+)
+
+// backendRoutes are what back ends ask at their door.
+func (b *Broker) backendRoutes() []httpserver.Route {
+	return []httpserver.Route{
+		{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: b.remoteReaders},
+		{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: b.readerEvents},
+		{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: b.openTunnel},
+	}
+}
+
+// authorizeBackend admits whoever has the token of a tenant.
+func (b *Broker) authorizeBackend(r *http.Request, access httpserver.Access) error {
+	if access == httpserver.Public { // only the answer that a route does not exist
+		return nil
+	}
+	_, err := b.tenantOf(r)
+	return err
+}
+
+// tenantOf returns the tenant whose token the request bears.
+func (b *Broker) tenantOf(r *http.Request) (cardbroker.Tenant, error) {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if tenant, known := b.cfg.Backend.Tokens.tenant(token); ok && known {
+		return tenant, nil
+	}
+	return "", cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleToken, "the token is missing or unknown")
+}
+
+// backendURL is where tickets send back ends to; empty where there is no door.
+func (b *Broker) backendURL() string {
+	if b.cfg.Backend == nil {
+		return ""
+	}
+	return b.cfg.Backend.URL
+}
+
+// remoteReaders lists what is offered to the tenant now. It burns no ticket.
+func (b *Broker) remoteReaders(w http.ResponseWriter, r *http.Request) error {
+	tenant, err := b.tenantOf(r)
+	if err != nil {
+		return err
+	}
+	return httpserver.JSON(w, api.RemoteReaders{Readers: b.offeredTo(tenant)})
+}
+
+// offeredTo returns the readers that the tenant may know of, sorted by host, session and name.
+func (b *Broker) offeredTo(tenant cardbroker.Tenant) []api.RemoteReader {
+	readers := []api.RemoteReader{}
+	for _, link := range *b.hub.view.Load() {
+		for _, offer := range link.offers {
+			if offer.Tenant == tenant {
+				readers = append(readers, api.RemoteReader{
+					ID:      offer.ID,
+					Name:    offer.Name,
+					Host:    b.cfg.HostName,
+					Session: link.agent.Key.Session,
+					Card:    offer.Card,
+					Lease:   offer.Lease,
+				})
+			}
+		}
+	}
+	sortReaders(readers)
+	return readers
+}
+
+// openTunnel joins a back end to the agent that its ticket names. The agent decides; only when it has brought its leg is
+// the back end's request answered.
+func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
+	tenant, err := b.tenantOf(r)
+	if err != nil {
+		return err
+	}
+	if err := b.tunnels.Check(r); err != nil {
+		return err
+	}
+	text := r.Header.Get("Cardbroker-Ticket")
+	ticket, err := cardbroker.ParseTicket(text)
+	if err != nil {
+		return refuseTicket()
+	}
+	agent, err := b.hub.open(r.Context(), ticket.Route, api.TunnelOpen{
+		Tenant:  tenant,
+		Method:  "token",
+		Address: r.RemoteAddr,
+		Reader:  cardbroker.ReaderID(r.PathValue("id")),
+		Ticket:  text,
+	})
+	if err != nil {
+		return err
+	}
+	backend, err := b.tunnels.Upgrade(w, r)
+	if err != nil {
+		agent.Close()
+		return nil // it has answered
+	}
+	log := b.cfg.Log.With("tenant", tenant, "backend", r.RemoteAddr)
+	b.conns.Go("tunnel", func(ctx context.Context) error {
+		log.Info("tunnel opened")
+		forth, back, err := relay.Splice(ctx, backend, agent)
+		log.Info("tunnel ended", "frames", forth.Frames+back.Frames, "bytes", forth.Bytes+back.Bytes, "err", err)
+		return nil
+	})
+	return nil
+}

@@ -1,0 +1,165 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package broker is the host service: it keeps the registry of the sessions' agents, asks the kernel who is calling,
+// tells each browser of its own agent, and relays the tunnels of back ends. It never touches PC/SC, PKCS#11 or an APDU,
+// and holds no ticket, lease or consent: those are the agents'.
+//
+// Two loops own its state: the [Registry], which is stored, and the hub of the live links, which is not. Handlers wait
+// for loops; loops never wait for each other.
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// LinkProtocol is the WebSocket subprotocol of an agent's link.
+const LinkProtocol = "cardbroker.link.v1"
+
+// Config is what a broker is made of.
+type Config struct {
+	Listen   []net.Listener // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
+	Socket   net.Listener   // the local socket of agents and administrators
+	Backend  *Backend       // the back-end door; nil: none
+	Registry RegistryConfig
+	MaxConns int    // of one user at a time; 0: 64
+	HostName string // as back ends see it
+	Version  string
+	Log      *slog.Logger
+}
+
+// Backend is the door for back ends.
+type Backend struct {
+	Listen net.Listener // plain TCP: the broker speaks TLS on it
+	TLS    *tls.Config
+	Tokens Tokens
+	URL    string // as back ends and tickets name it: wss://host:port
+}
+
+// Broker is the host service. Make it with [New].
+type Broker struct {
+	cfg      Config
+	registry *Registry
+	guard    *guard
+	hub      *hub
+	kernel   *peer.Kernel
+	self     cardbroker.UserID
+	conns    *run.Group // links and tunnels
+	links    *socket.Maker
+	tunnels  *socket.Maker
+	started  time.Time
+}
+
+// New returns a broker that has not started. It loads the registry from the ledger.
+func New(ctx context.Context, cfg Config, ledger ledger) (*Broker, error) {
+	registry, err := NewRegistry(ctx, cfg.Registry, ledger, cfg.Log)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the registry: %w", err)
+	}
+	b := &Broker{
+		cfg:      cfg,
+		registry: registry,
+		hub:      newHub(),
+		kernel:   peer.NewKernel(),
+		self:     peer.Self(),
+		links:    socket.NewMaker(LinkProtocol),
+		tunnels:  socket.NewMaker(wire.Subprotocol),
+		started:  time.Now(),
+	}
+	b.guard = newGuard(registry, b.restarting(), cfg.Log)
+	return b, nil
+}
+
+// Run serves until ctx ends. It stops in the reverse of the order in which it starts: listeners, then links and
+// tunnels, then the loops. It owns the listeners of its configuration.
+func (b *Broker) Run(ctx context.Context) error {
+	defer b.kernel.Close()
+	loops := run.New(context.WithoutCancel(ctx))
+	loops.Go("registry", b.registry.Run)
+	loops.Go("hub", b.hub.Run)
+	loops.Go("guard", b.guard.Run)
+	b.conns = run.New(loops.Context())
+	servers := run.New(loops.Context())
+	servers.Go("loopback", b.serveLoopback)
+	servers.Go("local", b.serveLocal)
+	if b.cfg.Backend != nil {
+		servers.Go("backend", b.serveBackend)
+	}
+	stop := context.AfterFunc(ctx, func() { servers.Stop() })
+	defer stop()
+	err := servers.Wait()
+	b.conns.Stop()
+	if failed := loops.Stop(); err == nil {
+		err = failed
+	}
+	return err
+}
+
+func (b *Broker) serveLoopback(ctx context.Context) error {
+	server := httpserver.New(httpserver.Config{
+		Routes:    b.loopbackRoutes(),
+		Authorize: b.authorizeLoopback,
+		Refused:   b.refused,
+		MaxConns:  b.cfg.MaxConns,
+		Log:       b.cfg.Log,
+	})
+	listeners := make([]httpserver.Listener, len(b.cfg.Listen))
+	for i, listener := range b.cfg.Listen {
+		listeners[i] = httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: b.kernel}}
+	}
+	return server.Serve(ctx, listeners...)
+}
+
+func (b *Broker) serveLocal(ctx context.Context) error {
+	server := httpserver.New(httpserver.Config{
+		Routes:    b.localRoutes(),
+		Authorize: b.authorizeLocal,
+		Refused:   b.refused,
+		MaxConns:  b.cfg.MaxConns,
+		Log:       b.cfg.Log,
+	})
+	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Socket, Kind: httpserver.Local{}})
+}
+
+func (b *Broker) serveBackend(ctx context.Context) error {
+	server := httpserver.New(httpserver.Config{
+		Routes:    b.backendRoutes(),
+		Authorize: b.authorizeBackend,
+		Refused:   b.refused,
+		Log:       b.cfg.Log,
+	})
+	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
+}
+
+// refused keeps a refusal for `cardbroker host explain`.
+func (b *Broker) refused(r httpserver.Refusal) {
+	b.hub.refused(newRefusal(r.Caller, r.Err))
+}
+
+// Loopback listens on port of 127.0.0.1 and [::1]; with port 0, on one that is free on both. A host without IPv6 gets
+// one listener.
+func Loopback(ctx context.Context, port cardbroker.Port) ([]net.Listener, error) {
+	return httpserver.ListenLoopback(ctx, port)
+}
+
+// hostName returns the configured name of the host, else the system's.
+func hostName(configured string) string {
+	if configured != "" {
+		return configured
+	}
+	name, _ := os.Hostname()
+	return name
+}

@@ -1,0 +1,58 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+)
+
+// readerEvents pushes to a back end the readers that are offered to it, then every change.
+func (b *Broker) readerEvents(w http.ResponseWriter, r *http.Request) error {
+	tenant, err := b.tenantOf(r)
+	if err != nil {
+		return err
+	}
+	changed, stop, err := b.hub.watch(r.Context())
+	if err != nil {
+		return err
+	}
+	push, err := socket.UpgradePush(w, r)
+	if push == nil {
+		stop()
+		return err
+	}
+	b.conns.Go("events", func(ctx context.Context) error {
+		defer stop()
+		var seen []api.ReaderState
+		push.Run(ctx, changed, func() []api.ReaderEvent {
+			now := states(b.offeredTo(tenant))
+			events := api.Changes(seen, now, time.Now().UTC())
+			seen = now
+			return events
+		})
+		return nil
+	})
+	return nil
+}
+
+func states(readers []api.RemoteReader) []api.ReaderState {
+	states := make([]api.ReaderState, len(readers))
+	for i, reader := range readers {
+		states[i] = api.ReaderState{ID: reader.ID, Card: reader.Card}
+	}
+	return states
+}
+
+func sortReaders(readers []api.RemoteReader) {
+	slices.SortFunc(readers, func(a, b api.RemoteReader) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+}

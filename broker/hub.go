@@ -1,0 +1,223 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"sync/atomic"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/loop"
+)
+
+// openTimeout is how long an agent may take to answer a TunnelOpen; a consent prompt does not happen here.
+const openTimeout = 10 * time.Second
+
+// hub knows the links of the agents: what each offers, and which tunnels are being opened through it. Its state is in
+// memory only: it is gone, like the links, when the broker ends. One loop writes it; lists read the published view.
+type hub struct {
+	loop  *loop.Loop[*hubState]
+	state *hubState // owned by the loop
+	view  atomic.Pointer[[]linkView]
+}
+
+type hubState struct {
+	links    map[cardbroker.Route]*link
+	pending  map[string]*pending        // by tunnel id
+	watchers map[chan struct{}]struct{} // of capacity 1: a signal says that the view is new
+	refusals []refusal                  // the newest last
+	changed  bool                       // since the view was published
+}
+
+// link is one agent's live link. Its fields but offers and leases never change.
+type link struct {
+	agent  cardbroker.Agent
+	send   func(api.FromBroker) error // one message, with a write deadline
+	offers []api.OfferedReader
+	leases []api.Lease
+}
+
+// linkView is what lists show of a link.
+type linkView struct {
+	agent  cardbroker.Agent
+	offers []api.OfferedReader
+	leases []api.Lease
+}
+
+// pending is a tunnel that waits for the agent's leg or refusal.
+type pending struct {
+	user   cardbroker.UserID // whose agent must bring the leg
+	answer chan legAnswer    // capacity 1
+}
+
+type legAnswer struct {
+	leg leg
+	err error
+}
+
+func newHub() *hub {
+	h := &hub{loop: loop.New[*hubState](), state: &hubState{
+		links:    map[cardbroker.Route]*link{},
+		pending:  map[string]*pending{},
+		watchers: map[chan struct{}]struct{}{},
+	}}
+	h.view.Store(&[]linkView{})
+	return h
+}
+
+// Run owns the hub's state until ctx ends.
+func (h *hub) Run(ctx context.Context) error { return h.loop.Run(ctx, h) }
+
+// Begin returns the state itself: commands check before they change it, and nothing can fail after them.
+func (h *hub) Begin() *hubState { return h.state }
+
+// Commit publishes the view and wakes who watches.
+func (h *hub) Commit(_ context.Context, s *hubState) error {
+	if !s.changed {
+		return nil
+	}
+	s.changed = false
+	views := make([]linkView, 0, len(s.links))
+	for _, l := range s.links {
+		views = append(views, linkView{agent: l.agent, offers: l.offers, leases: l.leases})
+	}
+	h.view.Store(&views)
+	for watcher := range s.watchers {
+		select {
+		case watcher <- struct{}{}:
+		default: // it has a signal already
+		}
+	}
+	return nil
+}
+
+// Deadline: nothing is ever due, tunnels that wait are bounded by their askers.
+func (h *hub) Deadline() time.Time { return time.Time{} }
+
+// Tick is never called.
+func (h *hub) Tick(*hubState, time.Time) {}
+
+// join adds a link.
+func (h *hub) join(ctx context.Context, l *link) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		s.links[l.agent.Route], s.changed = l, true
+		return nil
+	})
+}
+
+// leave takes a link away.
+func (h *hub) leave(ctx context.Context, route cardbroker.Route) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		delete(s.links, route)
+		s.changed = true
+		return nil
+	})
+}
+
+// watch returns a channel that signals each new view, beginning with the present one, until stop is called.
+func (h *hub) watch(ctx context.Context) (changed <-chan struct{}, stop func(), err error) {
+	watcher := make(chan struct{}, 1)
+	watcher <- struct{}{}
+	err = h.loop.Do(ctx, func(s *hubState) error {
+		s.watchers[watcher] = struct{}{}
+		return nil
+	})
+	return watcher, func() {
+		h.loop.Do(context.WithoutCancel(ctx), func(s *hubState) error {
+			delete(s.watchers, watcher)
+			return nil
+		})
+	}, err
+}
+
+// setOffers replaces what an agent offers.
+func (h *hub) setOffers(ctx context.Context, route cardbroker.Route, offers api.Offers) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			l.offers, l.leases, s.changed = offers.Offers, offers.Leases, true
+		}
+		return nil
+	})
+}
+
+// open asks the agent behind route for its leg of a new tunnel and waits for it.
+func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelOpen) (leg, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	var raw [16]byte
+	rand.Read(raw[:])
+	open.ID = hex.EncodeToString(raw[:])
+	answer := make(chan legAnswer, 1)
+	var send func(api.FromBroker) error
+	err := h.loop.Do(ctx, func(s *hubState) error {
+		l := s.links[route]
+		if l == nil {
+			return refuseTicket()
+		}
+		send = l.send
+		s.pending[open.ID] = &pending{user: l.agent.Key.User, answer: answer}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer h.forget(context.WithoutCancel(ctx), open.ID, answer)
+	if err := send(api.FromBroker{Open: &open}); err != nil {
+		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the agent is gone")
+	}
+	select {
+	case a := <-answer:
+		return a.leg, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// forget ends the wait for a leg and closes one that came too late.
+func (h *hub) forget(ctx context.Context, id string, answer chan legAnswer) {
+	h.loop.Do(ctx, func(s *hubState) error {
+		delete(s.pending, id)
+		return nil
+	})
+	select {
+	case late := <-answer:
+		if late.leg != nil {
+			late.leg.Close()
+		}
+	default:
+	}
+}
+
+// expects says whether the tunnel id waits for a leg from an agent of this user.
+func (h *hub) expects(ctx context.Context, id string, user cardbroker.UserID) error {
+	return h.loop.Do(ctx, func(s *hubState) error { return s.check(id, user) })
+}
+
+// deliver gives the leg, or the refusal, to who waits for it. It takes the leg over only if it returns nil.
+func (h *hub) deliver(ctx context.Context, id string, user cardbroker.UserID, a legAnswer) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		if err := s.check(id, user); err != nil {
+			return err
+		}
+		s.pending[id].answer <- a // capacity 1, and this is the only answer
+		delete(s.pending, id)
+		return nil
+	})
+}
+
+func (s *hubState) check(id string, user cardbroker.UserID) error {
+	if p := s.pending[id]; p == nil || p.user != user {
+		return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "no tunnel waits for this leg")
+	}
+	return nil
+}
+
+// refuseTicket is the one answer to every ticket that is not good: unknown, foreign, expired and used look alike.
+func refuseTicket() error {
+	return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
+}

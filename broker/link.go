@@ -1,0 +1,171 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/virtualreader/relay"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+)
+
+// leg is one side of a tunnel.
+type leg = relay.Leg
+
+// registerTimeout is how long a new link may take to say Register.
+const registerTimeout = 10 * time.Second
+
+// openLink upgrades an agent's link and leaves it to a goroutine of its own.
+func (b *Broker) openLink(w http.ResponseWriter, r *http.Request) error {
+	if err := b.links.Check(r); err != nil {
+		return err
+	}
+	conn, err := b.links.Upgrade(w, r)
+	if err != nil {
+		return nil // it has answered
+	}
+	caller := httpserver.CallerOf(r.Context())
+	b.conns.Go("link", func(ctx context.Context) error {
+		defer conn.Close()
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		defer stop()
+		b.serveLink(ctx, conn, caller)
+		return nil
+	})
+	return nil
+}
+
+// serveLink registers an agent and listens to it until its link ends, which is its end.
+func (b *Broker) serveLink(ctx context.Context, conn *socket.Conn, caller peer.Caller) {
+	agent, err := b.register(ctx, conn, caller)
+	if err != nil {
+		b.cfg.Log.Info("registration refused", "user", caller.User.String(), "reason", cardbroker.ReasonOf(err), "err", err)
+		failed := api.Describe(err)
+		sendLink(conn, api.FromBroker{Failed: &failed})
+		conn.Shutdown(err)
+		return
+	}
+	log := b.cfg.Log.With("user", agent.Key.User.String(), "session", agent.Key.Session, "port", agent.Port)
+	log.Info("agent registered")
+	err = b.listen(ctx, conn, agent)
+	if ctx.Err() != nil {
+		return // the broker ends, not the agent: its entry stays as it is
+	}
+	log.Info("agent's link ended", "err", err)
+	b.hub.leave(ctx, agent.Route)
+	if err := b.registry.Detach(ctx, agent.Route); err != nil {
+		log.Error("cannot mark the agent stale", "err", err)
+	}
+}
+
+// register reads the agent's first message, asks the kernel whether the agent really listens, and enters it.
+func (b *Broker) register(ctx context.Context, conn *socket.Conn, caller peer.Caller) (cardbroker.Agent, error) {
+	late := time.AfterFunc(registerTimeout, func() { conn.Close() })
+	message, err := receiveLink(conn)
+	late.Stop()
+	if err != nil {
+		return cardbroker.Agent{}, err
+	}
+	if message.Register == nil {
+		return cardbroker.Agent{}, cardbroker.Errorf(cardbroker.Invalid, "a link begins with register")
+	}
+	claim, err := checkClaim(caller, message.Register.Claim)
+	if err != nil {
+		return cardbroker.Agent{}, err
+	}
+	if entry, ok := b.registry.View().ByKey(claim.Key); ok {
+		if err := b.kernel.CheckListener(entry.Port, caller.User, message.Register.IPv6); err != nil {
+			return cardbroker.Agent{}, err
+		}
+	}
+	agent, err := b.registry.Register(ctx, claim)
+	if err != nil {
+		return agent, err
+	}
+	send := func(m api.FromBroker) error { return sendLink(conn, m) }
+	if err := b.hub.join(ctx, &link{agent: agent, send: send}); err != nil {
+		return agent, errors.Join(err, b.registry.Detach(ctx, agent.Route))
+	}
+	return agent, send(api.FromBroker{Registered: &api.Registered{
+		Port:       agent.Port,
+		Route:      agent.Route,
+		BackendURL: b.backendURL(),
+		Host:       b.cfg.HostName,
+		Epoch:      b.registry.View().Epoch(),
+	}})
+}
+
+// listen takes the agent's messages until the link ends.
+func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker.Agent) error {
+	for {
+		message, err := receiveLink(conn)
+		if err != nil {
+			return err
+		}
+		switch {
+		case message.Offers != nil:
+			err = b.hub.setOffers(ctx, agent.Route, *message.Offers)
+		case message.Refused != nil:
+			refusal := message.Refused.Error.Error()
+			b.hub.deliver(ctx, message.Refused.ID, agent.Key.User, legAnswer{err: refusal})
+		case message.Caller != nil:
+			b.hub.refused(agentRefusal(agent, *message.Caller))
+		default:
+			err = cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// tunnelLeg takes an agent's leg of a tunnel that it was asked to open.
+func (b *Broker) tunnelLeg(w http.ResponseWriter, r *http.Request) error {
+	id, user := r.PathValue("id"), httpserver.CallerOf(r.Context()).User
+	if err := b.tunnels.Check(r); err != nil {
+		return err
+	}
+	if err := b.hub.expects(r.Context(), id, user); err != nil {
+		return err
+	}
+	conn, err := b.tunnels.Upgrade(w, r)
+	if err != nil {
+		return nil // it has answered
+	}
+	if err := b.hub.deliver(r.Context(), id, user, legAnswer{leg: conn}); err != nil {
+		conn.Shutdown(err)
+		conn.Close()
+	}
+	return nil
+}
+
+// sendLink sends one message of the link.
+func sendLink(conn *socket.Conn, m api.FromBroker) error {
+	text, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return conn.Write(text)
+}
+
+// receiveLink reads one message of the link.
+func receiveLink(conn *socket.Conn) (api.FromAgent, error) {
+	var m api.FromAgent
+	text, err := conn.Next()
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, cardbroker.Wrapf(err, cardbroker.Invalid, "a message on the link is not JSON")
+	}
+	return m, nil
+}

@@ -1,0 +1,195 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"net/http"
+	"os/user"
+	"slices"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
+)
+
+// adminGroup is the group whose members may administer the broker.
+const adminGroup = "cardbroker-admin"
+
+// maxBindTries is how many ports are tried for one agent before the range counts as exhausted.
+const maxBindTries = 64
+
+// localRoutes are what agents and administrators ask on the local socket.
+func (b *Broker) localRoutes() []httpserver.Route {
+	return []httpserver.Route{
+		{Method: "GET", Path: "/local/v1/agents", Access: httpserver.Agent, Handle: b.ownSessions},
+		{Method: "GET", Path: "/local/v1/doctor", Access: httpserver.Admin, Handle: b.doctor},
+		{Method: "GET", Path: "/local/v1/explain", Access: httpserver.Admin, Handle: b.explain},
+		{Method: "GET", Path: "/local/v1/leases", Access: httpserver.Admin, Handle: b.leases},
+		{Method: "GET", Path: "/local/v1/link", Access: httpserver.Agent, Handle: b.openLink},
+		{Method: "POST", Path: "/local/v1/release", Access: httpserver.Agent, Handle: b.release},
+		{Method: "POST", Path: "/local/v1/renew", Access: httpserver.Agent, Handle: b.renew},
+		{Method: "POST", Path: "/local/v1/reserve", Access: httpserver.Agent, Handle: b.reserve},
+		{Method: "GET", Path: "/local/v1/sessions", Access: httpserver.Admin, Handle: b.sessions},
+		{Method: "GET", Path: "/local/v1/tunnels/{id}", Access: httpserver.Agent, Handle: b.tunnelLeg},
+	}
+}
+
+// authorizeLocal admits agents for their own user, and administrators.
+func (b *Broker) authorizeLocal(r *http.Request, access httpserver.Access) error {
+	switch caller := httpserver.CallerOf(r.Context()); access {
+	case httpserver.Public, httpserver.Agent:
+		return nil
+	case httpserver.Admin:
+		if caller.User == b.self || caller.User == (cardbroker.UserID{}) || inGroup(caller.User, adminGroup) {
+			return nil
+		}
+	}
+	return cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleNotAdmin,
+		"only root, the service account and members of the group %s may do this", adminGroup)
+}
+
+// inGroup says whether the user is a member of the named group. The uid is the kernel's; the group is the system's.
+func inGroup(id cardbroker.UserID, name string) bool {
+	group, err := user.LookupGroup(name)
+	if err != nil {
+		return false
+	}
+	member, err := user.LookupId(id.String())
+	if err != nil {
+		return false
+	}
+	ids, err := member.GroupIds()
+	return err == nil && slices.Contains(ids, group.Gid)
+}
+
+// entry reads the body of reserve, renew and release: the caller's own entry and its claim.
+func entry(r *http.Request) (Claim, api.Claim, error) {
+	var body api.Claim
+	if err := httpserver.Decode(r, &body); err != nil {
+		return Claim{}, body, err
+	}
+	claim, err := checkClaim(httpserver.CallerOf(r.Context()), body)
+	return claim, body, err
+}
+
+// checkClaim returns what the registry wants to know: the user by the kernel, the session by the agent's word.
+func checkClaim(caller peer.Caller, body api.Claim) (Claim, error) {
+	session, err := cardbroker.ParseSessionID(string(body.Session))
+	if err != nil {
+		return Claim{}, err
+	}
+	if len(body.Claim) != claimSize {
+		return Claim{}, cardbroker.Errorf(cardbroker.Invalid, "the claim has %d characters, want %d", len(body.Claim), claimSize)
+	}
+	return Claim{
+		Key:  cardbroker.AgentKey{User: caller.User, Session: session},
+		PID:  caller.PID,
+		Hash: cardbroker.NewSecret([]byte(body.Claim)).Hash(),
+	}, nil
+}
+
+// claimSize is the length of a claim, in characters, as cardbroker.RandomSecret makes it.
+const claimSize = 43
+
+// reserve promises a port that can be bound. A port that somebody else has bound is skipped.
+func (b *Broker) reserve(w http.ResponseWriter, r *http.Request) error {
+	claim, body, err := entry(r)
+	if err != nil {
+		return err
+	}
+	avoid := body.Avoid
+	for range maxBindTries {
+		reservation, err := b.registry.Reserve(r.Context(), claim, avoid)
+		if err != nil {
+			return err
+		}
+		if err := b.guard.Free(r.Context(), reservation.Port); err != nil {
+			return err
+		}
+		if _, err := provePort(r.Context(), reservation.Port); err == nil {
+			return httpserver.JSON(w, api.Reservation{Port: reservation.Port, Deadline: reservation.Deadline})
+		}
+		avoid = append(avoid, reservation.Port)
+	}
+	return cardbroker.Errorf(cardbroker.PortsExhausted, "the last %d ports tried are all taken by other programs", maxBindTries)
+}
+
+func (b *Broker) renew(w http.ResponseWriter, r *http.Request) error {
+	claim, _, err := entry(r)
+	if err != nil {
+		return err
+	}
+	reservation, err := b.registry.Renew(r.Context(), claim)
+	if err != nil {
+		return err
+	}
+	return httpserver.JSON(w, api.Reservation{Port: reservation.Port, Deadline: reservation.Deadline})
+}
+
+func (b *Broker) release(w http.ResponseWriter, r *http.Request) error {
+	claim, _, err := entry(r)
+	if err != nil {
+		return err
+	}
+	if err := b.registry.Release(r.Context(), claim); err != nil {
+		return err
+	}
+	return httpserver.JSON(w, struct{}{})
+}
+
+// ownSessions lists the caller's own agents.
+func (b *Broker) ownSessions(w http.ResponseWriter, r *http.Request) error {
+	view := b.registry.View()
+	return httpserver.JSON(w, b.rows(view.ByUser(httpserver.CallerOf(r.Context()).User), view.Epoch()))
+}
+
+// sessions lists all agents.
+func (b *Broker) sessions(w http.ResponseWriter, _ *http.Request) error {
+	view := b.registry.View()
+	return httpserver.JSON(w, b.rows(view.Agents(), view.Epoch()))
+}
+
+func (b *Broker) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions {
+	rows := api.Sessions{Sessions: make([]api.Session, len(agents)), Epoch: epoch}
+	for i, agent := range agents {
+		rows.Sessions[i] = api.Session{
+			Session:    agent.Key.Session,
+			UID:        api.UID(agent.Key.User),
+			SID:        agent.Key.User.SID,
+			User:       userName(agent.Key.User),
+			PID:        agent.PID,
+			Port:       agent.Port,
+			State:      agent.State,
+			Since:      agent.Since,
+			ListenerOK: b.kernel.CheckListener(agent.Port, agent.Key.User, false) == nil,
+		}
+	}
+	return rows
+}
+
+// userName returns what people call the user; his id where the system does not know.
+func userName(id cardbroker.UserID) string {
+	if u, err := user.LookupId(id.String()); err == nil {
+		return u.Username
+	}
+	return id.String()
+}
+
+// leases lists which back ends hold which readers.
+func (b *Broker) leases(w http.ResponseWriter, _ *http.Request) error {
+	all := api.Leases{Leases: []api.Lease{}}
+	for _, link := range *b.hub.view.Load() {
+		for _, lease := range link.leases {
+			lease.Session = link.agent.Key.Session
+			all.Leases = append(all.Leases, lease)
+		}
+	}
+	return httpserver.JSON(w, all)
+}
+
+// doctor says what an administrator should know of this broker.
+func (b *Broker) doctor(w http.ResponseWriter, _ *http.Request) error {
+	return httpserver.JSON(w, api.Diagnosis{Mode: "service", Checks: b.diagnose()})
+}

@@ -1,0 +1,110 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"net/http"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/hostsession"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
+)
+
+// loopbackRoutes are what web pages and local programs ask on the well-known port.
+func (b *Broker) loopbackRoutes() []httpserver.Route {
+	return []httpserver.Route{
+		{Method: "GET", Path: "/cb/v1/agent", Access: httpserver.Self, Handle: b.ownAgent},
+		{Method: "GET", Path: "/healthz", Access: httpserver.Public, Handle: b.health},
+		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: b.info},
+		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
+	}
+}
+
+// authorizeLoopback admits every caller that the kernel can name: what he gets is about his own agent.
+func (b *Broker) authorizeLoopback(_ *http.Request, access httpserver.Access) error {
+	if access == httpserver.Public || access == httpserver.Self {
+		return nil
+	}
+	return cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleNotAdmin, "not on this port")
+}
+
+func (b *Broker) info(w http.ResponseWriter, r *http.Request) error {
+	server := httpserver.CallerOf(r.Context()).Server
+	return httpserver.JSON(w, api.Info{
+		OS:      api.InfoOS{Architecture: runtime.GOARCH, OS: runtime.GOOS},
+		Runtime: api.InfoRuntime{Runtime: "cardbroker", DateTime: time.Now().UTC().Format(time.RFC3339)},
+		User:    api.InfoUser{HostName: b.cfg.HostName},
+		API: api.InfoAPI{
+			Service:   api.InfoService{URL: "http://127.0.0.1", APIPort: cardbroker.Port(server.Port()), DeviceType: "PROXY"},
+			Activated: true,
+			Modules:   []string{},
+			Version:   api.T1CVersion,
+			LogLevel:  "INFO",
+		},
+		Cardbroker: api.InfoCardbroker{Version: b.cfg.Version, Mode: "service"},
+	})
+}
+
+func (b *Broker) ownAgent(w http.ResponseWriter, r *http.Request) error {
+	agent, err := b.resolve(httpserver.CallerOf(r.Context()))
+	if err != nil {
+		return err
+	}
+	return httpserver.JSON(w, api.OwnAgent{Port: agent.Port, Session: agent.Key.Session, State: agent.State})
+}
+
+// health answers 200, or 503 while nothing can be written. It says nothing else.
+func (b *Broker) health(w http.ResponseWriter, _ *http.Request) error {
+	if err := b.registry.Degraded(); err != nil {
+		return cardbroker.Wrapf(err, cardbroker.Unavailable, "degraded")
+	}
+	return httpserver.JSON(w, struct{}{})
+}
+
+// resolve returns the caller's own agent: of his user, and of his session where he has several. It reads the published
+// view, then asks the kernel whether the agent's port is still the user's.
+func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
+	agents := b.registry.View().ByUser(caller.User)
+	agent, err := pick(agents, caller)
+	if err != nil {
+		return agent, err
+	}
+	if agent.State != cardbroker.Registered {
+		return agent, cardbroker.Errorf(cardbroker.AgentRestarting, "your agent is starting")
+	}
+	return agent, b.kernel.CheckListener(agent.Port, agent.Key.User, false)
+}
+
+// pick chooses among the agents of one user. The session only routes among them; where it does not tell, nobody guesses.
+func pick(agents []cardbroker.Agent, caller peer.Caller) (cardbroker.Agent, error) {
+	switch len(agents) {
+	case 0:
+		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.NoAgent, cardbroker.RuleNoAgent, "no agent runs in your session")
+	case 1:
+		return agents[0], nil
+	}
+	session, known := hostsession.OfCgroup(caller.Cgroup)
+	names := make([]string, len(agents))
+	for i, agent := range agents {
+		if known && agent.Key.Session == session {
+			return agent, nil
+		}
+		names[i] = string(agent.Key.Session)
+	}
+	return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.SessionAmbiguous, cardbroker.RuleSessionAmbiguous,
+		"you have several sessions here: %s", strings.Join(names, ", "))
+}
+
+// restarting is what the broker answers on the port of an agent that is gone.
+func (b *Broker) restarting() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		httpserver.SetCORS(w.Header(), r)
+		api.WriteError(w, cardbroker.Errorf(cardbroker.AgentRestarting, "the agent of this port is starting"))
+	})
+}

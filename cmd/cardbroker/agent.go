@@ -1,0 +1,323 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent"
+	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/hostsession"
+	"github.com/cardbroker/cardbroker/internal/peer"
+)
+
+// agentFlags are shared by the agent's commands.
+type agentFlags struct {
+	config, socket, state, session string
+}
+
+// agentCommand is what users of a shared host run.
+func (p *program) agentCommand() *cobra.Command {
+	var flags agentFlags
+	c := group("agent", "Run and ask the agent of this session (users)",
+		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
+	c.PersistentFlags().StringVar(&flags.config, "config", "", "configuration file (default "+config.AgentFile+", if it is there)")
+	c.PersistentFlags().StringVar(&flags.socket, "socket", "", "the broker's local socket (default "+defaultSocket("")+")")
+	c.PersistentFlags().StringVar(&flags.state, "state", "", "state directory (default "+defaultAgentState()+")")
+	c.PersistentFlags().StringVar(&flags.session, "session", "", "name of this session (default: what the system calls it)")
+	return c
+}
+
+// resolve fills the flags that were not given in from the configuration and the system, and returns the client of the
+// broker.
+func (f *agentFlags) resolve() (config.Agent, *client.Broker, error) {
+	cfg, err := config.LoadAgent(f.config)
+	if err != nil {
+		return cfg, nil, err
+	}
+	explicit := f.socket != ""
+	f.socket = cmp.Or(f.socket, cfg.Socket, defaultSocket(""))
+	f.state = cmp.Or(f.state, defaultAgentState())
+	f.session = cmp.Or(f.session, string(hostsession.Own()))
+	if _, err := cardbroker.ParseSessionID(f.session); err != nil {
+		return cfg, nil, fmt.Errorf("--session: %w", err)
+	}
+	return cfg, client.NewBroker(brokerAt(f.socket, explicit, cfg.Account)), nil
+}
+
+// brokerAt says whom the broker may run as: root, the configured account, and, with a socket that the command line
+// names, our own user.
+func brokerAt(socket string, explicit bool, account string) client.BrokerConfig {
+	cfg := client.BrokerConfig{Socket: socket, Accounts: []cardbroker.UserID{}}
+	if explicit {
+		cfg.Accounts = append(cfg.Accounts, peer.Self())
+	}
+	if u, err := user.Lookup(account); account != "" && err == nil {
+		if uid, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
+			cfg.Accounts = append(cfg.Accounts, cardbroker.UserID{UID: uint32(uid)})
+		}
+	}
+	return cfg
+}
+
+// softwareCard is the value of --software-card without a file.
+const softwareCard = "\x00"
+
+func (p *program) agentRun(flags *agentFlags) *cobra.Command {
+	var sandbox, card string
+	var fd int
+	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
+	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
+	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in FILE or in memory, and no real one")
+	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
+	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		log, err := p.logger()
+		if err != nil {
+			return err
+		}
+		cfg, broker, err := flags.resolve()
+		if err != nil {
+			return err
+		}
+		boxed, err := sandboxConfig(cmp.Or(sandbox, cfg.Sandbox), card, log)
+		if err != nil {
+			return err
+		}
+		ctx, stop := p.service(c.Context())
+		defer stop()
+		ctx, fail := context.WithCancelCause(ctx)
+		service, err := agent.New(agent.Config{
+			Session: cardbroker.SessionID(flags.session),
+			State:   flags.state,
+			Socket:  flags.socket,
+			Sandbox: boxed,
+			Version: version(),
+			Ready:   p.agentReady(fd, fail),
+			Log:     log,
+		}, broker)
+		if err != nil {
+			return err
+		}
+		if err := service.Run(ctx); err != nil {
+			return err
+		}
+		if err := context.Cause(ctx); err != nil && cardbroker.ReasonOf(err) != cardbroker.Canceled {
+			return err
+		}
+		return nil
+	}
+	return c
+}
+
+// agentReady returns what writes the ready line, once.
+func (p *program) agentReady(fd int, fail context.CancelCauseFunc) func(agent.Note) {
+	return func(n agent.Note) {
+		if err := p.writeReady(fd, ready{Session: n.Session, Port: n.Port, Listen: n.Listen}); err != nil {
+			fail(err)
+		}
+	}
+}
+
+// sandboxConfig says which sandbox to start: the one beside the running program, for real cards or for a software card.
+func sandboxConfig(program, card string, log *slog.Logger) (cards.Config, error) {
+	if program == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return cards.Config{}, cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot tell where this program is; name --sandbox")
+		}
+		program = filepath.Join(filepath.Dir(self), "cardsandbox")
+	}
+	args := []string{"pcsc"}
+	switch card {
+	case "":
+	case softwareCard:
+		args = []string{"softcard"}
+	default:
+		file, err := filepath.Abs(card)
+		if err != nil {
+			return cards.Config{}, cardbroker.Wrapf(err, cardbroker.Invalid, "--software-card %s", card)
+		}
+		args = []string{"softcard", file}
+	}
+	return cards.Config{Program: program, Args: args, Log: log}, nil
+}
+
+// find returns this session's agent, as the broker knows it, else as its note says.
+func (f *agentFlags) find(ctx context.Context) (api.Session, error) {
+	_, broker, err := f.resolve()
+	if err != nil {
+		return api.Session{}, err
+	}
+	answer, err := broker.Agents(ctx)
+	if err == nil {
+		for _, s := range answer.Sessions {
+			if string(s.Session) == f.session {
+				return s, nil
+			}
+		}
+		return api.Session{}, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s", f.session)
+	}
+	note, noted := agent.ReadNote(f.state)
+	if noted != nil || string(note.Session) != f.session {
+		return api.Session{}, err
+	}
+	return api.Session{Session: note.Session, Port: note.Port, PID: note.PID}, nil
+}
+
+// askAgent finds this session's agent and returns a client of it.
+func (f *agentFlags) askAgent(ctx context.Context) (api.Session, *client.Agent, error) {
+	session, err := f.find(ctx)
+	if err != nil {
+		return session, nil, err
+	}
+	return session, client.NewAgent(session.Port), nil
+}
+
+// agentStatusAnswer is what `cardbroker agent status` says.
+type agentStatusAnswer struct {
+	Session  cardbroker.SessionID `json:"session"`
+	Port     cardbroker.Port      `json:"port"`
+	State    cardbroker.State     `json:"state"`
+	Broker   string               `json:"broker"`
+	Readers  []api.CardReader     `json:"readers"`
+	Leases   []api.Lease          `json:"leases"`
+	Consents int                  `json:"consents"`
+}
+
+func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
+	return &cobra.Command{Use: "status", Short: "Say how the agent of this session is, what it serves and who holds it", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			session, asked, err := flags.askAgent(c.Context())
+			if err != nil {
+				return err
+			}
+			defer asked.Close()
+			answer := agentStatusAnswer{Session: session.Session, Port: session.Port, State: session.State, Broker: flags.socket}
+			if answer.Readers, err = asked.Readers(c.Context()); err != nil {
+				return err
+			}
+			leases, err := asked.Leases(c.Context())
+			if err != nil {
+				return err
+			}
+			answer.Leases = leases.Leases
+			return p.write(answer, func(w io.Writer) {
+				fmt.Fprintf(w, "session %s, port %d, %s, broker at %s\n\n", answer.Session, answer.Port, answer.State, answer.Broker)
+				readerRows(w, answer.Readers)
+				if len(answer.Leases) > 0 {
+					fmt.Fprintln(w)
+					leaseRows(w, answer.Leases)
+				}
+			})
+		}}
+}
+
+func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
+	var watch bool
+	c := &cobra.Command{Use: "readers", Short: "List the readers of this session and their cards", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, asked, err := flags.askAgent(c.Context())
+			if err != nil {
+				return err
+			}
+			defer asked.Close()
+			if watch {
+				ctx, stop := p.service(c.Context())
+				defer stop()
+				return untilStopped(ctx, asked.Events(ctx, p.writeEvent))
+			}
+			readers, err := asked.Readers(c.Context())
+			if err != nil {
+				return err
+			}
+			return p.write(map[string]any{"readers": readers}, func(w io.Writer) { readerRows(w, readers) })
+		}}
+	c.Flags().BoolVar(&watch, "watch", false, "go on with every change, one a line")
+	return c
+}
+
+func (p *program) agentOffer(flags *agentFlags) *cobra.Command {
+	return &cobra.Command{Use: "offer READER TENANT", Short: "Offer a reader to a back end's tenant, and print the ticket", Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			_, asked, err := flags.askAgent(c.Context())
+			if err != nil {
+				return err
+			}
+			defer asked.Close()
+			offered, err := asked.Offer(c.Context(), api.Offer{Reader: cardbroker.ReaderID(args[0]), Tenant: args[1]})
+			if err != nil {
+				return err
+			}
+			return p.write(offered, func(w io.Writer) {
+				fmt.Fprintf(w, "%s\n%s\nvalid until %s\n", offered.Ticket, offered.URL, offered.Expires.Local().Format(time.TimeOnly))
+			})
+		}}
+}
+
+func (p *program) agentLeases(flags *agentFlags) *cobra.Command {
+	list := func(c *cobra.Command, _ []string) error {
+		_, asked, err := flags.askAgent(c.Context())
+		if err != nil {
+			return err
+		}
+		defer asked.Close()
+		answer, err := asked.Leases(c.Context())
+		if err != nil {
+			return err
+		}
+		return p.write(answer, func(w io.Writer) { leaseRows(w, answer.Leases) })
+	}
+	c := &cobra.Command{Use: "leases", Short: "List which back ends hold readers of this session", Args: cobra.NoArgs, RunE: list}
+	c.AddCommand(&cobra.Command{Use: "revoke TUNNEL", Short: "End a back end's use of a reader at once", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			_, asked, err := flags.askAgent(c.Context())
+			if err != nil {
+				return err
+			}
+			defer asked.Close()
+			return asked.Revoke(c.Context(), args[0])
+		}})
+	return c
+}
+
+func readerRows(w io.Writer, readers []api.CardReader) {
+	rows(w, "ID\tREADER\tCARD", readers, func(r api.CardReader) string {
+		card := "none"
+		if r.Card != nil {
+			card = r.Card.ATR
+		}
+		return fmt.Sprintf("%s\t%s\t%s", r.ID, r.Name, card)
+	})
+}
+
+// writeEvent writes one event, one a line.
+func (p *program) writeEvent(e api.ReaderEvent) error {
+	return p.write(e, func(w io.Writer) {
+		fmt.Fprintf(w, "%s  %-14s  %s  %s\n", e.Time.Local().Format("15:04:05.000"), e.Event, e.Reader, e.ATR)
+	})
+}
+
+// untilStopped takes the end that the user asked for as a success.
+func untilStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,192 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/store"
+)
+
+// hostCommand is what administrators of a shared host run.
+func (p *program) hostCommand() *cobra.Command {
+	var socket string
+	c := group("host", "Run and look after the broker of this host (administrators)",
+		p.hostRun(), p.hostSessions(&socket), p.hostLeases(&socket), p.hostExplain(&socket), p.hostDoctor(&socket), p.hostStore())
+	c.PersistentFlags().StringVar(&socket, "socket", defaultSocket(""), "the broker's local socket")
+	return c
+}
+
+func (p *program) hostSessions(socket *string) *cobra.Command {
+	return &cobra.Command{Use: "sessions", Short: "List the sessions' agents and their ports", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := askBroker(c, *socket).Sessions(c.Context())
+			if err != nil {
+				return err
+			}
+			return p.write(answer, func(w io.Writer) {
+				rows(w, "SESSION\tUSER\tPORT\tSTATE\tSINCE\tPID\tLISTENER", answer.Sessions, func(s api.Session) string {
+					return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%d\t%s", s.Session, s.User, s.Port, s.State,
+						s.Since.Local().Format("15:04:05"), s.PID, map[bool]string{true: "ok", false: "NOT HIS"}[s.ListenerOK])
+				})
+			})
+		}}
+}
+
+func (p *program) hostLeases(socket *string) *cobra.Command {
+	return &cobra.Command{Use: "leases", Short: "List which back ends hold which readers", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := askBroker(c, *socket).Leases(c.Context())
+			if err != nil {
+				return err
+			}
+			return p.write(answer, func(w io.Writer) { leaseRows(w, answer.Leases) })
+		}}
+}
+
+func leaseRows(w io.Writer, leases []api.Lease) {
+	rows(w, "TENANT\tREADER\tSESSION\tSINCE\tUNTIL\tTUNNEL", leases, func(l api.Lease) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", l.Tenant, l.Reader, l.Session,
+			l.Since.Local().Format("15:04:05"), l.Expires.Local().Format("15:04:05"), l.Tunnel)
+	})
+}
+
+func (p *program) hostExplain(socket *string) *cobra.Command {
+	var to string
+	c := &cobra.Command{Use: "explain CLIENT", Short: "Say who is behind a connection, and which rule decides on it",
+		Long: "Say who is behind the loopback connection whose client's end is CLIENT (ADDRESS:PORT), and which rule decides on it.\n" +
+			"While the connection is open the kernel is asked; after that, the last 256 refusals of broker and agents.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			e, err := askBroker(c, *socket).Explain(c.Context(), args[0], to)
+			if err != nil {
+				return err
+			}
+			return p.write(e, func(w io.Writer) {
+				verdict := "refused"
+				if e.Allowed {
+					verdict = "allowed"
+				}
+				fmt.Fprintf(w, "%s by rule %s: %s\n", verdict, e.Rule, e.Detail)
+				if e.UID != nil {
+					fmt.Fprintf(w, "uid %d\n", *e.UID)
+				}
+				if e.Session != nil {
+					fmt.Fprintf(w, "session %s\n", *e.Session)
+				}
+			})
+		}}
+	c.Flags().StringVar(&to, "to", "", "the server's end, an agent's for example; empty: the broker's own")
+	return c
+}
+
+func (p *program) hostDoctor(socket *string) *cobra.Command {
+	return &cobra.Command{Use: "doctor", Short: "Say what is wrong with the broker, and what to do", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := askBroker(c, *socket).Doctor(c.Context())
+			if err != nil {
+				return err
+			}
+			return p.write(answer, func(w io.Writer) { diagnosis(w, answer) })
+		}}
+}
+
+func diagnosis(w io.Writer, d api.Diagnosis) {
+	fmt.Fprintf(w, "mode: %s\n", d.Mode)
+	rows(w, "CHECK\tSTATUS\tDETAIL", d.Checks, func(c api.Check) string {
+		line := fmt.Sprintf("%s\t%s\t%s", c.ID, c.Status, c.Detail)
+		if c.Fix != "" {
+			line += "; " + c.Fix
+		}
+		return line
+	})
+}
+
+// hostStore looks after the broker's store while no broker runs.
+func (p *program) hostStore() *cobra.Command {
+	var state string
+	path := func() string { return filepath.Join(state, storeFile) }
+	check := &cobra.Command{Use: "check", Short: "Read the whole store and say what is damaged", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := store.Check(path()); err != nil {
+				return err
+			}
+			return p.write(map[string]bool{"ok": true}, func(w io.Writer) { fmt.Fprintf(w, "%s is in order\n", path()) })
+		}}
+	compact := &cobra.Command{Use: "compact FILE", Short: "Write a copy without unused space to a new file", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return store.Compact(path(), args[0]) }}
+	dump := &cobra.Command{Use: "dump", Short: "Write what the store holds, one JSON object a line, without secrets", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return withStore(path(), func(s *store.Store) error { return s.Dump(c.Context(), p.stdout) })
+		}}
+	backup := &cobra.Command{Use: "backup FILE", Short: "Write a copy to a new file", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return withStore(path(), func(s *store.Store) error { return s.Backup(args[0]) })
+		}}
+	c := group("store", "Check, compact, dump or back up the registry's file", check, compact, dump, backup)
+	c.PersistentFlags().StringVar(&state, "state", defaultHostState(""), "the broker's state directory")
+	return c
+}
+
+func withStore(path string, use func(*store.Store) error) error {
+	s, err := store.Open(path, store.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return use(s)
+}
+
+// askBroker returns a client of the broker. A socket that was named on the command line may belong to our own user too.
+func askBroker(c *cobra.Command, socket string) *client.Broker {
+	return client.NewBroker(brokerAt(socket, c.Flags().Changed("socket"), ""))
+}
+
+// rows writes a table.
+func rows[T any](w io.Writer, head string, items []T, row func(T) string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, head)
+	for _, item := range items {
+		fmt.Fprintln(t, row(item))
+	}
+	t.Flush()
+}
+
+// storeFile is the registry's file in the broker's state directory.
+const storeFile = "registry.db"
+
+// defaultSocket is the local socket of the broker, or of one that was given a name of its own.
+func defaultSocket(instance string) string {
+	return "/run/" + named("cardbroker", instance) + "/broker.sock"
+}
+
+// defaultHostState is the broker's state directory.
+func defaultHostState(instance string) string { return "/var/lib/" + named("cardbroker", instance) }
+
+func named(name, instance string) string {
+	if instance != "" {
+		return name + "-" + instance
+	}
+	return name
+}
+
+// defaultAgentState is where the agent of this user keeps its state.
+func defaultAgentState() string {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "cardbroker")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".local", "state", "cardbroker")
+}

@@ -1,0 +1,215 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/store"
+)
+
+// hostRun is `cardbroker host run`.
+func (p *program) hostRun() *cobra.Command {
+	var file, instance string
+	var fd int
+	var flags config.Host
+	c := &cobra.Command{Use: "run", Short: "Run the broker", Args: cobra.NoArgs}
+	c.Flags().StringVar(&file, "config", "", "configuration file (default "+config.HostFile+", if it is there)")
+	c.Flags().StringVar(&flags.State, "state", "", "state directory (default "+defaultHostState("")+")")
+	c.Flags().StringVar(&flags.Socket, "socket", "", "local socket of agents and administrators (default "+defaultSocket("")+")")
+	c.Flags().StringVar(&flags.Listen, "listen", "", "address of web pages, always on [::1] too (default "+config.DefaultListen+")")
+	c.Flags().StringVar(&flags.Ports, "ports", "", "ports of the agents (default "+cardbroker.DefaultPorts+")")
+	c.Flags().StringVar(&flags.Backend.Listen, "backend-listen", "", "address of the door for back ends (default: no door)")
+	c.Flags().StringVar(&flags.Backend.Cert, "backend-cert", "", "the door's certificate chain, PEM")
+	c.Flags().StringVar(&flags.Backend.Key, "backend-key", "", "the door's private key, PEM")
+	c.Flags().StringVar(&flags.Backend.Tokens, "backend-tokens", "", "file of tenants and their tokens, mode 0600")
+	c.Flags().StringVar(&instance, "instance", "", "name of this broker, where a host has several: part of its default paths")
+	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := config.LoadHost(file, flags)
+		if err != nil {
+			return err
+		}
+		if cfg.Socket == "" {
+			cfg.Socket = defaultSocket(instance)
+		}
+		if cfg.State == "" {
+			cfg.State = defaultHostState(instance)
+		}
+		ctx, stop := p.service(c.Context())
+		defer stop()
+		return p.runHost(ctx, cfg, fd)
+	}
+	return c
+}
+
+// runHost opens everything in the order in which it is needed, serves until ctx ends, and closes it in reverse.
+func (p *program) runHost(ctx context.Context, cfg config.Host, fd int) error {
+	log, err := p.logger()
+	if err != nil {
+		return err
+	}
+	ports, err := cardbroker.ParsePorts(cfg.Ports)
+	if err != nil {
+		return err
+	}
+	ledger, err := store.Open(filepath.Join(cfg.State, storeFile), store.Options{})
+	if err != nil {
+		return usable(err, "cannot use the state directory %s; name another with --state (and --socket)", cfg.State)
+	}
+	defer ledger.Close()
+	socket, err := listenLocal(ctx, cfg.Socket)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	port, err := loopbackPort(cfg.Listen)
+	if err != nil {
+		return err
+	}
+	listeners, err := httpserver.ListenLoopback(ctx, port)
+	if err != nil {
+		return err
+	}
+	defer closeAll(listeners)
+	backend, err := openDoor(ctx, cfg.Backend)
+	if err != nil {
+		return err
+	}
+	host := cfg.Host
+	if host == "" {
+		host, _ = os.Hostname()
+	}
+	service, err := broker.New(ctx, broker.Config{
+		Listen:   listeners,
+		Socket:   socket,
+		Backend:  backend,
+		Registry: broker.RegistryConfig{Ports: ports, PerUser: cfg.Limits.ReservationsPerUser},
+		MaxConns: cfg.Limits.ConnectionsPerUser,
+		HostName: host,
+		Version:  version(),
+		Log:      log,
+	}, ledger)
+	if err != nil {
+		return err
+	}
+	line := ready{Socket: cfg.Socket}
+	for _, listener := range listeners {
+		line.Listen = append(line.Listen, listener.Addr().String())
+	}
+	if backend != nil {
+		line.Backend = backend.URL
+	}
+	if err := p.writeReady(fd, line); err != nil {
+		return err
+	}
+	return service.Run(ctx)
+}
+
+// listenLocal listens on the local socket: 0666 in a directory that only its owner can write to. The socket of a broker
+// that was killed is replaced; that of one that lives is a Conflict.
+func listenLocal(ctx context.Context, path string) (net.Listener, error) {
+	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, usable(err, "cannot make the directory of the local socket %s; name another with --socket (and --state)", path)
+	}
+	var dialer net.Dialer
+	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
+		conn.Close()
+		return nil, cardbroker.Errorf(cardbroker.Conflict, "another broker answers at %s", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		os.Remove(path)
+	}
+	listener, err := httpserver.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, usable(err, "cannot listen at %s; name another path with --socket (and --state)", path)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		listener.Close()
+		return nil, err
+	}
+	return listener, nil
+}
+
+// usable turns an error of the file system into one that says what to do; errors with a reason stay as they are.
+func usable(err error, format string, args ...any) error {
+	if _, ours := errors.AsType[*cardbroker.Error](err); ours && cardbroker.ReasonOf(err) != cardbroker.Invalid {
+		return err
+	}
+	return cardbroker.Wrapf(err, cardbroker.Invalid, format, args...)
+}
+
+// loopbackPort checks --listen: 127.0.0.1 or [::1], since both are always listened on.
+func loopbackPort(address string) (cardbroker.Port, error) {
+	end, err := netip.ParseAddrPort(address)
+	if err != nil || !end.Addr().IsLoopback() {
+		return 0, cardbroker.Errorf(cardbroker.Invalid, "--listen %s: want 127.0.0.1:PORT", address)
+	}
+	return cardbroker.Port(end.Port()), nil
+}
+
+// openDoor opens the door for back ends, if one is configured.
+func openDoor(ctx context.Context, cfg config.Backend) (*broker.Backend, error) {
+	if cfg.Listen == "" {
+		return nil, nil
+	}
+	if cfg.Cert == "" || cfg.Key == "" || cfg.Tokens == "" {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "--backend-listen needs --backend-cert, --backend-key and --backend-tokens")
+	}
+	certificate, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
+	if err != nil {
+		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot use the door's certificate %s and key %s", cfg.Cert, cfg.Key)
+	}
+	tokens, err := broker.ReadTokens(cfg.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := httpserver.Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot listen for back ends at %s", cfg.Listen)
+	}
+	url := cfg.URL
+	if url == "" {
+		url = "wss://" + reachable(listener.Addr())
+	}
+	return &broker.Backend{
+		Listen: listener,
+		TLS:    &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}},
+		Tokens: tokens,
+		URL:    url,
+	}, nil
+}
+
+// reachable is how others name a listener: by the host's name where it listens on all addresses.
+func reachable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, listener := range listeners {
+		listener.Close()
+	}
+}

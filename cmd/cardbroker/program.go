@@ -1,0 +1,219 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"runtime/pprof"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+)
+
+// stopDeadline is how long a service may take to stop; past it, it says where it hangs and ends.
+const stopDeadline = 5 * time.Second
+
+// program is what all commands share.
+type program struct {
+	stdout, stderr io.Writer
+	json           bool
+	logFormat      string
+	logLevel       string
+}
+
+// run runs one command line and returns its exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	p := &program{stdout: stdout, stderr: stderr}
+	root := &cobra.Command{
+		Use:           "cardbroker",
+		Short:         "Smart cards for everybody on a shared host, each his own",
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().BoolVar(&p.json, "json", false, "write JSON, errors too")
+	root.PersistentFlags().StringVar(&p.logFormat, "log-format", "text", "text or json")
+	root.PersistentFlags().StringVar(&p.logLevel, "log-level", "info", "error, warn, info or debug")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return cardbroker.Errorf(cardbroker.Invalid, "%v", err)
+	})
+	root.AddCommand(p.hostCommand(), p.agentCommand(), p.readerCommand())
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return p.exit(root.ExecuteContext(context.Background()))
+}
+
+// group makes a command that only has others below it.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		c.Usage()
+		return cardbroker.Errorf(cardbroker.Invalid, "say which of the commands of %q", c.CommandPath())
+	}}
+	c.AddCommand(commands...)
+	return c
+}
+
+// exit tells of err and returns the exit status for it.
+func (p *program) exit(err error) int {
+	if err == nil {
+		return 0
+	}
+	if _, ours := errors.AsType[*cardbroker.Error](err); !ours && cardbroker.ReasonOf(err) == cardbroker.Internal {
+		if usage := cobraError(err); usage != nil {
+			err = usage
+		}
+	}
+	if p.json {
+		json.NewEncoder(p.stderr).Encode(api.Describe(err))
+	} else {
+		fmt.Fprintf(p.stderr, "cardbroker: %s\n", explainForPeople(err))
+	}
+	return exitStatus(cardbroker.ReasonOf(err))
+}
+
+// cobraError recognises what cobra says of an unknown command or wrong arguments: those are the only errors without a
+// reason that a command line can cause.
+func cobraError(err error) error {
+	if err.Error() == "" || errors.Unwrap(err) != nil {
+		return nil
+	}
+	return cardbroker.Errorf(cardbroker.Invalid, "%v", err)
+}
+
+// explainForPeople is all that we know of an error: its wrapping says what was being done.
+func explainForPeople(err error) string {
+	if e, ok := errors.AsType[*cardbroker.Error](err); ok && e.Message != "" {
+		text := e.Message
+		if e.Rule != "" {
+			text += fmt.Sprintf(" (%s, %s)", e.Reason, e.Rule)
+		} else {
+			text += fmt.Sprintf(" (%s)", e.Reason)
+		}
+		if e.Err != nil {
+			text += ": " + e.Err.Error()
+		}
+		return text
+	}
+	return err.Error()
+}
+
+// exitStatus maps a reason to the exit status that docs/contract.md promises.
+func exitStatus(reason cardbroker.Reason) int {
+	switch reason {
+	case "":
+		return 0
+	case cardbroker.Invalid, cardbroker.TooLarge, cardbroker.Unsupported, cardbroker.SessionAmbiguous:
+		return 2
+	case cardbroker.Unauthenticated, cardbroker.ConsentRequired, cardbroker.Forbidden, cardbroker.OriginDenied,
+		cardbroker.TenantDenied, cardbroker.CallerRefused, cardbroker.ReaderSharedHost, cardbroker.PINIncorrect,
+		cardbroker.PINBlocked, cardbroker.PINCanceled, cardbroker.PINNotEncrypted:
+		return 3
+	case cardbroker.NoAgent, cardbroker.NotFound, cardbroker.ReaderUnknown, cardbroker.ObjectUnknown, cardbroker.CardAbsent,
+		cardbroker.Unavailable, cardbroker.NoLeader, cardbroker.AgentRestarting, cardbroker.PortsExhausted:
+		return 4
+	case cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.CardMute, cardbroker.CardUnexpected:
+		return 5
+	case cardbroker.Indeterminate:
+		return 6
+	case cardbroker.Conflict, cardbroker.StaleEpoch, cardbroker.ReaderBusy, cardbroker.RateLimited, cardbroker.Overloaded,
+		cardbroker.Timeout, cardbroker.Canceled:
+		return 7
+	}
+	return 1
+}
+
+// logger writes to standard error.
+func (p *program) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(p.logLevel)); err != nil {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "--log-level: want error, warn, info or debug")
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch p.logFormat {
+	case "json":
+		return slog.New(slog.NewJSONHandler(p.stderr, options)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(p.stderr, options)), nil
+	}
+	return nil, cardbroker.Errorf(cardbroker.Invalid, "--log-format: want text or json")
+}
+
+// service returns the context of a service: a signal ends it. A second signal ends the process, as does a stop that
+// takes too long; then all goroutines are dumped first.
+func (p *program) service(ctx context.Context) (context.Context, func()) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	late := make(chan *time.Timer, 1)
+	context.AfterFunc(ctx, func() {
+		stop()
+		late <- time.AfterFunc(stopDeadline, func() {
+			pprof.Lookup("goroutine").WriteTo(p.stderr, 2)
+			fmt.Fprintf(p.stderr, "cardbroker: did not stop within %v\n", stopDeadline)
+			os.Exit(1)
+		})
+	})
+	return ctx, func() {
+		stop()
+		(<-late).Stop()
+	}
+}
+
+// ready is the line that a service writes when it is ready.
+type ready struct {
+	Ready   bool                 `json:"ready"`
+	PID     int                  `json:"pid"`
+	Listen  []string             `json:"listen,omitempty"`
+	Socket  string               `json:"socket,omitempty"`
+	Backend string               `json:"backend,omitempty"`
+	Session cardbroker.SessionID `json:"session,omitempty"`
+	Port    cardbroker.Port      `json:"port,omitempty"`
+	Version string               `json:"version"`
+}
+
+// writeReady writes the line to descriptor fd, or to standard output if that is 0.
+func (p *program) writeReady(fd int, line ready) error {
+	line.Ready, line.PID, line.Version = true, os.Getpid(), version()
+	out := p.stdout
+	if fd > 0 {
+		file := os.NewFile(uintptr(fd), "ready")
+		if file == nil {
+			return cardbroker.Errorf(cardbroker.Invalid, "--ready-fd %d is not open", fd)
+		}
+		defer file.Close()
+		out = file
+	}
+	return json.NewEncoder(out).Encode(line)
+}
+
+// write answers with v as JSON, or with what table writes for people.
+func (p *program) write(v any, table func(w io.Writer)) error {
+	if p.json {
+		e := json.NewEncoder(p.stdout)
+		e.SetEscapeHTML(false)
+		return e.Encode(v)
+	}
+	table(p.stdout)
+	return nil
+}
+
+// version returns the version that the program was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "dev"
+	}
+	return info.Main.Version
+}

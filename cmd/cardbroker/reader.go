@@ -1,0 +1,241 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/apdu"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/virtualreader"
+)
+
+// readerFlags are shared by the commands of back ends.
+type readerFlags struct {
+	brokers   []string
+	tokenFile string
+	caFile    string
+	ticket    string
+	timeout   time.Duration
+}
+
+// readerCommand is what back ends run.
+func (p *program) readerCommand() *cobra.Command {
+	var flags readerFlags
+	c := group("reader", "List and drive readers that users have offered (back ends)",
+		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags))
+	c.PersistentFlags().StringArrayVar(&flags.brokers, "broker", nil, "a broker's door, wss://host:port; may be repeated")
+	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token")
+	c.PersistentFlags().StringVar(&flags.caFile, "ca", "", "certificates to trust, PEM (default: the system's)")
+	c.PersistentFlags().StringVar(&flags.ticket, "ticket", "", "ticket of the reader, from the user's offer")
+	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command; 0: none")
+	return c
+}
+
+// client returns a client of the brokers that were named.
+func (f *readerFlags) client() (*virtualreader.Client, error) {
+	cfg := virtualreader.Config{Brokers: f.brokers}
+	if len(f.brokers) == 0 {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "name a broker with --broker wss://host:port")
+	}
+	if f.tokenFile == "" {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "name the file of this tenant's token with --token-file")
+	}
+	token, err := os.ReadFile(f.tokenFile)
+	if err != nil {
+		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the token file %s", f.tokenFile)
+	}
+	cfg.Token = cardbroker.NewSecret(bytes.TrimSpace(token))
+	if f.caFile != "" {
+		certificates, err := os.ReadFile(f.caFile)
+		if err != nil {
+			return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the certificates %s", f.caFile)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(certificates) {
+			return nil, cardbroker.Errorf(cardbroker.Invalid, "%s holds no PEM certificate", f.caFile)
+		}
+		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
+	}
+	return virtualreader.New(cfg)
+}
+
+// within bounds one request.
+func (f *readerFlags) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if f.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, f.timeout)
+}
+
+func (p *program) readerList(flags *readerFlags) *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List the readers that are offered to this tenant; burns no ticket", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			asked, err := flags.client()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := flags.within(c.Context())
+			defer cancel()
+			readers, err := asked.List(ctx)
+			if err != nil {
+				return err
+			}
+			answer := api.RemoteReaders{Readers: make([]api.RemoteReader, len(readers))}
+			for i, r := range readers {
+				answer.Readers[i] = r.RemoteReader
+			}
+			return p.write(answer, func(w io.Writer) {
+				rows(w, "ID\tREADER\tHOST\tSESSION\tCARD\tHELD BY", answer.Readers, remoteRow)
+			})
+		}}
+}
+
+func remoteRow(r api.RemoteReader) string {
+	card, lease := "none", "-"
+	if r.Card != nil {
+		card = r.Card.ATR
+	}
+	if r.Lease != nil {
+		lease = string(r.Lease.Tenant) + " until " + r.Lease.Expires.Local().Format(time.TimeOnly)
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", r.ID, r.Name, r.Host, r.Session, card, lease)
+}
+
+func (p *program) readerWatch(flags *readerFlags) *cobra.Command {
+	return &cobra.Command{Use: "watch", Short: "Print the offered readers, then every change, one a line", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			asked, err := flags.client()
+			if err != nil {
+				return err
+			}
+			ctx, stop := p.service(c.Context())
+			defer stop()
+			return untilStopped(ctx, asked.Watch(ctx, func(e virtualreader.Event) error { return p.writeEvent(e.ReaderEvent) }))
+		}}
+}
+
+// apduLine is one command of `cardbroker reader apdu` and its answer.
+type apduLine struct {
+	Seq      int       `json:"seq"`
+	Command  string    `json:"command"`
+	Response string    `json:"response"` // data, without the status word
+	SW       string    `json:"sw"`
+	Micros   apduTimes `json:"us"`
+}
+
+// apduTimes are in microseconds.
+type apduTimes struct {
+	Total   int64 `json:"total"`
+	Network int64 `json:"network"`
+	Queue   int64 `json:"queue"`
+	Card    int64 `json:"card"`
+	Agent   int64 `json:"agent"`
+}
+
+func (p *program) readerAPDU(flags *readerFlags) *cobra.Command {
+	var expect string
+	c := &cobra.Command{Use: "apdu READER HEX…", Short: "Send command APDUs to the card in a reader",
+		Long: "Send command APDUs, in hexadecimal, one after the other to the card in READER (an id of `reader list`, or - for the\n" +
+			"reader of the ticket). Each answer is one line. With --expect, the first other status word ends the run with status 5.",
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			commands, err := parseCommands(args[1:])
+			if err != nil {
+				return err
+			}
+			asked, err := flags.client()
+			if err != nil {
+				return err
+			}
+			ctx, stop := p.service(c.Context())
+			defer stop()
+			opening, cancel := flags.within(ctx)
+			defer cancel()
+			tunnel, err := asked.Open(opening, args[0], flags.ticket, virtualreader.Options{})
+			if err != nil {
+				return err
+			}
+			defer tunnel.Close()
+			for i, command := range commands {
+				if err := p.transmit(ctx, flags, tunnel, i+1, command, strings.ToUpper(expect)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+	c.Flags().StringVar(&expect, "expect", "", "status word that each answer must have, 9000 for example")
+	return c
+}
+
+// transmit sends one command and prints its answer.
+func (p *program) transmit(ctx context.Context, flags *readerFlags, tunnel *virtualreader.Tunnel, seq int, command []byte, expect string) error {
+	ctx, cancel := flags.within(ctx)
+	defer cancel()
+	answer, err := tunnel.Transmit(ctx, command)
+	if err != nil {
+		return err
+	}
+	response, err := apdu.ParseResponse(answer.Response)
+	if err != nil {
+		return cardbroker.Wrapf(err, cardbroker.CardMute, "the card's answer to command %d is malformed", seq)
+	}
+	line := apduLine{
+		Seq:      seq,
+		Command:  shownCommand(command),
+		Response: strings.ToUpper(hex.EncodeToString(response.Data)),
+		SW:       response.SW.String(),
+		Micros: apduTimes{
+			Total:   answer.Total.Microseconds(),
+			Network: answer.Network.Microseconds(),
+			Queue:   answer.Queue.Microseconds(),
+			Card:    answer.Card.Microseconds(),
+			Agent:   answer.Agent.Microseconds(),
+		},
+	}
+	err = p.write(line, func(w io.Writer) {
+		fmt.Fprintf(w, "> %s\n< %s%s  %s  (%v; card %v, network %v)\n", line.Command, line.Response, line.SW, response.SW.Words(),
+			answer.Total.Round(time.Microsecond), answer.Card, answer.Network.Round(time.Microsecond))
+	})
+	if err == nil && expect != "" && line.SW != expect {
+		return cardbroker.Errorf(cardbroker.CardUnexpected, "command %d was answered %s (%s), want %s", seq, line.SW, response.SW.Words(), expect)
+	}
+	return err
+}
+
+func parseCommands(args []string) ([][]byte, error) {
+	commands := make([][]byte, len(args))
+	for i, text := range args {
+		command, err := hex.DecodeString(strings.NewReplacer(" ", "", ":", "").Replace(text))
+		if err == nil {
+			_, err = apdu.ParseCommand(command)
+		}
+		if err != nil {
+			return nil, cardbroker.Errorf(cardbroker.Invalid, "command %d: %v", i+1, err)
+		}
+		commands[i] = command
+	}
+	return commands, nil
+}
+
+// shownCommand is a command as it is printed: that of one that carries a PIN, its header only.
+func shownCommand(command []byte) string {
+	text := strings.ToUpper(hex.EncodeToString(command))
+	if apdu.PINCommand(command[1]) != "" && len(text) > 10 {
+		return text[:10] + strings.Repeat("*", len(text)-10)
+	}
+	return text
+}
