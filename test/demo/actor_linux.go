@@ -1,0 +1,128 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/internal/peer"
+)
+
+// What a user of the demo does himself, in a process of his own: the kernel must see him, not the demo.
+//
+//	get URL              asks, keeps the connection open until standard input ends
+//	reserve SOCKET CLAIM reserves a port for a session "guest" with that claim
+//	register SOCKET CLAIM registers that session
+const guestSession = "guest"
+
+// actor runs one of these and prints its answer as JSON.
+func actor(args []string) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var answer any
+	var err error
+	switch {
+	case len(args) == 2 && args[0] == "get":
+		err = get(ctx, args[1])
+	case len(args) == 3 && args[0] == "reserve":
+		answer, err = broker(args[1]).Reserve(ctx, api.Claim{Session: guestSession, Claim: args[2]})
+	case len(args) == 3 && args[0] == "register":
+		answer, err = register(ctx, broker(args[1]), args[2])
+	default:
+		err = fmt.Errorf("unknown act %q", args)
+	}
+	if err != nil {
+		answer = api.Describe(err)
+	}
+	if answer != nil {
+		json.NewEncoder(os.Stdout).Encode(answer)
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
+func broker(socket string) *client.Broker {
+	return client.NewBroker(client.BrokerConfig{Socket: socket, Accounts: []cardbroker.UserID{peer.Self()}})
+}
+
+// got is what a get prints.
+type got struct {
+	Client string          `json:"client"` // our end of the connection
+	Status int             `json:"status"`
+	Body   json.RawMessage `json:"body"`
+}
+
+// get asks as a local program would, prints the answer and holds the connection, so that it can be explained.
+func get(ctx context.Context, address string) error {
+	var answer got
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		var dialer net.Dialer
+		dialer.SetMultipathTCP(false)
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err == nil {
+			answer.Client = conn.LocalAddr().String()
+		}
+		return conn, err
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	answer.Status = response.StatusCode
+	answer.Body, err = io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
+		return err
+	}
+	io.Copy(io.Discard, os.Stdin)
+	return nil
+}
+
+// register tries to become the agent of the session "guest" by a claim.
+func register(ctx context.Context, broker *client.Broker, claim string) (*api.Registered, error) {
+	link, err := broker.Link(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer link.Close()
+	hello, err := json.Marshal(api.FromAgent{Register: &api.Register{Claim: api.Claim{Session: guestSession, Claim: claim}}})
+	if err != nil {
+		return nil, err
+	}
+	if err := link.Write(hello); err != nil {
+		return nil, err
+	}
+	text, err := link.Next()
+	if err != nil {
+		return nil, err
+	}
+	var answer api.FromBroker
+	if err := json.NewDecoder(strings.NewReader(string(text))).Decode(&answer); err != nil {
+		return nil, err
+	}
+	if answer.Failed != nil {
+		return nil, answer.Failed.Error()
+	}
+	return answer.Registered, nil
+}

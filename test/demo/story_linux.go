@@ -1,0 +1,381 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+)
+
+// story is what the scenes share.
+type story struct {
+	*stage
+	*report
+	socket string
+	broker *service
+	host   ready // the broker's
+	agents []api.Session
+	ports  []ready // the agents', in the order of users
+}
+
+// The tenants of the demo. Their tokens are made anew each time.
+const (
+	tenant = "issuer"
+	rival  = "rival"
+)
+
+// play plays the scenes. An error ends the demo; what merely does not hold is in the report.
+func play(s *stage, r *report) error {
+	st := &story{stage: s, report: r, socket: s.path("run", "broker.sock")}
+	for _, scene := range []func() error{
+		st.logon, st.whoIsWho, st.offerAndUse, st.othersKeepOut, st.sandboxDies, st.brokerDies,
+	} {
+		if err := scene(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// logon starts the broker and an agent for each user.
+func (st *story) logon() error {
+	st.scene("A broker, and an agent for each user")
+	if err := issueDoor(st.path("door.pem"), st.path("door.key")); err != nil {
+		return err
+	}
+	tokens := ""
+	for _, name := range []string{tenant, rival} {
+		token := rand.Text()
+		tokens += name + " " + token + "\n"
+		if err := os.WriteFile(st.path(name+".token"), []byte(token+"\n"), 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(st.path("tokens"), []byte(tokens), 0o600); err != nil {
+		return err
+	}
+	if err := st.startBroker("127.0.0.1:0", "127.0.0.1:0"); err != nil {
+		return err
+	}
+	st.check(len(st.host.Listen) > 0, "the broker is ready", fmt.Sprintf("%v, back ends at %s", st.host.Listen, st.host.Backend))
+	for i := range st.users {
+		p := &st.users[i]
+		_, line, err := st.start(p, "agent-"+p.name, "agent", "run", "--socket", st.socket,
+			"--state", p.home+"/state", "--software-card="+p.home+"/card.json")
+		if err != nil {
+			return err
+		}
+		st.ports = append(st.ports, line)
+		st.check(line.Port >= 24800 && line.Port <= 31999, p.name+"'s agent is registered", fmt.Sprintf("session %s, port %d", line.Session, line.Port))
+	}
+	return nil
+}
+
+// startBroker starts the broker, on the given addresses.
+func (st *story) startBroker(listen, backend string) (err error) {
+	st.broker, st.host, err = st.start(nil, "broker", "host", "run", "--state", st.path("state"), "--socket", st.socket,
+		"--listen", listen, "--backend-listen", backend,
+		"--backend-cert", st.path("door.pem"), "--backend-key", st.path("door.key"), "--backend-tokens", st.path("tokens"))
+	return err
+}
+
+// whoIsWho shows the table of sessions, and that the broker tells each user of his own agent and of no other.
+func (st *story) whoIsWho() error {
+	st.scene("Who is who on 127.0.0.1, where everybody has the same address")
+	sessions, err := st.sessions()
+	if err != nil {
+		return err
+	}
+	st.agents = sessions
+	for _, s := range sessions {
+		st.note("session %-10s  user %-14s  port %d  %s  listener his own: %v", s.Session, s.User, s.Port, s.State, s.ListenerOK)
+	}
+	st.check(len(sessions) == len(st.users), "the broker knows every session", fmt.Sprint(len(sessions)))
+	for i := range st.users {
+		p := &st.users[i]
+		answer, err := st.getAs(p, "http://"+st.host.Listen[0]+"/cb/v1/agent")
+		if err != nil {
+			return err
+		}
+		var own api.OwnAgent
+		json.Unmarshal(answer.Body, &own)
+		st.check(int(own.Port) == st.ports[i].Port, "the broker sends "+p.name+"'s browser to his own agent", fmt.Sprintf("port %d", own.Port))
+	}
+	return nil
+}
+
+// offerAndUse has alice offer her reader and the back end use the card in it.
+func (st *story) offerAndUse() error {
+	st.scene("A back end drives alice's card, with her offer")
+	offered, err := st.offer()
+	if err != nil {
+		return err
+	}
+	st.check(offered.Ticket != "", "alice's agent offers her reader to "+tenant, "reader "+string(offered.Reader)+" at "+offered.URL)
+	out, err := st.reader(tenant, "", "list")
+	if err != nil {
+		return err
+	}
+	var list api.RemoteReaders
+	json.Unmarshal(out.stdout, &list)
+	st.check(len(list.Readers) == 1 && list.Readers[0].ID == offered.Reader && list.Readers[0].Card != nil,
+		"the back end sees that reader, and the card in it", cardOf(list))
+	out, err = st.reader(rival, "", "list")
+	if err != nil {
+		return err
+	}
+	st.check(out.status == 0 && string(out.stdout) == "{\"readers\":[]}\n", "another tenant sees no reader", string(out.stdout))
+	if err := st.usePIV(offered.Ticket); err != nil {
+		return err
+	}
+	out, err = st.reader(tenant, offered.Ticket, "apdu", "-", selectPIV)
+	if err != nil {
+		return err
+	}
+	st.refused(out, cardbroker.RuleTicket, "the ticket works once: a second tunnel is refused")
+	return nil
+}
+
+// othersKeepOut shows what bob, and another tenant, get of alice's card: nothing.
+func (st *story) othersKeepOut() error {
+	st.scene("Everybody else keeps out")
+	offered, err := st.offer()
+	if err != nil {
+		return err
+	}
+	out, err := st.reader(rival, offered.Ticket, "apdu", "-", selectPIV)
+	if err != nil {
+		return err
+	}
+	st.refused(out, cardbroker.RuleTicket, "alice's ticket under another tenant's token is refused")
+	out, err = st.reader(tenant, offered.Ticket, "apdu", "--expect", "9000", "-", selectPIV)
+	if err != nil {
+		return err
+	}
+	st.check(out.status == 0, "and not burnt by that: its tenant can still use it", string(out.stderr))
+	if len(st.users) < 2 {
+		st.note("bob is not shown: only root can make a second user")
+		return nil
+	}
+	if err := st.bobAtAlicesPort(); err != nil {
+		return err
+	}
+	return st.bobWithAlicesClaim()
+}
+
+// bobAtAlicesPort has bob ask alice's agent, and the administrator ask why he was refused.
+func (st *story) bobAtAlicesPort() error {
+	bob := &st.users[1]
+	url := fmt.Sprintf("http://127.0.0.1:%d/v3/readers", st.ports[0].Port)
+	answer, release, err := st.holdAs(bob, url)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var body api.ErrorBody
+	json.Unmarshal(answer.Body, &body)
+	st.check(answer.Status == 403 && body.Reason == cardbroker.CallerRefused, "bob at alice's port is refused", fmt.Sprintf("%d %s", answer.Status, body.Reason))
+	out, err := st.run(nil, "cardbroker", "host", "explain", answer.Client, "--to", fmt.Sprintf("127.0.0.1:%d", st.ports[0].Port),
+		"--socket", st.socket, "--json")
+	if err != nil {
+		return err
+	}
+	var e api.Explanation
+	json.Unmarshal(out.stdout, &e)
+	st.check(!e.Allowed && e.Rule == cardbroker.RuleOtherUser, "host explain names the rule", fmt.Sprintf("%s: %s", e.Rule, e.Detail))
+	return nil
+}
+
+// bobWithAlicesClaim gives bob the claim of a reservation of alice's.
+func (st *story) bobWithAlicesClaim() error {
+	claim := string(cardbroker.RandomSecret().Reveal())
+	alice, bob := &st.users[0], &st.users[1]
+	out, err := st.run(alice, "actor", "reserve", st.socket, claim)
+	if err != nil {
+		return err
+	}
+	st.check(out.status == 0, "alice reserves a port for a second session", string(out.stdout))
+	out, err = st.run(bob, "actor", "register", st.socket, claim)
+	if err != nil {
+		return err
+	}
+	var body api.ErrorBody
+	json.Unmarshal(out.stdout, &body)
+	st.check(body.Rule == cardbroker.RuleClaim, "bob with alice's claim is refused", fmt.Sprintf("%s, rule %s", body.Reason, body.Rule))
+	return nil
+}
+
+// sandboxDies kills the process that holds the card; the agent goes on.
+func (st *story) sandboxDies() error {
+	st.scene("The sandbox is killed")
+	pid, err := childOf(st.ports[0].PID)
+	if err != nil {
+		return err
+	}
+	if err := kill(pid); err != nil {
+		return err
+	}
+	return st.newTunnel("the agent starts another and a new tunnel reaches the card")
+}
+
+// brokerDies kills the broker and starts it again.
+func (st *story) brokerDies() error {
+	st.scene("The broker is killed and starts again")
+	st.broker.kill()
+	backend := st.host.Backend[len("wss://"):]
+	if err := st.startBroker(st.host.Listen[0], backend); err != nil {
+		return err
+	}
+	sessions, err := st.sessionsWhen(func(s api.Session) bool { return s.State == cardbroker.Registered })
+	if err != nil {
+		return err
+	}
+	for i, p := range st.users {
+		kept := false
+		for _, s := range sessions {
+			kept = kept || int(s.Port) == st.ports[i].Port && s.State == cardbroker.Registered
+		}
+		st.check(kept, p.name+"'s port survives", fmt.Sprint(st.ports[i].Port))
+	}
+	return st.newTunnel("a new tunnel opens")
+}
+
+// newTunnel makes an offer and uses it.
+func (st *story) newTunnel(what string) error {
+	offered, err := st.offer()
+	if err != nil {
+		return err
+	}
+	out, err := st.reader(tenant, offered.Ticket, "apdu", "--expect", "9000", "-", selectPIV)
+	if err != nil {
+		return err
+	}
+	st.check(out.status == 0, what, string(out.stderr))
+	return nil
+}
+
+// offer has alice offer her first reader to the tenant.
+func (st *story) offer() (api.Offered, error) {
+	var offered api.Offered
+	alice := &st.users[0]
+	agent := []string{"--socket", st.socket, "--state", alice.home + "/state", "--json"}
+	out, err := st.run(alice, "cardbroker", append([]string{"agent", "readers"}, agent...)...)
+	if err != nil || out.status != 0 {
+		return offered, fmt.Errorf("agent readers: %w %s", err, out.stderr)
+	}
+	var list struct{ Readers []api.CardReader }
+	if err := json.Unmarshal(out.stdout, &list); err != nil || len(list.Readers) == 0 {
+		return offered, fmt.Errorf("alice has no reader: %s", out.stdout)
+	}
+	out, err = st.run(alice, "cardbroker", append([]string{"agent", "offer", string(list.Readers[0].ID), tenant}, agent...)...)
+	if err != nil || out.status != 0 {
+		return offered, fmt.Errorf("agent offer: %w %s", err, out.stderr)
+	}
+	return offered, json.Unmarshal(out.stdout, &offered)
+}
+
+// reader runs a command of a back end, as the given tenant.
+func (st *story) reader(tenant, ticket string, args ...string) (outcome, error) {
+	flags := []string{"--broker", st.host.Backend, "--ca", st.path("door.pem"), "--token-file", st.path(tenant + ".token"), "--json"}
+	if ticket != "" {
+		flags = append(flags, "--ticket", ticket)
+	}
+	return st.run(nil, "cardbroker", append(append([]string{"reader"}, args...), flags...)...)
+}
+
+// refused checks that a command was refused by the given rule.
+func (st *story) refused(out outcome, rule cardbroker.Rule, what string) {
+	var body api.ErrorBody
+	json.Unmarshal(out.stderr, &body)
+	st.check(out.status == 3 && body.Rule == rule, what, fmt.Sprintf("exit status %d, rule %s", out.status, body.Rule))
+}
+
+// sessions asks the broker for its table.
+func (st *story) sessions() ([]api.Session, error) {
+	out, err := st.run(nil, "cardbroker", "host", "sessions", "--socket", st.socket, "--json")
+	if err != nil || out.status != 0 {
+		return nil, fmt.Errorf("host sessions: %w %s", err, out.stderr)
+	}
+	var answer api.Sessions
+	return answer.Sessions, json.Unmarshal(out.stdout, &answer)
+}
+
+// sessionsWhen asks until all agents of the users are as wanted, for ten seconds at most.
+func (st *story) sessionsWhen(wanted func(api.Session) bool) ([]api.Session, error) {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		sessions, err := st.sessions()
+		if err != nil {
+			return nil, err
+		}
+		n := 0
+		for _, s := range sessions {
+			if s.Session != guestSession && wanted(s) {
+				n++
+			}
+		}
+		if n >= len(st.users) || time.Now().After(deadline) {
+			return sessions, nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-st.ctx.Done():
+			return nil, st.ctx.Err()
+		}
+	}
+}
+
+// getAs asks url as the user.
+func (st *story) getAs(p *person, url string) (got, error) {
+	answer, release, err := st.holdAs(p, url)
+	if err == nil {
+		release()
+	}
+	return answer, err
+}
+
+// holdAs asks url as the user and keeps his connection open until release is called.
+func (st *story) holdAs(p *person, url string) (answer got, release func(), err error) {
+	cmd := st.command(p, "actor", "get", url)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return answer, nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return answer, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return answer, nil, err
+	}
+	release = func() {
+		stdin.Close()
+		cmd.Wait()
+	}
+	line, err := bufio.NewReader(stdout).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &answer)
+	}
+	if err != nil {
+		release()
+		return answer, nil, fmt.Errorf("%s asked %s: %w", p.name, url, err)
+	}
+	return answer, release, nil
+}
+
+func cardOf(list api.RemoteReaders) string {
+	if len(list.Readers) == 0 || list.Readers[0].Card == nil {
+		return "none"
+	}
+	atr, _ := hex.DecodeString(list.Readers[0].Card.ATR)
+	return fmt.Sprintf("ATR % X", atr)
+}
