@@ -15,8 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -60,7 +58,6 @@ type Broker struct {
 	conns    *run.Group // links and tunnels
 	links    *socket.Maker
 	tunnels  *socket.Maker
-	started  time.Time
 }
 
 // New returns a broker that has not started. It loads the registry from the ledger.
@@ -77,7 +74,6 @@ func New(ctx context.Context, cfg Config, ledger ledger) (*Broker, error) {
 		self:     peer.Self(),
 		links:    socket.NewMaker(LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
-		started:  time.Now(),
 	}
 	b.guard = newGuard(registry, b.restarting(), cfg.Log)
 	return b, nil
@@ -147,19 +143,4 @@ func (b *Broker) serveBackend(ctx context.Context) error {
 // refused keeps a refusal for `cardbroker host explain`.
 func (b *Broker) refused(r httpserver.Refusal) {
 	b.hub.refused(newRefusal(r.Caller, r.Err))
-}
-
-// Loopback listens on port of 127.0.0.1 and [::1]; with port 0, on one that is free on both. A host without IPv6 gets
-// one listener.
-func Loopback(ctx context.Context, port cardbroker.Port) ([]net.Listener, error) {
-	return httpserver.ListenLoopback(ctx, port)
-}
-
-// hostName returns the configured name of the host, else the system's.
-func hostName(configured string) string {
-	if configured != "" {
-		return configured
-	}
-	name, _ := os.Hostname()
-	return name
 }

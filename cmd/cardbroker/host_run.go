@@ -91,17 +91,13 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, fd int) error {
 	if err != nil {
 		return err
 	}
-	host := cfg.Host
-	if host == "" {
-		host, _ = os.Hostname()
-	}
 	service, err := broker.New(ctx, broker.Config{
 		Listen:   listeners,
 		Socket:   socket,
 		Backend:  backend,
 		Registry: broker.RegistryConfig{Ports: ports, PerUser: cfg.Limits.ReservationsPerUser},
 		MaxConns: cfg.Limits.ConnectionsPerUser,
-		HostName: host,
+		HostName: hostName(cfg.Host),
 		Version:  version(),
 		Log:      log,
 	}, ledger)
@@ -119,6 +115,15 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, fd int) error {
 		return err
 	}
 	return service.Run(ctx)
+}
+
+// hostName returns the name under which back ends know this host: the configured one, else the system's.
+func hostName(configured string) string {
+	if configured != "" {
+		return configured
+	}
+	name, _ := os.Hostname() // without a name there is none to show
+	return name
 }
 
 // listenLocal listens on the local socket: 0666 in a directory that only its owner can write to. The socket of a broker

@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/cardbroker/cardbroker/test/stage"
 )
 
 // limit is how long the whole demo may take.
@@ -20,6 +22,19 @@ func main() {
 		os.Exit(actor(os.Args[1:]))
 	}
 	os.Exit(demo())
+}
+
+// newStage sets the stage with the programs that make build has built, and with this one.
+func newStage(ctx context.Context) (*stage.Stage, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return stage.New(ctx, map[string]string{
+		"cardbroker":  "build/cardbroker",
+		"cardsandbox": "build/cardsandbox",
+		"actor":       self,
+	})
 }
 
 // demo sets the stage, plays the story and cleans up, whatever happens.
@@ -37,7 +52,7 @@ func demo() int {
 		report.check(false, "the demo went on to its end", err.Error())
 	}
 	if s != nil {
-		for _, problem := range s.strike() {
+		for _, problem := range s.Strike() {
 			report.check(false, "nothing is left behind", problem)
 		}
 	}

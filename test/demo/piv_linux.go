@@ -43,11 +43,11 @@ func (st *story) usePIV(ticket string) error {
 		return err
 	}
 	var answers []timedAnswer
-	lines := json.NewDecoder(bytes.NewReader(out.stdout))
+	lines := json.NewDecoder(bytes.NewReader(out.Stdout))
 	for _, what := range []string{"SELECT PIV", "GET DATA CHUID", "GET DATA certificate 9E", "GENERAL AUTHENTICATE 9E"} {
 		answer := timedAnswer{what: what}
 		if err := lines.Decode(&answer.apduLine); err != nil {
-			return fmt.Errorf("%s: %w: %s", what, err, out.stderr)
+			return fmt.Errorf("%s: %w: %s", what, err, out.Stderr)
 		}
 		st.check(answer.SW == "9000", what, fmt.Sprintf("%d bytes, %s", len(answer.Response)/2, answer.SW))
 		answers = append(answers, answer)
@@ -87,18 +87,18 @@ func inside(answer string, path ...apdu.Tag) ([]byte, error) {
 func (st *story) openssl(certificate, signature, message []byte) (string, error) {
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
 	for name, content := range map[string][]byte{"card.pem": text, "signature": signature, "message": message} {
-		if err := os.WriteFile(st.path(name), content, 0o600); err != nil {
+		if err := os.WriteFile(st.Path(name), content, 0o600); err != nil {
 			return "", err
 		}
 	}
-	key, err := exec.CommandContext(st.ctx, "openssl", "x509", "-in", st.path("card.pem"), "-noout", "-pubkey").Output()
+	key, err := exec.CommandContext(st.Context(), "openssl", "x509", "-in", st.Path("card.pem"), "-noout", "-pubkey").Output()
 	if err != nil {
 		return "", fmt.Errorf("openssl x509: %w", err)
 	}
-	if err := os.WriteFile(st.path("card.pub"), key, 0o600); err != nil {
+	if err := os.WriteFile(st.Path("card.pub"), key, 0o600); err != nil {
 		return "", err
 	}
-	verdict, err := exec.CommandContext(st.ctx, "openssl", "dgst", "-sha256", "-verify", st.path("card.pub"),
-		"-signature", st.path("signature"), st.path("message")).CombinedOutput()
+	verdict, err := exec.CommandContext(st.Context(), "openssl", "dgst", "-sha256", "-verify", st.Path("card.pub"),
+		"-signature", st.Path("signature"), st.Path("message")).CombinedOutput()
 	return string(verdict), err
 }

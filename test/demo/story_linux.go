@@ -10,21 +10,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/test/stage"
 )
 
 // story is what the scenes share.
 type story struct {
-	*stage
+	*stage.Stage
 	*report
 	socket string
-	broker *service
-	host   ready // the broker's
+	broker *stage.Service
+	host   stage.Ready // the broker's
 	agents []api.Session
-	ports  []ready // the agents', in the order of users
+	ports  []stage.Ready // the agents', in the order of users
 }
 
 // The tenants of the demo. Their tokens are made anew each time.
@@ -34,8 +36,8 @@ const (
 )
 
 // play plays the scenes. An error ends the demo; what merely does not hold is in the report.
-func play(s *stage, r *report) error {
-	st := &story{stage: s, report: r, socket: s.path("run", "broker.sock")}
+func play(s *stage.Stage, r *report) error {
+	st := &story{Stage: s, report: r, socket: s.Path("run", "broker.sock")}
 	for _, scene := range []func() error{
 		st.logon, st.whoIsWho, st.offerAndUse, st.othersKeepOut, st.sandboxDies, st.brokerDies,
 	} {
@@ -49,42 +51,42 @@ func play(s *stage, r *report) error {
 // logon starts the broker and an agent for each user.
 func (st *story) logon() error {
 	st.scene("A broker, and an agent for each user")
-	if err := issueDoor(st.path("door.pem"), st.path("door.key")); err != nil {
+	if err := stage.IssueDoor(st.Path("door.pem"), st.Path("door.key")); err != nil {
 		return err
 	}
 	tokens := ""
 	for _, name := range []string{tenant, rival} {
 		token := rand.Text()
 		tokens += name + " " + token + "\n"
-		if err := os.WriteFile(st.path(name+".token"), []byte(token+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(st.Path(name+".token"), []byte(token+"\n"), 0o600); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(st.path("tokens"), []byte(tokens), 0o600); err != nil {
+	if err := os.WriteFile(st.Path("tokens"), []byte(tokens), 0o600); err != nil {
 		return err
 	}
 	if err := st.startBroker("127.0.0.1:0", "127.0.0.1:0"); err != nil {
 		return err
 	}
 	st.check(len(st.host.Listen) > 0, "the broker is ready", fmt.Sprintf("%v, back ends at %s", st.host.Listen, st.host.Backend))
-	for i := range st.users {
-		p := &st.users[i]
-		_, line, err := st.start(p, "agent-"+p.name, "agent", "run", "--socket", st.socket,
-			"--state", p.home+"/state", "--software-card="+p.home+"/card.json")
+	for i := range st.Users {
+		p := &st.Users[i]
+		_, line, err := st.Start(p, "agent-"+p.Name, "agent", "run", "--socket", st.socket,
+			"--state", p.Home+"/state", "--software-card="+p.Home+"/card.json")
 		if err != nil {
 			return err
 		}
 		st.ports = append(st.ports, line)
-		st.check(line.Port >= 24800 && line.Port <= 31999, p.name+"'s agent is registered", fmt.Sprintf("session %s, port %d", line.Session, line.Port))
+		st.check(line.Port >= 24800 && line.Port <= 31999, p.Name+"'s agent is registered", fmt.Sprintf("session %s, port %d", line.Session, line.Port))
 	}
 	return nil
 }
 
 // startBroker starts the broker, on the given addresses.
 func (st *story) startBroker(listen, backend string) (err error) {
-	st.broker, st.host, err = st.start(nil, "broker", "host", "run", "--state", st.path("state"), "--socket", st.socket,
+	st.broker, st.host, err = st.Start(nil, "broker", "host", "run", "--state", st.Path("state"), "--socket", st.socket,
 		"--listen", listen, "--backend-listen", backend,
-		"--backend-cert", st.path("door.pem"), "--backend-key", st.path("door.key"), "--backend-tokens", st.path("tokens"))
+		"--backend-cert", st.Path("door.pem"), "--backend-key", st.Path("door.key"), "--backend-tokens", st.Path("tokens"))
 	return err
 }
 
@@ -99,16 +101,16 @@ func (st *story) whoIsWho() error {
 	for _, s := range sessions {
 		st.note("session %-10s  user %-14s  port %d  %s  listener his own: %v", s.Session, s.User, s.Port, s.State, s.ListenerOK)
 	}
-	st.check(len(sessions) == len(st.users), "the broker knows every session", fmt.Sprint(len(sessions)))
-	for i := range st.users {
-		p := &st.users[i]
+	st.check(len(sessions) == len(st.Users), "the broker knows every session", fmt.Sprint(len(sessions)))
+	for i := range st.Users {
+		p := &st.Users[i]
 		answer, err := st.getAs(p, "http://"+st.host.Listen[0]+"/cb/v1/agent")
 		if err != nil {
 			return err
 		}
 		var own api.OwnAgent
 		json.Unmarshal(answer.Body, &own)
-		st.check(int(own.Port) == st.ports[i].Port, "the broker sends "+p.name+"'s browser to his own agent", fmt.Sprintf("port %d", own.Port))
+		st.check(int(own.Port) == st.ports[i].Port, "the broker sends "+p.Name+"'s browser to his own agent", fmt.Sprintf("port %d", own.Port))
 	}
 	return nil
 }
@@ -126,14 +128,14 @@ func (st *story) offerAndUse() error {
 		return err
 	}
 	var list api.RemoteReaders
-	json.Unmarshal(out.stdout, &list)
+	json.Unmarshal(out.Stdout, &list)
 	st.check(len(list.Readers) == 1 && list.Readers[0].ID == offered.Reader && list.Readers[0].Card != nil,
 		"the back end sees that reader, and the card in it", cardOf(list))
 	out, err = st.reader(rival, "", "list")
 	if err != nil {
 		return err
 	}
-	st.check(out.status == 0 && string(out.stdout) == "{\"readers\":[]}\n", "another tenant sees no reader", string(out.stdout))
+	st.check(out.Status == 0 && string(out.Stdout) == "{\"readers\":[]}\n", "another tenant sees no reader", string(out.Stdout))
 	if err := st.usePIV(offered.Ticket); err != nil {
 		return err
 	}
@@ -161,8 +163,8 @@ func (st *story) othersKeepOut() error {
 	if err != nil {
 		return err
 	}
-	st.check(out.status == 0, "and not burnt by that: its tenant can still use it", string(out.stderr))
-	if len(st.users) < 2 {
+	st.check(out.Status == 0, "and not burnt by that: its tenant can still use it", string(out.Stderr))
+	if len(st.Users) < 2 {
 		st.note("bob is not shown: only root can make a second user")
 		return nil
 	}
@@ -174,7 +176,7 @@ func (st *story) othersKeepOut() error {
 
 // bobAtAlicesPort has bob ask alice's agent, and the administrator ask why he was refused.
 func (st *story) bobAtAlicesPort() error {
-	bob := &st.users[1]
+	bob := &st.Users[1]
 	url := fmt.Sprintf("http://127.0.0.1:%d/v3/readers", st.ports[0].Port)
 	answer, release, err := st.holdAs(bob, url)
 	if err != nil {
@@ -184,13 +186,13 @@ func (st *story) bobAtAlicesPort() error {
 	var body api.ErrorBody
 	json.Unmarshal(answer.Body, &body)
 	st.check(answer.Status == 403 && body.Reason == cardbroker.CallerRefused, "bob at alice's port is refused", fmt.Sprintf("%d %s", answer.Status, body.Reason))
-	out, err := st.run(nil, "cardbroker", "host", "explain", answer.Client, "--to", fmt.Sprintf("127.0.0.1:%d", st.ports[0].Port),
+	out, err := st.Run(nil, "cardbroker", "host", "explain", answer.Client, "--to", fmt.Sprintf("127.0.0.1:%d", st.ports[0].Port),
 		"--socket", st.socket, "--json")
 	if err != nil {
 		return err
 	}
 	var e api.Explanation
-	json.Unmarshal(out.stdout, &e)
+	json.Unmarshal(out.Stdout, &e)
 	st.check(!e.Allowed && e.Rule == cardbroker.RuleOtherUser, "host explain names the rule", fmt.Sprintf("%s: %s", e.Rule, e.Detail))
 	return nil
 }
@@ -198,18 +200,18 @@ func (st *story) bobAtAlicesPort() error {
 // bobWithAlicesClaim gives bob the claim of a reservation of alice's.
 func (st *story) bobWithAlicesClaim() error {
 	claim := string(cardbroker.RandomSecret().Reveal())
-	alice, bob := &st.users[0], &st.users[1]
-	out, err := st.run(alice, "actor", "reserve", st.socket, claim)
+	alice, bob := &st.Users[0], &st.Users[1]
+	out, err := st.Run(alice, "actor", "reserve", st.socket, claim)
 	if err != nil {
 		return err
 	}
-	st.check(out.status == 0, "alice reserves a port for a second session", string(out.stdout))
-	out, err = st.run(bob, "actor", "register", st.socket, claim)
+	st.check(out.Status == 0, "alice reserves a port for a second session", string(out.Stdout))
+	out, err = st.Run(bob, "actor", "register", st.socket, claim)
 	if err != nil {
 		return err
 	}
 	var body api.ErrorBody
-	json.Unmarshal(out.stdout, &body)
+	json.Unmarshal(out.Stdout, &body)
 	st.check(body.Rule == cardbroker.RuleClaim, "bob with alice's claim is refused", fmt.Sprintf("%s, rule %s", body.Reason, body.Rule))
 	return nil
 }
@@ -217,11 +219,11 @@ func (st *story) bobWithAlicesClaim() error {
 // sandboxDies kills the process that holds the card; the agent goes on.
 func (st *story) sandboxDies() error {
 	st.scene("The sandbox is killed")
-	pid, err := childOf(st.ports[0].PID)
+	pid, err := stage.ChildOf(st.ports[0].PID)
 	if err != nil {
 		return err
 	}
-	if err := kill(pid); err != nil {
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return err
 	}
 	return st.newTunnel("the agent starts another and a new tunnel reaches the card")
@@ -230,7 +232,7 @@ func (st *story) sandboxDies() error {
 // brokerDies kills the broker and starts it again.
 func (st *story) brokerDies() error {
 	st.scene("The broker is killed and starts again")
-	st.broker.kill()
+	st.broker.Kill()
 	backend := st.host.Backend[len("wss://"):]
 	if err := st.startBroker(st.host.Listen[0], backend); err != nil {
 		return err
@@ -239,12 +241,12 @@ func (st *story) brokerDies() error {
 	if err != nil {
 		return err
 	}
-	for i, p := range st.users {
+	for i, p := range st.Users {
 		kept := false
 		for _, s := range sessions {
 			kept = kept || int(s.Port) == st.ports[i].Port && s.State == cardbroker.Registered
 		}
-		st.check(kept, p.name+"'s port survives", fmt.Sprint(st.ports[i].Port))
+		st.check(kept, p.Name+"'s port survives", fmt.Sprint(st.ports[i].Port))
 	}
 	return st.newTunnel("a new tunnel opens")
 }
@@ -259,54 +261,54 @@ func (st *story) newTunnel(what string) error {
 	if err != nil {
 		return err
 	}
-	st.check(out.status == 0, what, string(out.stderr))
+	st.check(out.Status == 0, what, string(out.Stderr))
 	return nil
 }
 
 // offer has alice offer her first reader to the tenant.
 func (st *story) offer() (api.Offered, error) {
 	var offered api.Offered
-	alice := &st.users[0]
-	agent := []string{"--socket", st.socket, "--state", alice.home + "/state", "--json"}
-	out, err := st.run(alice, "cardbroker", append([]string{"agent", "readers"}, agent...)...)
-	if err != nil || out.status != 0 {
-		return offered, fmt.Errorf("agent readers: %w %s", err, out.stderr)
+	alice := &st.Users[0]
+	agent := []string{"--socket", st.socket, "--state", alice.Home + "/state", "--json"}
+	out, err := st.Run(alice, "cardbroker", append([]string{"agent", "readers"}, agent...)...)
+	if err != nil || out.Status != 0 {
+		return offered, fmt.Errorf("agent readers: %w %s", err, out.Stderr)
 	}
 	var list struct{ Readers []api.CardReader }
-	if err := json.Unmarshal(out.stdout, &list); err != nil || len(list.Readers) == 0 {
-		return offered, fmt.Errorf("alice has no reader: %s", out.stdout)
+	if err := json.Unmarshal(out.Stdout, &list); err != nil || len(list.Readers) == 0 {
+		return offered, fmt.Errorf("alice has no reader: %s", out.Stdout)
 	}
-	out, err = st.run(alice, "cardbroker", append([]string{"agent", "offer", string(list.Readers[0].ID), tenant}, agent...)...)
-	if err != nil || out.status != 0 {
-		return offered, fmt.Errorf("agent offer: %w %s", err, out.stderr)
+	out, err = st.Run(alice, "cardbroker", append([]string{"agent", "offer", string(list.Readers[0].ID), tenant}, agent...)...)
+	if err != nil || out.Status != 0 {
+		return offered, fmt.Errorf("agent offer: %w %s", err, out.Stderr)
 	}
-	return offered, json.Unmarshal(out.stdout, &offered)
+	return offered, json.Unmarshal(out.Stdout, &offered)
 }
 
 // reader runs a command of a back end, as the given tenant.
-func (st *story) reader(tenant, ticket string, args ...string) (outcome, error) {
-	flags := []string{"--broker", st.host.Backend, "--ca", st.path("door.pem"), "--token-file", st.path(tenant + ".token"), "--json"}
+func (st *story) reader(tenant, ticket string, args ...string) (stage.Outcome, error) {
+	flags := []string{"--broker", st.host.Backend, "--ca", st.Path("door.pem"), "--token-file", st.Path(tenant + ".token"), "--json"}
 	if ticket != "" {
 		flags = append(flags, "--ticket", ticket)
 	}
-	return st.run(nil, "cardbroker", append(append([]string{"reader"}, args...), flags...)...)
+	return st.Run(nil, "cardbroker", append(append([]string{"reader"}, args...), flags...)...)
 }
 
 // refused checks that a command was refused by the given rule.
-func (st *story) refused(out outcome, rule cardbroker.Rule, what string) {
+func (st *story) refused(out stage.Outcome, rule cardbroker.Rule, what string) {
 	var body api.ErrorBody
-	json.Unmarshal(out.stderr, &body)
-	st.check(out.status == 3 && body.Rule == rule, what, fmt.Sprintf("exit status %d, rule %s", out.status, body.Rule))
+	json.Unmarshal(out.Stderr, &body)
+	st.check(out.Status == 3 && body.Rule == rule, what, fmt.Sprintf("exit status %d, rule %s", out.Status, body.Rule))
 }
 
 // sessions asks the broker for its table.
 func (st *story) sessions() ([]api.Session, error) {
-	out, err := st.run(nil, "cardbroker", "host", "sessions", "--socket", st.socket, "--json")
-	if err != nil || out.status != 0 {
-		return nil, fmt.Errorf("host sessions: %w %s", err, out.stderr)
+	out, err := st.Run(nil, "cardbroker", "host", "sessions", "--socket", st.socket, "--json")
+	if err != nil || out.Status != 0 {
+		return nil, fmt.Errorf("host sessions: %w %s", err, out.Stderr)
 	}
 	var answer api.Sessions
-	return answer.Sessions, json.Unmarshal(out.stdout, &answer)
+	return answer.Sessions, json.Unmarshal(out.Stdout, &answer)
 }
 
 // sessionsWhen asks until all agents of the users are as wanted, for ten seconds at most.
@@ -323,19 +325,19 @@ func (st *story) sessionsWhen(wanted func(api.Session) bool) ([]api.Session, err
 				n++
 			}
 		}
-		if n >= len(st.users) || time.Now().After(deadline) {
+		if n >= len(st.Users) || time.Now().After(deadline) {
 			return sessions, nil
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
-		case <-st.ctx.Done():
-			return nil, st.ctx.Err()
+		case <-st.Context().Done():
+			return nil, st.Context().Err()
 		}
 	}
 }
 
 // getAs asks url as the user.
-func (st *story) getAs(p *person, url string) (got, error) {
+func (st *story) getAs(p *stage.Person, url string) (got, error) {
 	answer, release, err := st.holdAs(p, url)
 	if err == nil {
 		release()
@@ -344,8 +346,8 @@ func (st *story) getAs(p *person, url string) (got, error) {
 }
 
 // holdAs asks url as the user and keeps his connection open until release is called.
-func (st *story) holdAs(p *person, url string) (answer got, release func(), err error) {
-	cmd := st.command(p, "actor", "get", url)
+func (st *story) holdAs(p *stage.Person, url string) (answer got, release func(), err error) {
+	cmd := st.Command(p, "actor", "get", url)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return answer, nil, err
@@ -367,7 +369,7 @@ func (st *story) holdAs(p *person, url string) (answer got, release func(), err 
 	}
 	if err != nil {
 		release()
-		return answer, nil, fmt.Errorf("%s asked %s: %w", p.name, url, err)
+		return answer, nil, fmt.Errorf("%s asked %s: %w", p.Name, url, err)
 	}
 	return answer, release, nil
 }

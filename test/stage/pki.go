@@ -1,7 +1,9 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+//go:build linux
+
+package stage
 
 import (
 	"crypto/ecdsa"
@@ -16,15 +18,15 @@ import (
 	"time"
 )
 
-// issueDoor writes a certificate and key for the door of back ends.
-func issueDoor(certFile, keyFile string) error {
+// IssueDoor writes a self-signed certificate for 127.0.0.1 and its key, PEM, mode 0600.
+func IssueDoor(certFile, keyFile string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()),
-		Subject:      pkix.Name{CommonName: "cardbroker demo"},
+		Subject:      pkix.Name{CommonName: "cardbroker test"},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(24 * time.Hour),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},

@@ -1,18 +1,19 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+//go:build linux
+
+package stage
 
 import (
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
-// childOf returns the one child of a process: an agent's sandbox.
-func childOf(pid int) (int, error) {
+// ChildOf returns the one child of a process: an agent's sandbox.
+func ChildOf(pid int) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
 		return 0, err
@@ -31,5 +32,3 @@ func childOf(pid int) (int, error) {
 	}
 	return strconv.Atoi(children[0])
 }
-
-func kill(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }
