@@ -75,7 +75,6 @@ var banned = []arch.Exception{
 	{Key: "broker/loopback.go", Count: 2, Why: "/info tells clients which system this is"},
 	{Key: "sandbox/softcard/card.go", Count: 1, Why: "a card that takes its time, for measurements"},
 	{Key: "agent/cards/fake_test.go", Count: 2, Why: "a card that takes its time, in a process of its own"},
-	{Key: "broker/registry_crash_test.go", Count: 1, Why: "a process is killed at a point in time that is made at random"},
 	{Key: "broker/registry_host_test.go", Count: 1, Why: "a disk that takes its time, in the bubbles of the tests"},
 }
 
@@ -100,11 +99,6 @@ var locks = []arch.Exception{
 // globals are package variables that nobody assigns to after they were made.
 var globals = []arch.Exception{
 	{Key: "internal/httpserver/users.go:unnamed", Count: 1, Why: "a constant of a struct type"},
-}
-
-// multipath are listeners and dialers that need no switch.
-var multipath = []arch.Exception{
-	{Key: "internal/peer/kernel_linux_test.go", Count: 1, Why: "looks for a free port; nobody connects to it"},
 }
 
 // functions are longer than the limit and better so.

@@ -252,7 +252,7 @@ func (t *table) write(ctx context.Context) error {
 
 // publish makes a View of the table, and signals it.
 func (t *table) publish() {
-	var agents []cardbroker.Agent
+	agents := make([]cardbroker.Agent, 0, len(t.ports))
 	var guarded []cardbroker.Port
 	t.next = time.Time{}
 	for port, s := range t.slots {

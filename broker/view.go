@@ -83,9 +83,15 @@ func (v *View) at(i int, found bool) (cardbroker.Agent, bool) {
 }
 
 func compareKeys(a, b cardbroker.AgentKey) int {
-	return cmp.Or(compareUsers(a.User, b.User), strings.Compare(string(a.Session), string(b.Session)))
+	if c := compareUsers(a.User, b.User); c != 0 {
+		return c
+	}
+	return strings.Compare(string(a.Session), string(b.Session))
 }
 
 func compareUsers(a, b cardbroker.UserID) int {
-	return cmp.Or(cmp.Compare(a.UID, b.UID), strings.Compare(a.SID, b.SID))
+	if c := cmp.Compare(a.UID, b.UID); c != 0 {
+		return c
+	}
+	return strings.Compare(a.SID, b.SID)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"syscall"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -15,44 +16,80 @@ import (
 	"github.com/cardbroker/cardbroker"
 )
 
-// check reads the whole file: that it is as long as it says, every record, and then the pages as such. A new file is
-// empty and needs to be filled.
-func (s *Store) check() (empty bool, err error) {
-	err = s.reading(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			info, err := os.Stat(s.path)
-			if err != nil {
-				return s.openError(err)
-			}
+// checkContent reads all that is written in the file, if there is one, and that it is as long as it says. It comes first:
+// bbolt opened like this touches no page by itself, so what is found leaves nothing behind.
+func (s *Store) checkContent() error {
+	info, err := os.Stat(s.path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return nil // nothing to check; to open it will tell
+	}
+	return s.reading(func() error {
+		db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: lockTimeout, ReadOnly: true})
+		if err != nil {
+			return s.openError(err)
+		}
+		defer db.Close()
+		return db.View(func(tx *bbolt.Tx) error {
 			if info.Size() < tx.Size() {
 				return s.damaged(fmt.Errorf("%d bytes are used, it has %d", tx.Size(), info.Size()), "its end")
 			}
-			first, _ := tx.Cursor().First()
-			if empty = first == nil; !empty {
-				if _, err := s.read(tx); err != nil { // before Check, whose own goroutine a memory fault would end
-					return err
-				}
+			if isEmpty(tx) {
+				return nil
 			}
-			return s.checkPages(tx)
+			_, err := s.read(tx)
+			return err
+		})
+	})
+}
+
+// checkPages checks the pages as such, and says whether the file is new and needs to be filled.
+func (s *Store) checkPages() (empty bool, err error) {
+	err = s.reading(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			empty = isEmpty(tx)
+			if err := s.checkHeaders(tx); err != nil {
+				return err
+			}
+			var problems []error
+			for problem := range tx.Check() {
+				problems = append(problems, problem)
+			}
+			if len(problems) > 0 {
+				return s.damaged(errors.Join(problems...), "its pages")
+			}
+			return nil
 		})
 	})
 	return empty, err
 }
 
-func (s *Store) checkPages(tx *bbolt.Tx) error {
-	var problems []error
-	for problem := range tx.Check() {
-		problems = append(problems, problem)
-	}
-	if len(problems) > 0 {
-		return s.damaged(errors.Join(problems...), "its pages")
+// checkHeaders checks the size of each page, which tx.Check believes: it would count to four billion.
+func (s *Store) checkHeaders(tx *bbolt.Tx) error {
+	end := int(tx.Size()) / s.db.Info().PageSize
+	for id := 0; id < end; {
+		page, err := tx.Page(id)
+		if err != nil {
+			return fmt.Errorf("cannot read page %d of the store %s: %w", id, s.path, err)
+		}
+		id++
+		if page.Type == "free" { // holds whatever it last was
+			continue
+		}
+		if id += page.OverflowCount; id > end {
+			return s.damaged(fmt.Errorf("page %d reaches beyond the end", page.ID), "its pages")
+		}
 	}
 	return nil
 }
 
+func isEmpty(tx *bbolt.Tx) bool {
+	first, _ := tx.Cursor().First()
+	return first == nil
+}
+
 // reading runs f, which reads pages that may be damaged. bbolt panics on a page that makes no sense, and one beyond the
-// end of the file is a memory fault: the one place of the program where a panic is a finding. If it happens while bbolt
-// opens the file, the file stays open and locked until the process ends.
+// end of the file is a memory fault: the one place of the program where a panic is a finding. If bbolt panics while it
+// opens the file (its list of free pages is damaged), the file stays locked until the process ends.
 func (s *Store) reading(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -71,14 +108,14 @@ func (s *Store) damaged(err error, place string) error {
 
 // openError says what an administrator can do about a file that cannot be opened.
 func (s *Store) openError(err error) error {
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return cardbroker.Wrapf(err, cardbroker.Conflict,
 			"the store %s is in use by another broker: stop that one, or give this one a state directory of its own", s.path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return s.damaged(err, "its first pages")
 	}
-	return cardbroker.Wrapf(err, cardbroker.Invalid, "the store %s cannot be opened: %v", s.path, err)
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return cardbroker.Wrapf(err, cardbroker.Invalid, "the store %s cannot be opened: %v", s.path, errno)
+	}
+	return s.damaged(err, "its first pages")
 }
 
 // foreign returns Invalid: the file is something else.

@@ -104,11 +104,8 @@ func checksum(key, content []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, table), table, content)
 }
 
-// create makes the buckets in an empty file and leaves any other as it is.
+// create fills an empty file.
 func create(tx *bbolt.Tx) error {
-	if name, _ := tx.Cursor().First(); name != nil {
-		return nil
-	}
 	meta, err := tx.CreateBucket([]byte(metaBucket))
 	if err != nil {
 		return err
@@ -170,6 +167,9 @@ func (s *Store) records(b *bbolt.Bucket) ([]cardbroker.Record, error) {
 	holders := make(map[cardbroker.AgentKey]cardbroker.Port)
 	err := b.ForEach(func(key, value []byte) error {
 		r, err := decode(key, value)
+		if err == nil && !bytes.Equal(b.Get(key), value) { // ForEach reads leaves only, Get the branches too
+			err = errors.New("it cannot be found by its key")
+		}
 		if err != nil {
 			return s.damaged(err, fmt.Sprintf("the record of port %s", portName(key)))
 		}

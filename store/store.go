@@ -44,6 +44,14 @@ type Store struct {
 // cannot be used, or is not a store; Unsupported, a newer version made it; Internal, it is damaged, and where.
 func Open(path string, options Options) (*Store, error) {
 	s := &Store{path: path}
+	if !options.ReadOnly {
+		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !os.IsExist(err) {
+			return nil, s.openError(err)
+		}
+	}
+	if err := s.checkContent(); err != nil {
+		return nil, err
+	}
 	if err := s.open(options); err != nil {
 		return nil, err
 	}
@@ -55,17 +63,12 @@ func Open(path string, options Options) (*Store, error) {
 }
 
 func (s *Store) open(options Options) error {
-	if !options.ReadOnly {
-		if err := os.Mkdir(filepath.Dir(s.path), 0o700); err != nil && !os.IsExist(err) {
-			return s.openError(err)
-		}
-	}
 	return s.reading(func() (err error) {
 		s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
 			Timeout:         lockTimeout,
 			InitialMmapSize: mmapSize,
 			ReadOnly:        options.ReadOnly,
-			PreLoadFreelist: true, // where damage to it is an error, not a panic in bbolt's own goroutine
+			PreLoadFreelist: true, // here, and not in the goroutine of tx.Check, where a memory fault ends the process
 			NoStatistics:    true,
 		})
 		if err != nil {
@@ -75,9 +78,9 @@ func (s *Store) open(options Options) error {
 	})
 }
 
-// ready checks the file and, if it is new, fills it.
+// ready checks the pages and, if the file is new, fills it.
 func (s *Store) ready(options Options) error {
-	empty, err := s.check()
+	empty, err := s.checkPages()
 	switch {
 	case err != nil:
 		return err

@@ -163,7 +163,7 @@ func (c *Client) watch(ctx context.Context, broker string, events chan<- Event) 
 		return err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Shutdown(ctx.Err()) })()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	for {
 		message, err := conn.Next()
 		if err == io.EOF {

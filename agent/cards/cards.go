@@ -76,19 +76,19 @@ func (s *Sandbox) Run(ctx context.Context) error {
 	st := &state{sandbox: s, group: group, watchers: map[chan struct{}]bool{}}
 	group.Go("sandbox", func(ctx context.Context) error { return s.loop.Run(ctx, st) })
 	err := group.Wait()
-	st.release(cardbroker.Errorf(cardbroker.Unavailable, "shutting down"))
-	s.view.Store(&view{status: Status{LastExit: "the agent ended"}})
+	st.close() // the loop has ended: this is the only goroutine left
 	return err
 }
 
 // Readers returns the session's readers, by name, and starts the child for that if none runs. The result is not to be
 // changed. Errors: Unavailable (no child, and why), Timeout, Canceled.
 func (s *Sandbox) Readers(ctx context.Context) ([]cardbroker.Reader, error) {
-	err := s.whenReady(ctx, func(*state) error { return nil })
-	if err != nil {
-		return nil, err
-	}
-	return s.Snapshot(), nil
+	var shown []cardbroker.Reader
+	err := s.whenReady(ctx, func(st *state) error {
+		shown = st.shown
+		return nil
+	})
+	return shown, err
 }
 
 // Watch subscribes to changes of the readers: changed receives after each, several may be one signal, and [Sandbox.Snapshot]
@@ -173,7 +173,7 @@ func (s *Sandbox) tell(change func(*state)) error {
 // asked returns why an asker left.
 func asked(ctx context.Context) error {
 	if cardbroker.ReasonOf(ctx.Err()) == cardbroker.Canceled {
-		return cardbroker.Wrapf(ctx.Err(), cardbroker.Canceled, "the asker left before the card answered")
+		return cardbroker.Wrapf(ctx.Err(), cardbroker.Canceled, "the asker left before the answer")
 	}
-	return cardbroker.Wrapf(context.DeadlineExceeded, cardbroker.Timeout, "the card has not answered in time")
+	return cardbroker.Wrapf(context.DeadlineExceeded, cardbroker.Timeout, "no answer in time")
 }

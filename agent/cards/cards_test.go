@@ -77,6 +77,7 @@ func kill(t testing.TB, pid int) {
 	process, err := os.FindProcess(pid)
 	if err == nil {
 		err = process.Kill()
+		process.Release()
 	}
 	if err != nil {
 		t.Fatalf("cannot kill the child: %v", err)

@@ -183,6 +183,35 @@ func TestGarbageIsKilled(t *testing.T) {
 	}
 }
 
+// Of a crash the first line counts, not the end of the stack trace.
+func TestPanic(t *testing.T) {
+	_, err := newSandbox(t, cards.Config{}, "panic").Readers(t.Context())
+	if !strings.Contains(err.Error(), "exit status 2 (panic: the driver is mad)") {
+		t.Errorf("Readers() = %v, want the panic", err)
+	}
+}
+
+// Whoever waits when the agent ends is told, and what comes later too.
+func TestEndOfRun(t *testing.T) {
+	s, stop := startSandbox(t, cards.Config{})
+	c := openCard(t, s, "fake 0")
+	want := watch(t, s)
+	ended := make(chan error, 1)
+	go func() { ended <- transmit(t, c, insHang, 0) }()
+	want("fake 0 (empty), fake 1, fake 2, fake 3")
+	stop()
+	wantReason(t, "Transmit at the end", <-ended, cardbroker.Indeterminate)
+	wantReason(t, "Transmit after the end", transmit(t, c, insEcho, 0), cardbroker.CardReset)
+	if err := c.Close(cardbroker.LeaveCard); err != nil {
+		t.Errorf("Close() after the end = %v", err)
+	}
+	_, err := s.Readers(t.Context())
+	wantReason(t, "Readers() after the end", err, cardbroker.Unavailable)
+	if got := s.Snapshot(); got != nil {
+		t.Errorf("Snapshot() after the end = %v, want none", got)
+	}
+}
+
 func TestTooLongAnAnswer(t *testing.T) {
 	c := openCard(t, newSandbox(t, cards.Config{}), "fake 0")
 	wantReason(t, "Transmit", transmit(t, c, insBroken, 0), cardbroker.Internal)
@@ -195,8 +224,8 @@ func TestEmptyEnvironment(t *testing.T) {
 	t.Setenv("CARDBROKER_SECRET", "x")
 	s := newSandbox(t, cards.Config{}, "environment")
 	_, err := s.Readers(t.Context())
-	if !strings.Contains(err.Error(), "environment []") {
-		t.Errorf("Readers() = %v, want an empty environment", err)
+	if !strings.Contains(err.Error(), "environment [], dumpable false") {
+		t.Errorf("Readers() = %v, want an empty environment and a process that cannot be dumped", err)
 	}
 }
 

@@ -56,7 +56,9 @@ func fake(args []string) int {
 			select {} // and it does not end by itself
 		}
 	case args[0] == "environment":
-		err = fmt.Errorf("environment %q", os.Environ())
+		err = fmt.Errorf("environment %q, dumpable %v", os.Environ(), dumpable())
+	case args[0] == "panic":
+		panic("the driver is mad")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fake:", err)

@@ -6,3 +6,5 @@
 package cards_test
 
 func hasChild() bool { return false }
+
+func dumpable() bool { return false }

@@ -13,8 +13,8 @@ import (
 // maxLine is the longest line of the child's that is kept, in bytes.
 const maxLine = 300
 
-// lines takes the child's standard error: it logs each line and keeps the last. One goroutine writes; last is called
-// when that has ended.
+// lines takes the child's standard error: it logs each line and keeps the last, or the one that a crash begins with. One
+// goroutine writes; last is called when that has ended.
 type lines struct {
 	log     *slog.Logger
 	partial []byte
@@ -33,7 +33,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// last returns the last line, complete or not, and "" if there was none.
+// last returns the line that was kept, complete or not, and "" if there was none.
 func (l *lines) last() string {
 	l.flush()
 	return l.latest
@@ -43,10 +43,18 @@ func (l *lines) last() string {
 func (l *lines) flush() {
 	line := strings.TrimSpace(strings.Map(printable, string(l.partial)))
 	l.partial = l.partial[:0]
-	if line != "" {
-		l.latest = line
-		l.log.Warn("Sandbox says", "detail", line)
+	if line == "" {
+		return
 	}
+	l.log.Warn("Sandbox says", "detail", line)
+	if !isCrash(l.latest) { // else a stack trace follows
+		l.latest = line
+	}
+}
+
+// isCrash says whether a line is how the Go runtime begins its report of a crash.
+func isCrash(line string) bool {
+	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "SIG")
 }
 
 func printable(r rune) rune {

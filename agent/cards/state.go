@@ -31,6 +31,7 @@ type state struct {
 	phase    phase
 	child    *child                 // in ready, stopping and failing
 	readers  []reader               // in ready; by name; never changed, only replaced
+	shown    []cardbroker.Reader    // the same for others
 	watchers map[chan struct{}]bool // subscribers
 	waiting  []chan error           // who wants the child to be ready; capacity 1
 	idle     time.Time              // when the child is stopped; zero: it is in use
@@ -95,12 +96,9 @@ func (st *state) Commit(context.Context, *state) error {
 func (st *state) wanted() bool { return len(st.watchers) > 0 || len(st.waiting) > 0 }
 
 func (st *state) publish() {
-	v := &view{status: st.status}
+	v := &view{readers: st.shown, status: st.status}
 	if st.child != nil {
 		v.status.PID = st.child.pid()
-	}
-	for _, r := range st.readers {
-		v.readers = append(v.readers, r.Reader)
 	}
 	st.sandbox.view.Store(v)
 	if !st.changed {
@@ -116,7 +114,10 @@ func (st *state) publish() {
 }
 
 func (st *state) setReaders(readers []reader) {
-	st.readers = readers
+	st.readers, st.shown = readers, nil
+	for _, r := range readers {
+		st.shown = append(st.shown, r.Reader)
+	}
 	st.changed = true
 }
 
@@ -140,6 +141,14 @@ func (st *state) release(err error) {
 		again <- err
 	}
 	st.waiting = nil
+}
+
+// close tells all who look or wait that there will be no child any more.
+func (st *state) close() {
+	st.child = nil
+	st.setReaders(nil)
+	st.publish()
+	st.release(cardbroker.Errorf(cardbroker.Unavailable, "shutting down"))
 }
 
 // told takes the list of a child that is up.

@@ -74,7 +74,7 @@ func naive(t testing.TB, conn *net.TCPConn) string {
 // attack makes connections to s and returns those that the server has accepted, each with what Attest must say of it.
 type attack struct {
 	name  string
-	fools bool // naive says something else of at least one connection
+	fools bool // naive says something else of at least one connection; where false, it may
 	stage func(t *testing.T, s server, alice, bob *process) map[*net.TCPConn]string
 }
 
@@ -198,8 +198,8 @@ func TestAttacks(t *testing.T) {
 				}
 				fooled = fooled || naive(t, conn) != want
 			}
-			if fooled != attack.fools {
-				t.Errorf("the naive look-up was fooled: %v, want %v", fooled, attack.fools)
+			if attack.fools && !fooled {
+				t.Error("the naive look-up was not fooled: the attack is not what it was")
 			}
 		})
 	}

@@ -5,6 +5,7 @@ package peer_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -142,6 +143,9 @@ func TestEstablished(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			client, accepted := dial(t, newServer(t, "127.0.0.1:0"))
 			test.do(client, accepted)
+			if test.want != "" {
+				io.Copy(io.Discard, accepted) // until the client's end is felt here
+			}
 			if got := cardbroker.RuleOf(peer.Established(accepted)); got != test.want {
 				t.Errorf("Established = %q, want %q", got, test.want)
 			}

@@ -20,7 +20,7 @@ const (
 
 // Which sockets a look-up sees: a socket may be bound to an interface, which any user may do with his own.
 const (
-	unboundOnly = 0 // those that are bound to none
+	unboundOnly = 0 // those that are bound to none; of these, one connection alone can have the same two addresses
 	loopback    = 1 // these, and those bound to lo, which has this index in every network namespace
 )
 

@@ -24,7 +24,7 @@ func readPrivate(name string, limit int64) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, cardbroker.Errorf(cardbroker.Invalid, "the file %s is no regular file", name)
 	case openToOthers(info):
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "the file %s is open to others (mode %04o, want 0600)", name, info.Mode().Perm())
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "the file %s is open to others: mode %04o, want 0600", name, info.Mode())
 	case info.Size() > limit:
 		return nil, cardbroker.Errorf(cardbroker.Invalid, "the file %s has %d bytes, want %d or fewer", name, info.Size(), limit)
 	}

@@ -30,7 +30,7 @@ const (
 	valueSize = 8 // bytes of a PIN or PUK in a command, filled up with FF
 	saltSize  = 16
 	hashSize  = sha256.Size
-	hashCost  = 100_000 // rounds of PBKDF2: some 20 ms
+	hashCost  = 100_000 // rounds of PBKDF2: some 40 ms
 	maxCost   = 10 * hashCost
 )
 

@@ -136,7 +136,7 @@ func (c *connection) End(d cardbroker.Disposition) error {
 
 func (c *connection) Transmit(dst, command []byte) ([]byte, error) {
 	if len(command) < apdu.MinCommand {
-		return dst, cardbroker.Errorf(cardbroker.Invalid, "a command APDU has %d bytes, want %d or more", len(command), apdu.MinCommand)
+		return dst, cardbroker.Errorf(cardbroker.Invalid, "a command APDU has %d bytes, want 4 or more", len(command))
 	}
 	if c.info.Protocol == cardbroker.ProtocolUndefined {
 		return dst, cardbroker.Errorf(cardbroker.Invalid, "a direct connection takes no commands")
@@ -192,15 +192,17 @@ func (c *connection) enter() error {
 	return err
 }
 
-// dispose does d with the card. A card that is not left as it is loses its power, or as good as.
+// dispose does d with the card: one that is not left as it is loses its power, or as good as. Nobody does that to a card
+// in another connection's transaction.
 func (c *connection) dispose(d cardbroker.Disposition) error {
 	if d > cardbroker.EjectCard {
 		return cardbroker.Errorf(cardbroker.Invalid, "disposition %d, want 0 to 3", d)
 	}
-	if d != cardbroker.LeaveCard {
-		c.reader.card.reset()
-		c.reader.resets++
-		c.resets = c.reader.resets
+	r := c.reader
+	if d != cardbroker.LeaveCard && (r.holder == nil || r.holder == c) {
+		r.card.reset()
+		r.resets++
+		c.resets = r.resets
 	}
 	return nil
 }

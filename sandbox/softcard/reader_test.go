@@ -147,6 +147,17 @@ func TestResetForgets(t *testing.T) {
 	}
 }
 
+// TestResetWithinAnothersTransaction: it would take the card away from under the transaction.
+func TestResetWithinAnothersTransaction(t *testing.T) {
+	r := newReader(t, "")
+	mine, other := connect(t, r), connect(t, r)
+	mine.selectPIV()
+	wantReason(t, "Begin", mine.card.Begin(), "")
+	wantReason(t, "the other's Disconnect with reset", other.card.Disconnect(cardbroker.ResetCard), "")
+	mine.wantSW("00200080", "63C3") // still selected
+	wantReason(t, "End", mine.card.End(cardbroker.LeaveCard), "")
+}
+
 func TestLeaveRemembers(t *testing.T) {
 	r := newReader(t, "")
 	c := connect(t, r)

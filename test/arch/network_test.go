@@ -28,6 +28,8 @@ func switched() { var l net.ListenConfig; l.SetMultipathTCP(false); l.Listen() }
 	want(t, arch.Multipath(tree(t, "a.go", source)), "a.go:4: net.Listen", "a.go:5: net.Dial", "a.go:8: net/http.ListenAndServe",
 		"a.go:9: net/http/httptest.NewServer", "a.go:11: net.ListenConfig without", "a.go:12: net.Dialer without", "a.go:14: net.ListenConfig without")
 	want(t, arch.Multipath(tree(t, "a_test.go", source)), "a_test.go:4", "a_test.go:8", "a_test.go:9", "a_test.go:11")
+	want(t, arch.Multipath(tree(t, "free/a_test.go", source), "free"))
+	want(t, arch.Multipath(tree(t, "free/a.go", "package x\nimport \"net\"\nfunc f() { net.Listen(n, a) }"), "free"), "net.Listen")
 }
 
 func TestRoutes(t *testing.T) {

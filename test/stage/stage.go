@@ -220,10 +220,12 @@ func (v *Service) Stop() error {
 	if v.cmd == nil {
 		return nil
 	}
+	cmd := v.cmd
+	v.cmd = nil
 	defer v.log.Close()
-	v.cmd.Process.Signal(syscall.SIGTERM)
-	late := time.AfterFunc(stopTimeout, func() { v.cmd.Process.Kill() })
-	err := v.cmd.Wait()
+	cmd.Process.Signal(syscall.SIGTERM)
+	late := time.AfterFunc(stopTimeout, func() { cmd.Process.Kill() })
+	err := cmd.Wait()
 	if !late.Stop() {
 		return fmt.Errorf("%s did not stop in time", v.log.Name())
 	}

@@ -1,0 +1,133 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+)
+
+// fakeRegistry answers Reserve by a function; it has no links.
+type fakeRegistry struct {
+	reserve func(api.Claim) (api.Reservation, error)
+}
+
+func (f fakeRegistry) Reserve(_ context.Context, c api.Claim) (api.Reservation, error) {
+	return f.reserve(c)
+}
+func (f fakeRegistry) Release(context.Context, api.Claim) error   { return nil }
+func (f fakeRegistry) Link(context.Context) (*socket.Conn, error) { return nil, errNoBroker }
+func (f fakeRegistry) TunnelLeg(context.Context, string) (*socket.Conn, error) {
+	return nil, errNoBroker
+}
+
+var errNoBroker = cardbroker.Errorf(cardbroker.Unavailable, "no broker answers")
+
+func newTestAgent(t *testing.T, broker registry) *Agent {
+	t.Helper()
+	a, err := New(Config{
+		Session: "1",
+		State:   t.TempDir() + "/state",
+		Ready:   func(Note) { t.Error("ready without a registration") },
+		Log:     slog.New(slog.DiscardHandler),
+	}, broker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.kernel.Close)
+	return a
+}
+
+// TestTakenPortIsAvoided has somebody take the reserved port, on [::1] alone where there is IPv6, before the agent binds
+// it: the agent asks for another and says which to avoid.
+func TestTakenPortIsAvoided(t *testing.T) {
+	both, err := httpserver.ListenLoopback(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := both[len(both)-1]
+	defer taken.Close()
+	if len(both) == 2 {
+		both[0].Close()
+	}
+	port := cardbroker.Port(taken.Addr().(*net.TCPAddr).Port)
+	var avoided [][]cardbroker.Port
+	a := newTestAgent(t, fakeRegistry{reserve: func(c api.Claim) (api.Reservation, error) {
+		avoided = append(avoided, slices.Clone(c.Avoid))
+		if len(c.Avoid) == 0 {
+			return api.Reservation{Port: port}, nil
+		}
+		return api.Reservation{Port: 0}, nil // any
+	}})
+	_, listeners, err := a.bind(t.Context(), api.Claim{Session: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listeners {
+		l.Close()
+	}
+	if len(avoided) != 2 || len(avoided[0]) != 0 || !slices.Equal(avoided[1], []cardbroker.Port{port}) {
+		t.Errorf("asked to avoid %v, want nothing, then %d", avoided, port)
+	}
+}
+
+func TestPortsThatAreAllTaken(t *testing.T) {
+	taken, err := httpserver.ListenLoopback(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range taken {
+		defer l.Close()
+	}
+	port := cardbroker.Port(taken[0].Addr().(*net.TCPAddr).Port)
+	a := newTestAgent(t, fakeRegistry{reserve: func(api.Claim) (api.Reservation, error) { return api.Reservation{Port: port}, nil }})
+	if _, _, err := a.bind(t.Context(), api.Claim{Session: "1"}); cardbroker.ReasonOf(err) != cardbroker.PortsExhausted {
+		t.Errorf("bind = %v, want ports_exhausted", err)
+	}
+}
+
+// TestWaitsForABroker binds nothing and asks less and less often, but at least every 30 s.
+func TestWaitsForABroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked []time.Time
+		a := newTestAgent(t, fakeRegistry{reserve: func(api.Claim) (api.Reservation, error) {
+			asked = append(asked, time.Now())
+			return api.Reservation{}, errNoBroker
+		}})
+		group := run.New(t.Context())
+		group.Go("enrol", a.enrol)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if err := group.Stop(); err != nil {
+			t.Errorf("enrol = %v, want nil when the session ends", err)
+		}
+		var longest time.Duration
+		for i := range asked[1:] {
+			longest = max(longest, asked[i+1].Sub(asked[i]))
+		}
+		if longest > enrolDelay || longest < enrolDelay/2 || len(asked) > 50 {
+			t.Errorf("asked %d times in 10 min, at most %v apart; want at most %v", len(asked), longest, enrolDelay)
+		}
+	})
+}
+
+func TestSecondAgentOfASessionEnds(t *testing.T) {
+	conflict := cardbroker.Errorf(cardbroker.Conflict, "an agent of this session is registered")
+	a := newTestAgent(t, fakeRegistry{reserve: func(api.Claim) (api.Reservation, error) { return api.Reservation{}, conflict }})
+	if err := a.enrol(t.Context()); !errors.Is(err, conflict) {
+		t.Errorf("enrol = %v, want %v", err, conflict)
+	}
+}

@@ -1,0 +1,101 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	"github.com/cardbroker/cardbroker/test/stage"
+)
+
+// What this program is when it is started as a helper, by the first argument.
+const (
+	helpHold   = "hold"     // ADDRESS COUNT: opens connections and keeps them
+	helpRelay  = "relay"    // TCP URL: the bare relays, to an echo each
+	helpAgents = "agents"   // SOCKET STATE COUNT: idle agents of one user
+	helpIdle   = "idle"     // does nothing
+	helpCard   = "softcard" // serves as cardsandbox, and tells of its allocations
+)
+
+// help is a helper's main. It returns the exit status.
+func help(args []string) int {
+	ctx := context.Background()
+	var err error
+	switch kind := args[0]; {
+	case kind == helpHold && len(args) == 3:
+		err = hold(ctx, args[1], args[2])
+	case kind == helpRelay && len(args) == 3:
+		err = relay(ctx, args[1], args[2])
+	case kind == helpAgents && len(args) == 4:
+		err = idleAgents(ctx, args[1], args[2], args[3])
+	case kind == helpIdle && len(args) == 1:
+		if err = say(nil); err == nil {
+			err = untilEnd()
+		}
+	case kind == helpCard && len(args) == 1:
+		err = countedCard(ctx)
+	default:
+		err = fmt.Errorf("unknown arguments %q", args)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench %s: %v\n", args[0], err)
+		return 1
+	}
+	return 0
+}
+
+// say tells the bench that the helper is ready, and where.
+func say(where any) error { return json.NewEncoder(os.Stdout).Encode(where) }
+
+// untilEnd waits for the bench to close our standard input, or to end.
+func untilEnd() error {
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// helper is this program again, in a process of its own.
+type helper struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+// help starts a helper as a user of the stage, nil being ourselves, and waits until it says that it is ready. What it
+// says is decoded into where, unless that is nil.
+func (b *bench) help(p *stage.Person, where any, args ...string) (*helper, error) {
+	cmd := b.stage.Command(p, "bench", args...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start the helper %s: %w", args[0], err)
+	}
+	h := &helper{cmd: cmd, stdin: stdin}
+	if where == nil {
+		where = new(any)
+	}
+	if err := json.NewDecoder(stdout).Decode(where); err != nil {
+		h.end()
+		return nil, fmt.Errorf("the helper %s was not ready: %w", args[0], err)
+	}
+	return h, nil
+}
+
+func (h *helper) pid() int { return h.cmd.Process.Pid }
+
+// end ends the helper and waits for it.
+func (h *helper) end() {
+	h.stdin.Close()
+	h.cmd.Wait() // its error says nothing about what was measured
+}

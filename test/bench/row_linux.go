@@ -1,0 +1,76 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+)
+
+// row is a figure that is promised.
+type row struct {
+	name string
+	unit string
+	goal goal
+}
+
+// measured is what was found for a row.
+type measured struct {
+	ours   []float64 // samples
+	limit  *limit    // what cannot be beaten, measured beside it; nil: the goal is absolute
+	ratios []float64 // ours to the limit's, round by round; with a limit only
+	skip   string    // why there are no samples
+}
+
+// limit is what a row is compared with.
+type limit struct {
+	Name string  `json:"name"`
+	P50  float64 `json:"p50"`
+}
+
+// section measures rows that need the same preparation. It returns one measured for each row, in their order.
+type section struct {
+	rows    []row
+	measure func(ctx context.Context) ([]measured, error)
+}
+
+const (
+	rowBaseline  = "relay baseline: gorilla over two hops against TCP, 300 bytes"
+	rowBrokerPSS = "memory of the broker with 1,000 agents, PSS"
+	rowBrokerRSS = "memory of the broker with 1,000 agents, RSS"
+
+	rowSwitches       = "context switches a minute of an idle agent"
+	rowBrokerSwitches = "context switches a minute of the broker with 1,000 agents"
+)
+
+// sections are all rows, in the order in which they are measured.
+func (b *bench) sections() []section {
+	return []section{
+		{[]row{
+			{"registry storm: 1,000 agents reserve and register, durable", "ms", goal{ofMax, 250}},
+			{"look-ups while a commit stalls for 3 s (stall)", "µs", goal{ofP99, 1000}},
+		}, b.registry},
+		{[]row{{"caller lookup with 10,000 connections open", "µs", goal{ofP50, 20}}}, b.caller},
+		{[]row{
+			{rowBaseline, "µs", goal{ofRatio, 1.3}},
+			{"tunnel to an echo at the agent, 300 bytes", "µs", goal{ofRatio, 1.25}},
+			{"tunnel, agent, sandbox and software card, 300 bytes", "µs", goal{ofExcess, 150}},
+		}, b.tunnels},
+		{[]row{
+			{"sandbox hop alone, 300 bytes", "µs", goal{ofP50, 100}},
+			{"sandbox hop, allocations at the agent", "an APDU", goal{ofMax, 0}},
+			{"sandbox hop, allocations in the sandbox", "an APDU", goal{ofMax, 0}},
+		}, b.sandboxHop},
+		{[]row{{"start of an agent, exec to ready", "ms", goal{ofP50, 12}}}, b.starts},
+		{[]row{{"sandbox killed: kill -9 to the next good APDU", "ms", goal{ofP50, 15}}}, b.kills},
+		{[]row{{"memory of agent and sandbox after 10,000 APDUs, private dirty", "MiB", goal{ofMax, 9}}}, b.burst},
+		{[]row{
+			{"memory of an idle agent, 20 at once, private dirty", "MiB", goal{ofP50, 2.5}},
+			{"memory of an idle agent, 20 at once, PSS", "MiB", goal{ofP50, 2.5}},
+			{rowBrokerPSS, "MiB", goal{ofMax, 60}},
+			{rowBrokerRSS, "MiB", goal{ofMax, 60}},
+			{rowSwitches, "a minute", goal{ofP50, 3}},
+			{rowBrokerSwitches, "a minute", goal{ofMax, 10}},
+		}, b.crowd},
+	}
+}

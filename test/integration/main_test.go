@@ -1,0 +1,226 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package integration
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/test/stage"
+)
+
+// limit is how long one test may take.
+const limit = time.Minute
+
+// squat makes this program a squatter: it listens on an address until its standard input ends.
+const squat = "CARDBROKER_TEST_SQUAT"
+
+func TestMain(m *testing.M) {
+	if address := os.Getenv(squat); address != "" {
+		os.Exit(squatter(address))
+	}
+	if os.Getenv(noIPv6) != "" {
+		os.Exit(m.Run())
+	}
+	dir, err := os.MkdirTemp("", "cardbroker-programs-")
+	if err != nil {
+		panic(err)
+	}
+	build := exec.Command("go", "build", "-trimpath", "-o", dir, "../../cmd/...")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("cannot build the programs: %s", out))
+	}
+	os.Setenv(programs, dir)
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// programs names the directory of the programs under test.
+const programs = "CARDBROKER_TEST_PROGRAMS"
+
+func squatter(address string) int {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	listener, err := lc.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer listener.Close()
+	fmt.Println("squatting")
+	os.Stdin.Read(make([]byte, 1))
+	return 0
+}
+
+// host is a stage with a broker on it.
+type host struct {
+	*stage.Stage
+	t      *testing.T
+	socket string
+	ready  stage.Ready
+	broker *stage.Service
+}
+
+// newHost sets the stage, without a broker yet. At the end it checks that nothing was left behind.
+func newHost(t *testing.T) *host {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	t.Cleanup(cancel)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := stage.New(ctx, map[string]string{
+		"cardbroker":  filepath.Join(os.Getenv(programs), "cardbroker"),
+		"cardsandbox": filepath.Join(os.Getenv(programs), "cardsandbox"),
+		"actor":       self,
+	})
+	if s != nil {
+		t.Cleanup(func() {
+			for _, problem := range s.Strike() {
+				t.Errorf("left behind: %s", problem)
+			}
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{Stage: s, t: t, socket: s.Path("run", "broker.sock")}
+	if err := stage.IssueDoor(h.Path("door.pem"), h.Path("door.key")); err != nil {
+		t.Fatal(err)
+	}
+	token := rand.Text()
+	if err := os.WriteFile(h.Path("tokens"), []byte("issuer "+token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(h.Path("token"), []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// start starts the broker; again, on the addresses that it had.
+func (h *host) start() {
+	h.t.Helper()
+	listen, backend := "127.0.0.1:0", "127.0.0.1:0"
+	if h.ready.Backend != "" {
+		listen, backend = h.ready.Listen[0], h.ready.Backend[len("wss://"):]
+	}
+	var err error
+	h.broker, h.ready, err = h.Start(nil, "broker", "host", "run", "--state", h.Path("state"), "--socket", h.socket,
+		"--listen", listen, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
+		"--backend-tokens", h.Path("tokens"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// logon starts an agent with a software card.
+func (h *host) logon(p *stage.Person) (*stage.Service, stage.Ready) {
+	h.t.Helper()
+	service, line, err := h.Start(p, "agent-"+p.Name, "agent", "run", "--socket", h.socket, "--state", p.Home+"/state",
+		"--software-card")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return service, line
+}
+
+// client returns a client of the broker for this process's own user.
+func (h *host) client() *client.Broker {
+	return client.NewBroker(client.BrokerConfig{Socket: h.socket, Accounts: []cardbroker.UserID{peer.Self()}})
+}
+
+// run runs a program and decodes its answer; it fails unless the exit status is as wanted.
+func (h *host) run(p *stage.Person, status int, answer any, args ...string) {
+	h.t.Helper()
+	out, err := h.Run(p, "cardbroker", append(args, "--json")...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if out.Status != status {
+		h.t.Fatalf("%v: exit status %d, want %d: %s%s", args, out.Status, status, out.Stdout, out.Stderr)
+	}
+	text := out.Stdout
+	if status != 0 {
+		text = out.Stderr
+	}
+	if answer == nil {
+		return
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		h.t.Fatalf("%v answered %q: %v", args, text, err)
+	}
+}
+
+// sessions asks the broker for its table.
+func (h *host) sessions() []api.Session {
+	h.t.Helper()
+	var answer api.Sessions
+	h.run(nil, 0, &answer, "host", "sessions", "--socket", h.socket)
+	return answer.Sessions
+}
+
+// await asks for the sessions until one is as wanted.
+func (h *host) await(what string, wanted func(api.Session) bool) api.Session {
+	h.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, s := range h.sessions() {
+			if wanted(s) {
+				return s
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-h.Context().Done():
+			h.t.Fatalf("never saw %s: %+v", what, h.sessions())
+		}
+	}
+}
+
+// offer has a user offer his reader to the tenant "issuer".
+func (h *host) offer(p *stage.Person) api.Offered {
+	h.t.Helper()
+	agent := []string{"--socket", h.socket, "--state", p.Home + "/state"}
+	var list struct{ Readers []api.CardReader }
+	h.run(p, 0, &list, append([]string{"agent", "readers"}, agent...)...)
+	if len(list.Readers) != 1 {
+		h.t.Fatalf("readers = %+v, want one", list.Readers)
+	}
+	var offered api.Offered
+	h.run(p, 0, &offered, append([]string{"agent", "offer", string(list.Readers[0].ID), "issuer"}, agent...)...)
+	return offered
+}
+
+// apdu sends commands to the reader of a ticket, as the tenant "issuer".
+func (h *host) apdu(status int, ticket string, commands ...string) {
+	h.t.Helper()
+	args := append([]string{"reader", "apdu", "-"}, commands...)
+	out, err := h.Run(nil, "cardbroker", append(args, "--broker", h.ready.Backend, "--ca", h.Path("door.pem"),
+		"--token-file", h.Path("token"), "--ticket", ticket, "--json")...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if out.Status != status {
+		h.t.Fatalf("apdu %v: exit status %d, want %d: %s", commands, out.Status, status, out.Stderr)
+	}
+}

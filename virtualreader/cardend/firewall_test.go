@@ -1,0 +1,104 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cardend
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/apdu"
+)
+
+// forbiddenINS is the default firewall as a table of its own.
+var forbiddenINS = map[byte]string{
+	0x20: "VERIFY", 0x21: "VERIFY",
+	0x24: "CHANGE REFERENCE DATA", 0x25: "CHANGE REFERENCE DATA",
+	0x26: "DISABLE VERIFICATION REQUIREMENT", 0x27: "DISABLE VERIFICATION REQUIREMENT",
+	0x28: "ENABLE VERIFICATION REQUIREMENT", 0x29: "ENABLE VERIFICATION REQUIREMENT",
+	0x2C: "RESET RETRY COUNTER", 0x2D: "RESET RETRY COUNTER",
+	0x70: "MANAGE CHANNEL", 0xC2: "ENVELOPE", 0xC3: "ENVELOPE",
+}
+
+// TestFirewallJudgesByInstruction tries every class and instruction: plain, chained (10), secure messaging (04, 08, 0C),
+// logical channels (01–03, 40–4F), proprietary (80).
+func TestFirewallJudgesByInstruction(t *testing.T) {
+	for cla := range 256 {
+		for ins := range 256 {
+			command := []byte{byte(cla), byte(ins), 0, 0x81, 4, '1', '2', '3', '4'}
+			err := Policy{}.judge(command)
+			name, forbidden := forbiddenINS[byte(ins)]
+			if !forbidden {
+				if err != nil {
+					t.Errorf("judge(% X) = %v, want nil", command, err)
+				}
+				continue
+			}
+			if cardbroker.ReasonOf(err) != cardbroker.Forbidden || cardbroker.RuleOf(err) != cardbroker.RuleFirewall ||
+				!strings.Contains(err.Error(), name+" is not allowed") || strings.Contains(err.Error(), "1234") {
+				t.Errorf("judge(% X) = %v, want a refusal of %s without its data", command, err, name)
+			}
+		}
+	}
+}
+
+func TestFirewallForms(t *testing.T) {
+	tests := []struct {
+		name    string
+		command []byte
+		want    cardbroker.Reason
+	}{
+		{"case 1", []byte{0, 0x84, 0, 0}, ""},
+		{"case 2", []byte{0, 0x84, 0, 0, 8}, ""},
+		{"case 4", []byte{0, 0xA4, 4, 0, 2, 0xA0, 0, 0}, ""},
+		{"extended", []byte{0, 0xCB, 0x3F, 0xFF, 0, 0, 1, 0x5C, 0, 0}, ""},
+		{"VERIFY asking for the tries left", []byte{0, 0x20, 0, 1}, cardbroker.Forbidden},
+		{"VERIFY, extended", []byte{0, 0x20, 0, 1, 0, 0, 1, '1'}, cardbroker.Forbidden},
+		{"nothing", nil, cardbroker.Invalid},
+		{"a short header", []byte{0, 0x20, 0}, cardbroker.Invalid},
+		{"data cut", []byte{0, 0xA4, 4, 0, 3, 0xA0}, cardbroker.Invalid},
+		{"two commands at once", []byte{0, 0xA4, 4, 0, 2, 0xA0, 0, 0, 0x20, 0, 1, 1, '1'}, cardbroker.Invalid},
+		{"too long", append([]byte{0, 0xDA, 0, 0, 0, 0xFF, 0xFF}, make([]byte, 65535+3)...), cardbroker.Invalid},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if err := (Policy{}).judge(test.command); cardbroker.ReasonOf(err) != test.want {
+				t.Errorf("judge(% X) = %v, want %q", test.command[:min(len(test.command), 16)], err, test.want)
+			}
+		})
+	}
+}
+
+func TestFirewallAllocatesNothing(t *testing.T) {
+	command := []byte{0, 0xA4, 4, 0, 2, 0xA0, 0, 0}
+	if n := testing.AllocsPerRun(100, func() { Policy{}.judge(command) }); n != 0 {
+		t.Errorf("judge allocates %v times, want 0", n)
+	}
+}
+
+// FuzzFirewall holds that nothing passes but a command that parses and whose instruction is allowed, and that a refusal
+// shows nothing of the data.
+func FuzzFirewall(f *testing.F) {
+	f.Add([]byte{0, 0x20, 0, 1, 4, '1', '2', '3', '4'})
+	f.Add([]byte{0x0C, 0x20, 0, 1, 4, '1', '2', '3', '4', 0})
+	f.Add([]byte{0, 0xA4, 4, 0})
+	f.Add([]byte{0x90, 0xC2, 0, 0, 0, 0, 1, 0x20})
+	f.Fuzz(func(t *testing.T, command []byte) {
+		err := Policy{}.judge(command)
+		c, parseErr := apdu.ParseCommand(command)
+		_, forbidden := forbiddenINS[c.INS]
+		if (err == nil) != (parseErr == nil && !forbidden) {
+			t.Errorf("judge(% X) = %v, of a command that parses with %v", command, err, parseErr)
+		}
+		if err == nil || parseErr != nil {
+			return
+		}
+		other := c
+		other.Data = bytes.Repeat([]byte{0xEE}, len(c.Data))
+		if again, _ := other.Bytes(); (Policy{}).judge(again).Error() != err.Error() {
+			t.Errorf("judge(% X) = %v, which depends on the data", command, err)
+		}
+	})
+}
