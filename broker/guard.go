@@ -49,8 +49,15 @@ func newGuard(registry *Registry, handler http.Handler, log *slog.Logger) *guard
 	}
 }
 
+// How long the guard waits before it tries a port again that somebody has bound: a process that was killed may hold its
+// port for a moment longer than its link, an agent that only lost its link holds it until it is back.
+const (
+	firstRetry = 10 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
 // Run follows the Registry until ctx ends; then it holds no port any more. A port that somebody else has bound is tried
-// again at the next change only.
+// again while it is wanted; with nothing wanted there is no timer.
 func (g *guard) Run(ctx context.Context) error {
 	defer close(g.ended)
 	defer func() {
@@ -58,10 +65,18 @@ func (g *guard) Run(ctx context.Context) error {
 			g.close(port)
 		}
 	}()
+	retry, delay := time.NewTimer(0), firstRetry
+	defer retry.Stop()
 	for {
-		g.follow(ctx)
+		retry.Stop()
+		if !g.follow(ctx) {
+			retry.Reset(delay)
+		}
 		select {
 		case <-g.registry.Changed():
+			delay = firstRetry
+		case <-retry.C:
+			delay = min(2*delay, lastRetry)
 		case f := <-g.freeing:
 			g.close(f.port)
 			close(f.done)
@@ -86,8 +101,9 @@ func (g *guard) Free(ctx context.Context, port cardbroker.Port) error {
 	return nil
 }
 
-// follow makes the guard hold what the View says, as far as it can be bound.
-func (g *guard) follow(ctx context.Context) {
+// follow makes the guard hold what the View says, and says whether all of it could be bound.
+func (g *guard) follow(ctx context.Context) (all bool) {
+	all = true
 	wanted := g.registry.View().guarded
 	for port := range g.held {
 		if _, ok := slices.BinarySearch(wanted, port); !ok {
@@ -101,10 +117,12 @@ func (g *guard) follow(ctx context.Context) {
 		listeners, err := httpserver.ListenLoopback(ctx, port)
 		if err != nil {
 			g.log.Debug("port not guarded", "port", port, "err", err)
+			all = false
 			continue
 		}
 		g.held[port] = serveGuarded(ctx, listeners, g.handler)
 	}
+	return all
 }
 
 func (g *guard) close(port cardbroker.Port) {

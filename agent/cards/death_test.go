@@ -130,6 +130,9 @@ func TestCloseBehindLateAnswer(t *testing.T) {
 func TestIdleStop(t *testing.T) {
 	s := newSandbox(t, cards.Config{Idle: 50 * time.Millisecond})
 	c := openCard(t, s, "fake 0")
+	if err := transmit(t, c, insSlow, 20); err != nil {
+		t.Errorf("Transmit = %v: an open card keeps the child", err)
+	}
 	changed, stop := s.Watch()
 	c.Close(cardbroker.LeaveCard)
 	select {
@@ -180,6 +183,21 @@ func TestGarbageIsKilled(t *testing.T) {
 	wantReason(t, "Readers()", err, cardbroker.Unavailable)
 	if st := s.Status(); st.Kills != 1 {
 		t.Errorf("Status() = %+v, want a kill", st)
+	}
+}
+
+// A child that breaks the protocol is not to be relied on: it is killed, and the call says so.
+func TestLiarIsKilled(t *testing.T) {
+	for _, how := range []string{
+		"stream twice", "name twice", "number twice", "unknown reader", "payload of an event", "answer to nothing",
+		"number of an answer", "type of an answer", "payload of an answer", "payload of an error", "end of a stream",
+	} {
+		t.Run(how, func(t *testing.T) {
+			s := newSandbox(t, cards.Config{}, "liar", how)
+			_, err := s.Open(t.Context(), "fake 0", cardbroker.ShareShared)
+			wantReason(t, "Open", err, cardbroker.Unavailable)
+			eventually(t, "the child is killed", func() bool { return s.Status().Kills > 0 })
+		})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/sandbox"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
 // TestMain makes the test program its own sandbox: started with "fake" it serves fake readers.
@@ -57,6 +59,8 @@ func fake(args []string) int {
 		}
 	case args[0] == "environment":
 		err = fmt.Errorf("environment %q, dumpable %v", os.Environ(), dumpable())
+	case args[0] == "liar":
+		err = lie(streams, args[1])
 	case args[0] == "panic":
 		panic("the driver is mad")
 	}
@@ -65,6 +69,51 @@ func fake(args []string) int {
 		return 3
 	}
 	return 0
+}
+
+// lie serves one reader, breaking the protocol once in the way that how names.
+func lie(streams []net.Conn, how string) error {
+	control, first := wire.NewStream(streams[0]), wire.NewStream(streams[1])
+	watch, _, err := control.Receive()
+	if err != nil {
+		return err
+	}
+	added := wire.ReaderAdd{Stream: 1, Name: "fake 0"}.Append(nil)
+	control.Send(wire.Header{Type: wire.TypeReaderAdd, Reader: 1}, added)
+	switch how {
+	case "stream twice":
+		control.Send(wire.Header{Type: wire.TypeReaderAdd, Reader: 2}, wire.ReaderAdd{Stream: 1, Name: "fake 1"}.Append(nil))
+	case "name twice":
+		control.Send(wire.Header{Type: wire.TypeReaderAdd, Reader: 2}, wire.ReaderAdd{Stream: 2, Name: "fake 0"}.Append(nil))
+	case "number twice":
+		control.Send(wire.Header{Type: wire.TypeReaderAdd, Reader: 1}, added)
+	case "unknown reader":
+		control.Send(wire.Header{Type: wire.TypeCardOut, Reader: 7}, nil)
+	case "payload of an event":
+		control.Send(wire.Header{Type: wire.TypeCardOut, Reader: 1}, []byte{1})
+	case "answer to nothing":
+		control.Send(wire.Header{Type: wire.TypeDone, Seq: 77}, nil)
+	}
+	control.Send(wire.Header{Type: wire.TypeDone, Seq: watch.Seq}, nil)
+	h, _, err := first.Receive()
+	if err != nil {
+		return nil
+	}
+	answer, payload := wire.Header{Type: wire.TypeConnected, Reader: h.Reader, Seq: h.Seq}, wire.CardIn{ATR: fakeCard.ATR}.Append(nil)
+	switch how {
+	case "number of an answer":
+		answer.Seq++
+	case "type of an answer":
+		answer.Type = wire.TypeLease
+	case "payload of an answer":
+		payload = payload[:2]
+	case "payload of an error":
+		answer.Type, payload = wire.TypeError, nil
+	case "end of a stream":
+		first.Close()
+	}
+	first.Send(answer, payload)
+	select {} // and it does not end by itself
 }
 
 // fakeReaders has readers named "fake 0", "fake 1" … with a card each.

@@ -1,0 +1,212 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/virtualreader"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// path is a way for a message there and back, and how long it took.
+type path struct {
+	trip    func() error
+	took    []float64
+	medians []float64 // of each round
+}
+
+const (
+	blockTrips = 200 // of one path, before the next has its turn: all see the same noise
+	warmTrips  = 20  // of each block that do not count: the path before left cold caches
+)
+
+// inTurns measures the paths in turns.
+func inTurns(ctx context.Context, rounds int, paths ...*path) error {
+	for range rounds {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for _, p := range paths {
+			if err := p.block(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *path) block() error {
+	block := make([]float64, 0, blockTrips)
+	for n := range warmTrips + blockTrips {
+		start := time.Now()
+		if err := p.trip(); err != nil {
+			return err
+		}
+		if n >= warmTrips {
+			block = append(block, micros(time.Since(start)))
+		}
+	}
+	p.took = append(p.took, block...)
+	p.medians = append(p.medians, median(block))
+	return nil
+}
+
+// against returns the path's figures beside those of another that was measured in turns with it.
+func (p *path) against(name string, other *path) measured {
+	ratios := make([]float64, len(p.medians))
+	for i := range ratios {
+		ratios[i] = p.medians[i] / other.medians[i]
+	}
+	return measured{ours: p.took, limit: &limit{Name: name, P50: summarize(other.took).P50}, ratios: ratios}
+}
+
+// tunnels measures the bare relays and, against them, tunnels: one that ends in a card made of memory in this process,
+// as the bare relays' echoes do, and one that ends in the software card behind an agent and its sandbox.
+func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
+	group := run.New(ctx)
+	defer group.Stop()
+	tcp, gorilla, end, err := b.bareRelays(group)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	host, err := b.startHost("tunnels")
+	if err != nil {
+		return nil, err
+	}
+	defer host.stop()
+	ticket, err := host.echoAgent(group)
+	if err != nil {
+		return nil, err
+	}
+	echo, err := host.open(ctx, ticket)
+	if err != nil {
+		return nil, err
+	}
+	defer echo.Close()
+	agent, err := host.startAgent()
+	if err != nil {
+		return nil, err
+	}
+	ticket, err = agent.offer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	card, err := host.open(ctx, ticket)
+	if err != nil {
+		return nil, err
+	}
+	defer card.Close()
+	ours, whole := transmitting(ctx, echo), transmitting(ctx, card)
+	if err := inTurns(ctx, pick(b, 80, 15), tcp, gorilla, ours, whole); err != nil {
+		return nil, err
+	}
+	return []measured{
+		gorilla.against("TCP relay", tcp),
+		ours.against("gorilla relay", gorilla),
+		whole.against("gorilla relay", gorilla),
+	}, nil
+}
+
+// echoCommand is a command that the software card answers with its own data. As a frame it has 300 bytes; its answer
+// has five more.
+func echoCommand() []byte {
+	const head, tail = 7, 2 // CLA INS P1 P2 and Lc, Le in the extended length, ISO/IEC 7816-4 §5.2
+	data := make([]byte, messageSize-wire.HeaderSize-head-tail)
+	command := []byte{0x80, 0xEE, 0, 0, 0, byte(len(data) >> 8), byte(len(data))}
+	return append(append(command, data...), 0, 0)
+}
+
+// checkEcho says whether response is the answer to a command.
+func checkEcho(command, response []byte) error {
+	if n := len(response); n != len(command)-7 || response[n-2] != 0x90 {
+		return fmt.Errorf("an echo of %d bytes, want %d and 9000", n, len(command)-7)
+	}
+	return nil
+}
+
+// transmitting is the path through a tunnel.
+func transmitting(ctx context.Context, t *virtualreader.Tunnel) *path {
+	command := echoCommand()
+	return &path{trip: func() error {
+		answer, err := t.Transmit(ctx, command)
+		if err != nil {
+			return err
+		}
+		return checkEcho(command, answer.Response)
+	}}
+}
+
+// bareRelays starts the echoes here and the relays in a process of their own, which end ends.
+func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *path, end func(), err error) {
+	address, err := listenTCP(group, func(conn net.Conn) { pumpTCP(conn, conn) })
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	url, err := listenWeb(group, func(ws *websocket.Conn) { pumpWeb(ws, ws) })
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var where relayed
+	relay, err := b.help(nil, &where, helpRelay, address, url)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			relay.end()
+		}
+	}()
+	if tcp, err = tcpPath(group.Context(), where.TCP); err != nil {
+		return nil, nil, nil, err
+	}
+	if gorilla, err = webPath(group.Context(), where.URL); err != nil {
+		return nil, nil, nil, err
+	}
+	return tcp, gorilla, relay.end, nil
+}
+
+// tcpPath is the path to the echo behind the TCP relay.
+func tcpPath(ctx context.Context, address string) (*path, error) {
+	conn, err := dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { conn.Close() })
+	message := binary.BigEndian.AppendUint32(nil, messageSize)
+	message = append(message, make([]byte, messageSize)...)
+	buf := make([]byte, rawBuffer)
+	return &path{trip: func() error {
+		if _, err := conn.Write(message); err != nil {
+			return err
+		}
+		_, err := readTCP(conn, buf)
+		return err
+	}}, nil
+}
+
+// webPath is the path to the echo behind the WebSocket relay.
+func webPath(ctx context.Context, url string) (*path, error) {
+	ws, err := dialWeb(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { ws.Close() })
+	message, buf := make([]byte, messageSize), make([]byte, rawBuffer)
+	return &path{trip: func() error {
+		if err := ws.WriteMessage(websocket.BinaryMessage, message); err != nil {
+			return err
+		}
+		_, err := readWeb(ws, buf)
+		return err
+	}}, nil
+}

@@ -1,0 +1,234 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package openapi holds real answers of broker and agent against api/openapi.yaml, and counts which of its answers were
+// seen. Only tests import it.
+package openapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/cardbroker/cardbroker/api"
+)
+
+// Checker checks answers against the document. One goroutine uses it at a time.
+type Checker struct {
+	doc  *openapi3.T
+	seen map[string]bool
+}
+
+// Load reads the document that is built in and validates it against OpenAPI itself.
+func Load() (*Checker, error) {
+	loader := openapi3.NewLoader()
+	doc, err := loader.LoadFromData(api.OpenAPI)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load openapi.yaml: %w", err)
+	}
+	if err := doc.Validate(context.Background(), openapi3.EnableSchemaFormatValidation(), openapi3.EnableSchemaPatternValidation()); err != nil {
+		return nil, fmt.Errorf("openapi.yaml: %w", err)
+	}
+	return &Checker{doc: doc, seen: map[string]bool{}}, nil
+}
+
+// Document returns the document, for tests of its own.
+func (c *Checker) Document() *openapi3.T { return c.doc }
+
+// Exchange is one request and its answer.
+type Exchange struct {
+	Server   string // the tag of the server that was asked: broker, agent or door
+	Request  *http.Request
+	Sent     []byte // the body of the request, read already
+	Response *http.Response
+	Received []byte // the body of the answer, read already
+}
+
+// Check says in which way the answer is not what the document promises. A route that the server does not have must be
+// answered as such. What is fine counts as seen.
+func (c *Checker) Check(x Exchange) error {
+	request := x.Request.Method + " " + x.Request.URL.Path
+	path, operation := c.find(x.Server, x.Request)
+	if operation == nil {
+		path = "(unknown)"
+		if x.Response.StatusCode == http.StatusOK {
+			return fmt.Errorf("%s: %s is answered, but not in the document", x.Server, request)
+		}
+	}
+	promised := c.promised(operation, x.Response.StatusCode)
+	if promised == nil {
+		return fmt.Errorf("%s: %s is answered %d, which the document does not say: %s", x.Server, request, x.Response.StatusCode, x.Received)
+	}
+	err := errors.Join(checkHeaders(promised, x), checkBody(promised, x), checkCORS(x))
+	if operation != nil && operation.RequestBody != nil && x.Response.StatusCode == http.StatusOK {
+		err = errors.Join(err, checkJSON(operation.RequestBody.Value.Content["application/json"].Schema.Value, x.Sent))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %s, answered %d: %w", x.Server, request, x.Response.StatusCode, err)
+	}
+	c.seen[fmt.Sprintf("%s %s %s %d", x.Server, x.Request.Method, path, x.Response.StatusCode)] = true
+	return nil
+}
+
+// Seen returns the answers that were fine, as "server METHOD /path/{template} status", in order.
+func (c *Checker) Seen() []string { return slices.Sorted(maps.Keys(c.seen)) }
+
+// CheckSchema checks a JSON text that is not a whole body, an event for example, against a schema of the document.
+func (c *Checker) CheckSchema(name string, text []byte) error {
+	return checkJSON(c.doc.Components.Schemas[name].Value, text)
+}
+
+// Routes returns the operations of one server as "METHOD /path access", in order.
+func (c *Checker) Routes(server string) []string {
+	var routes []string
+	for path, item := range c.doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			if slices.Contains(operation.Tags, server) {
+				routes = append(routes, fmt.Sprintf("%s %s %v", method, path, operation.Extensions["x-access"]))
+			}
+		}
+	}
+	slices.Sort(routes)
+	return routes
+}
+
+// find returns the operation that a request is for, and its path in the document.
+func (c *Checker) find(server string, r *http.Request) (string, *openapi3.Operation) {
+	for path, item := range c.doc.Paths.Map() {
+		method := strings.Replace(r.Method, http.MethodHead, http.MethodGet, 1)
+		operation := item.GetOperation(method)
+		if operation != nil && slices.Contains(operation.Tags, server) && fits(path, r.URL.Path) {
+			return path, operation
+		}
+	}
+	return "", nil
+}
+
+// fits says whether path is one of the template's.
+func fits(template, path string) bool {
+	want, got := strings.Split(template, "/"), strings.Split(path, "/")
+	return slices.EqualFunc(want, got, func(want, got string) bool {
+		return want == got || strings.HasPrefix(want, "{") && got != ""
+	})
+}
+
+// promised returns what the document says of a status. Unknown routes (nil) share the errors that come before routing.
+func (c *Checker) promised(operation *openapi3.Operation, status int) *openapi3.Response {
+	if operation != nil {
+		if r := operation.Responses.Status(status); r != nil {
+			return r.Value
+		}
+		return nil
+	}
+	for name, r := range c.doc.Components.Responses {
+		if row := (map[string]int{"Refused": 403, "NotFound": 404, "TooLarge": 413, "RateLimited": 429})[name]; row == status {
+			return r.Value
+		}
+	}
+	return nil
+}
+
+func checkHeaders(promised *openapi3.Response, x Exchange) error {
+	var failed []error
+	for name, header := range promised.Headers {
+		text := x.Response.Header.Get(name)
+		if text == "" {
+			if header.Value.Required {
+				failed = append(failed, fmt.Errorf("the header %s is missing", name))
+			}
+			continue
+		}
+		var value any = text
+		if n, err := strconv.ParseFloat(text, 64); err == nil {
+			value = n
+		}
+		if err := header.Value.Schema.Value.VisitJSON(value); err != nil {
+			failed = append(failed, fmt.Errorf("header %s: %w", name, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// checkBody checks media type and content.
+func checkBody(promised *openapi3.Response, x Exchange) error {
+	if x.Request.Method == http.MethodHead || len(promised.Content) == 0 {
+		if len(x.Received) > 0 {
+			return fmt.Errorf("a body of %d bytes, want none", len(x.Received))
+		}
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(x.Response.Header.Get("Content-Type"))
+	if err != nil {
+		return fmt.Errorf("the media type: %w", err)
+	}
+	content := promised.Content[kind]
+	if content == nil {
+		return fmt.Errorf("the media type is %s", kind)
+	}
+	if kind != "application/json" {
+		return nil
+	}
+	if x.Response.StatusCode >= 400 {
+		if err := checkError(x); err != nil {
+			return err
+		}
+	}
+	return checkJSON(content.Schema.Value, x.Received)
+}
+
+func checkJSON(schema *openapi3.Schema, text []byte) error {
+	var value any
+	if err := json.Unmarshal(text, &value); err != nil {
+		return fmt.Errorf("%q: %w", text, err)
+	}
+	return schema.VisitJSON(value, openapi3.MultiErrors(), openapi3.EnableFormatValidation())
+}
+
+// checkError checks that reason, status, code and Retry-After are of one row of the table.
+func checkError(x Exchange) error {
+	var body api.ErrorBody
+	if err := json.Unmarshal(x.Received, &body); err != nil {
+		return err
+	}
+	rows := api.Reasons()
+	i := slices.IndexFunc(rows, func(m api.Mapping) bool { return m.Reason == body.Reason })
+	if i < 0 {
+		return fmt.Errorf("reason %q is not in the table", body.Reason)
+	}
+	after, _ := strconv.Atoi(x.Response.Header.Get("Retry-After"))
+	got := api.Mapping{Reason: body.Reason, Status: x.Response.StatusCode, Code: body.Code, RetryAfter: after}
+	if got != rows[i] {
+		return fmt.Errorf("the error is %+v, want %+v", got, rows[i])
+	}
+	if body.Description == "" {
+		return errors.New("the error has no description")
+	}
+	return nil
+}
+
+// checkCORS checks that the page that asked can read the answer, whatever it says, and that no other page can.
+func checkCORS(x Exchange) error {
+	origin := x.Request.Header.Get("Origin")
+	if x.Response.StatusCode == http.StatusSwitchingProtocols {
+		return nil
+	}
+	if origin == "null" || len(x.Request.Header.Values("Origin")) != 1 {
+		origin = ""
+	}
+	if got := x.Response.Header.Get("Access-Control-Allow-Origin"); got != origin {
+		return fmt.Errorf("Access-Control-Allow-Origin is %q, want %q", got, origin)
+	}
+	if got := x.Response.Header.Get("Access-Control-Allow-Credentials"); origin != "" && got != "true" {
+		return fmt.Errorf("Access-Control-Allow-Credentials is %q", got)
+	}
+	return nil
+}
