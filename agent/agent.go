@@ -56,9 +56,14 @@ type Agent struct {
 	holder  *cardend.Holder
 	desk    *desk
 	tunnels *run.Group
-	link    atomic.Pointer[linkState] // nil: not registered at the moment
 	ready   sync.Once
+
+	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
+	refusals     chan api.CallerRefused         // for the broker; bounded
 }
+
+// maxRefusals is how many refusals may wait to be told to the broker.
+const maxRefusals = 64
 
 // New returns an agent that has not started. It makes its state directory where that is missing.
 func New(cfg Config, broker registry) (*Agent, error) {
@@ -80,6 +85,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		cards:  cards.New(cfg.Sandbox),
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
+
+		refusals: make(chan api.CallerRefused, maxRefusals),
 	}
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	return a, nil

@@ -18,12 +18,6 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
-// linkState is the agent's present registration.
-type linkState struct {
-	conn       *socket.Conn
-	registered api.Registered
-}
-
 // holdLink registers over a new link and listens to the broker until the link ends; the kernel reports its end, nobody
 // pings. It says whether the agent was registered at all.
 func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) {
@@ -40,8 +34,8 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 		return false, err
 	}
 	a.cfg.Log.Info("registered", "port", registered.Port, "session", a.cfg.Session)
-	a.link.Store(&linkState{conn: conn, registered: registered})
-	defer a.link.Store(nil)
+	a.registration.Store(&registered)
+	defer a.registration.Store(nil)
 	a.announceReady(e)
 	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
 	group.Go("listen", func(context.Context) error { return a.listen(conn) })
@@ -143,7 +137,8 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 	})
 }
 
-// announce tells the broker of offers and leases whenever they, or the cards in offered readers, change. It watches the
+// announce tells the broker of offers and leases whenever they, or the cards in offered readers, change, and of callers
+// that were refused. It watches the
 // readers only while something is offered: a watcher keeps the sandbox running.
 func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 	var said api.Offers
@@ -170,6 +165,10 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 		case <-a.desk.changed:
 		case <-a.leases.Changed():
 		case <-readers:
+		case told := <-a.refusals:
+			if err := sendLink(conn, api.FromAgent{Caller: &told}); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -204,12 +203,9 @@ func appendReader(rows []api.OfferedReader, row api.OfferedReader) []api.Offered
 	return append(rows, row)
 }
 
-// tellRefused tells the broker, if there is one, whom the agent has turned away.
+// tellRefused has the broker told whom the agent has turned away. It waits for nobody: while too many wait to be told,
+// the rest is lost, for it is for people only.
 func (a *Agent) tellRefused(r httpserver.Refusal) {
-	link := a.link.Load()
-	if link == nil {
-		return
-	}
 	described := api.Describe(r.Err)
 	told := api.CallerRefused{
 		Client: r.Caller.Client.String(),
@@ -220,7 +216,10 @@ func (a *Agent) tellRefused(r httpserver.Refusal) {
 	if r.Caller.Inode != 0 { // the kernel named him
 		told.UID = api.UID(r.Caller.User)
 	}
-	sendLink(link.conn, api.FromAgent{Caller: &told})
+	select {
+	case a.refusals <- told:
+	default:
+	}
 }
 
 func cardIn(readers []cardbroker.Reader, name string) *cardbroker.Card {

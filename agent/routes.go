@@ -60,8 +60,8 @@ func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {
 	server := httpserver.CallerOf(r.Context()).Server
 	mode := "none"
 	var host string
-	if link := a.link.Load(); link != nil {
-		mode, host = "service", link.registered.Host
+	if registered := a.registration.Load(); registered != nil {
+		mode, host = "service", registered.Host
 	}
 	return httpserver.JSON(w, api.Info{
 		OS:      api.InfoOS{Architecture: runtime.GOARCH, OS: runtime.GOOS},
@@ -141,8 +141,8 @@ func (a *Agent) offer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	link := a.link.Load()
-	if link == nil || link.registered.BackendURL == "" {
+	registered := a.registration.Load()
+	if registered == nil || registered.BackendURL == "" {
 		return cardbroker.Errorf(cardbroker.Unavailable, "this host has no door for back ends")
 	}
 	id := wish.Reader.ForTenant(a.secret, tenant)
@@ -154,8 +154,8 @@ func (a *Agent) offer(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return httpserver.JSON(w, api.Offered{
-		Ticket:  cardbroker.Ticket{Route: link.registered.Route, Secret: secret}.Reveal(),
-		URL:     link.registered.BackendURL + "/cb/v1/readers/" + string(id) + "/tunnel",
+		Ticket:  cardbroker.Ticket{Route: registered.Route, Secret: secret}.Reveal(),
+		URL:     registered.BackendURL + "/cb/v1/readers/" + string(id) + "/tunnel",
 		Expires: expires.UTC(),
 		Reader:  id,
 	})

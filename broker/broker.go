@@ -27,6 +27,9 @@ import (
 // LinkProtocol is the WebSocket subprotocol of an agent's link.
 const LinkProtocol = "cardbroker.link.v1"
 
+// maxBackendConns is how many connections one back end's address may have: each tunnel is one.
+const maxBackendConns = 4096
+
 // Config is what a broker is made of.
 type Config struct {
 	Listen   []net.Listener // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
@@ -135,6 +138,7 @@ func (b *Broker) serveBackend(ctx context.Context) error {
 		Routes:    b.backendRoutes(),
 		Authorize: b.authorizeBackend,
 		Refused:   b.refused,
+		MaxConns:  maxBackendConns,
 		Log:       b.cfg.Log,
 	})
 	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})

@@ -104,6 +104,7 @@ func newAgent(t *testing.T) *agent {
 		our, their := net.Pipe()
 		a.streams = append(a.streams, wire.NewStream(our))
 		theirs = append(theirs, their)
+		our.SetDeadline(time.Now().Add(10 * time.Second)) // a test fails, it does not hang
 		t.Cleanup(func() { our.Close() })
 	}
 	log := slog.New(slog.NewTextHandler(&a.log, nil))

@@ -44,6 +44,21 @@ func TestKilledInTransmit(t *testing.T) {
 	}
 }
 
+// Who asks for a connection and meets a dying child gets the next one.
+func TestKilledInOpen(t *testing.T) {
+	s := newSandbox(t, cards.Config{})
+	s.Readers(t.Context())
+	pid := s.Status().PID
+	time.AfterFunc(20*time.Millisecond, func() { kill(t, pid) })
+	c, err := s.Open(t.Context(), "fake 0", cardbroker.ShareDirect) // takes the fake 100 ms
+	if err != nil {
+		t.Fatalf("Open() = %v, want no error", err)
+	}
+	if err := transmit(t, c, insEcho, 0); err != nil || s.Status().Starts != 2 {
+		t.Errorf("Transmit = %v, %d starts, want 2", err, s.Status().Starts)
+	}
+}
+
 func TestCrashInTransmit(t *testing.T) {
 	s := newSandbox(t, cards.Config{})
 	c := openCard(t, s, "fake 0")

@@ -68,7 +68,7 @@ const (
 	ofP50    statistic = "p50"
 	ofP99    statistic = "p99"
 	ofMax    statistic = "max"
-	ofRatio  statistic = "ratio"      // the median of the rounds' ratios to the limit
+	ofRatio  statistic = "ratio"       // the median of the rounds' ratios to the limit
 	ofExcess statistic = "p50 - limit" // the p50 less that of the limit
 )
 

@@ -1,0 +1,184 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// report is what build/bench.json holds: docs/contract.md.
+type report struct {
+	Rows    []rowReport `json:"rows"`
+	Skipped []skipped   `json:"skipped"`
+	Machine machine     `json:"machine"`
+
+	began time.Time
+}
+
+// rowReport is one row with what was found.
+type rowReport struct {
+	Row   string  `json:"row"`
+	Unit  string  `json:"unit"`
+	Ours  summary `json:"ours"`
+	Limit *limit  `json:"limit"`
+	Ratio *spread `json:"ratio"`
+	Goal  string  `json:"goal"`
+	Met   bool    `json:"met"`
+}
+
+// skipped is a row that could not be measured here.
+type skipped struct {
+	Row string `json:"row"`
+	Why string `json:"why"`
+}
+
+// machine is where the figures come from.
+type machine struct {
+	OS     string    `json:"os"`
+	Arch   string    `json:"arch"`
+	Kernel string    `json:"kernel"`
+	CPU    string    `json:"cpu"`
+	CPUs   int       `json:"cpus"`
+	Go     string    `json:"go"`
+	Load   [2]string `json:"load"` // average of a minute, before and after
+	Time   time.Time `json:"time"`
+	Took   float64   `json:"took"` // seconds
+}
+
+func newReport() *report {
+	return &report{
+		Rows:    []rowReport{},
+		Skipped: []skipped{},
+		Machine: machine{
+			OS:     runtime.GOOS,
+			Arch:   runtime.GOARCH,
+			Kernel: kernel(),
+			CPU:    processor(),
+			CPUs:   runtime.NumCPU(),
+			Go:     runtime.Version(),
+			Load:   [2]string{load()},
+			Time:   time.Now().UTC().Truncate(time.Second),
+		},
+		began: time.Now(),
+	}
+}
+
+// add judges what was found for a row.
+func (r *report) add(row row, m measured) {
+	if m.skip != "" {
+		r.Skipped = append(r.Skipped, skipped{Row: row.name, Why: m.skip})
+		return
+	}
+	found := rowReport{Row: row.name, Unit: row.unit, Ours: summarize(m.ours), Limit: m.limit, Goal: row.goal.text(row.unit)}
+	if m.limit != nil {
+		middle := median(m.ratios)
+		found.Ratio = &spread{Min: rounded(m.ratios[0]), Median: rounded(middle), Max: rounded(m.ratios[len(m.ratios)-1])}
+	}
+	found.Met = found.value(row.goal.of) <= row.goal.most
+	r.Rows = append(r.Rows, found)
+}
+
+// value returns the statistic that a goal is about.
+func (f rowReport) value(of statistic) float64 {
+	switch of {
+	case ofP50:
+		return f.Ours.P50
+	case ofP99:
+		return f.Ours.P99
+	case ofMax:
+		return f.Ours.Max
+	case ofRatio:
+		return f.Ratio.Median
+	case ofExcess:
+		return f.Ours.P50 - f.Limit.P50
+	}
+	panic("BUG: no statistic " + of)
+}
+
+// table writes the report for people.
+func (r *report) table(w io.Writer) {
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(out, "ROW\tP50\tP99\tLIMIT\tRATIO\tGOAL\tMET")
+	for _, f := range r.Rows {
+		limit, ratio, met := "-", "-", "yes"
+		if f.Limit != nil {
+			limit = fmt.Sprintf("%s (%s)", number(f.Limit.P50, ""), f.Limit.Name)
+			ratio = fmt.Sprintf("%.2f", f.Ratio.Median)
+		}
+		if !f.Met {
+			met = "NO"
+		}
+		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Row, number(f.Ours.P50, f.Unit), number(f.Ours.P99, ""), limit, ratio, f.Goal, met)
+	}
+	out.Flush()
+	for _, s := range r.Skipped {
+		fmt.Fprintf(w, "skipped: %s: %s\n", s.Row, s.Why)
+	}
+}
+
+// write writes the report as JSON.
+func (r *report) write(file string) error {
+	r.Machine.Load[1] = load()
+	r.Machine.Took = rounded(time.Since(r.began).Seconds())
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(r); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(file, text.Bytes(), 0o644)
+}
+
+// verdict says what is not as promised. A baseline that is slow comes first: then the other figures say little.
+func (r *report) verdict() error {
+	var missed []error
+	for _, f := range r.Rows {
+		switch {
+		case f.Met:
+		case f.Row == rowBaseline:
+			missed = append(missed, fmt.Errorf("the bench itself failed: gorilla takes %.2f times as long as TCP, want %s; "+
+				"what is compared with it says nothing", f.Ratio.Median, f.Goal))
+		default:
+			missed = append(missed, fmt.Errorf("goal missed: %s: want %s", f.Row, f.Goal))
+		}
+	}
+	return errors.Join(missed...)
+}
+
+func kernel() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	_, rest, _ := strings.Cut(string(text), "model name\t: ")
+	model, _, _ := strings.Cut(rest, "\n")
+	return model
+}
+
+func load() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	minute, _, _ := strings.Cut(string(text), " ")
+	return minute
+}
