@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Route finds an Agent through the Broker: 16 hexadecimal digits, chosen at random by the Broker for each registration.
-// It is public.
+// Route finds an Agent through the Broker: 16 hexadecimal digits, chosen at random by the Broker when the Agent registers
+// for the first time, and kept while it holds its Port. It is public.
 type Route string
 
 // NewRoute returns a random Route.

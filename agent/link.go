@@ -16,6 +16,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
 // holdLink registers over a new link and listens to the broker until the link ends; the kernel reports its end, nobody
@@ -126,12 +127,14 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 		leg.Close()
 		return cardbroker.Wrapf(err, cardbroker.Invalid, "the tunnel's id is malformed")
 	}
+	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
 	changed, stop := a.cards.Watch()
 	defer stop()
 	return a.holder.Serve(ctx, leg, cardend.Tunnel{
 		ID:      id,
 		Tenant:  open.Tenant,
 		Reader:  offer.name,
+		Epoch:   a.cards.Epoch(),
 		Changed: changed,
 		Present: func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), offer.name) },
 	})

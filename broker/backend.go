@@ -12,6 +12,7 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
 // backendRoutes are what back ends ask at their door.
@@ -109,6 +110,7 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		agent.Close()
 		return nil // it has answered
 	}
+	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
 	log := b.cfg.Log.With("tenant", tenant, "backend", r.RemoteAddr)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		log.Info("tunnel opened")

@@ -155,10 +155,11 @@ func TestFreeEndsConnectionsToo(t *testing.T) {
 	}
 }
 
-func TestGuardTriesAgainAtTheNextChange(t *testing.T) {
+// A process that is killed may hold its port a moment longer than its link: nothing else changes then.
+func TestGuardTakesAPortThatBecomesFree(t *testing.T) {
 	ports, _ := freePorts(t)
 	h := newGuarded(t, ports)
-	alice, bob := h.logon(1000, "3"), h.logon(1001, "5")
+	alice := h.logon(1000, "3")
 	port := alice.reserve()
 	h.free(port)
 	listeners, err := httpserver.ListenLoopback(t.Context(), port) // the agent itself, whose link is lost
@@ -169,15 +170,13 @@ func TestGuardTriesAgainAtTheNextChange(t *testing.T) {
 	h.free(0) // the guard has tried
 	listeners[0].Close()
 	if len(listeners) == 2 {
-		h.free(0) // half of the port is not enough
-		bob.reserve()
-		h.free(0)
-		if _, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port)); !errors.Is(err, syscall.ECONNREFUSED) {
-			t.Errorf("GET = %v, want refused: the port's other half is in use", err)
+		h.free(0)                                                                           // half of the port is not enough
+		if answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port)); err == nil { // refused, or reset by the next try
+			answer.Body.Close()
+			t.Error("the guard answers on a port whose other half is in use")
 		}
 		listeners[1].Close()
 	}
-	bob.release()
 	waitGuarded(t, "127.0.0.1", port)
 }
 

@@ -6,7 +6,6 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 
@@ -55,19 +54,18 @@ func (b *Broker) serveLink(ctx context.Context, conn *socket.Conn, caller peer.C
 		return
 	}
 	log := b.cfg.Log.With("user", agent.Key.User.String(), "session", agent.Key.Session, "port", agent.Port)
-	log.Info("agent registered")
-	err = b.listen(ctx, conn, agent)
+	err = b.holdLink(ctx, conn, agent)
 	if ctx.Err() != nil {
 		return // the broker ends, not the agent: its entry stays as it is
 	}
 	log.Info("agent's link ended", "err", err)
-	b.hub.leave(ctx, agent.Route)
 	if err := b.registry.Detach(ctx, agent.Route); err != nil {
 		log.Error("cannot mark the agent stale", "err", err)
 	}
 }
 
-// register reads the agent's first message, asks the kernel whether the agent really listens, and enters it.
+// register reads the agent's first message, asks the kernel whether the agent really listens, and enters it. Whoever
+// gets an agent from it calls Detach in the end.
 func (b *Broker) register(ctx context.Context, conn *socket.Conn, caller peer.Caller) (cardbroker.Agent, error) {
 	late := time.AfterFunc(registerTimeout, func() { conn.Close() })
 	message, err := receiveLink(conn)
@@ -87,21 +85,28 @@ func (b *Broker) register(ctx context.Context, conn *socket.Conn, caller peer.Ca
 			return cardbroker.Agent{}, err
 		}
 	}
-	agent, err := b.registry.Register(ctx, claim)
-	if err != nil {
-		return agent, err
-	}
+	return b.registry.Register(ctx, claim)
+}
+
+// holdLink tells the agent that it is registered, and takes its messages until the link ends.
+func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbroker.Agent) error {
 	send := func(m api.FromBroker) error { return sendLink(conn, m) }
 	if err := b.hub.join(ctx, &link{agent: agent, send: send}); err != nil {
-		return agent, errors.Join(err, b.registry.Detach(ctx, agent.Route))
+		return err
 	}
-	return agent, send(api.FromBroker{Registered: &api.Registered{
+	defer b.hub.leave(ctx, agent.Route)
+	registered := api.Registered{
 		Port:       agent.Port,
 		Route:      agent.Route,
 		BackendURL: b.backendURL(),
 		Host:       b.cfg.HostName,
 		Epoch:      b.registry.View().Epoch(),
-	}})
+	}
+	if err := send(api.FromBroker{Registered: &registered}); err != nil {
+		return err
+	}
+	b.cfg.Log.Info("agent registered", "user", agent.Key.User.String(), "session", agent.Key.Session, "port", agent.Port)
+	return b.listen(ctx, conn, agent)
 }
 
 // listen takes the agent's messages until the link ends.

@@ -104,8 +104,9 @@ func (r *Registry) Renew(ctx context.Context, c Claim) (cardbroker.Reservation, 
 	return ask(ctx, r, func(t *tx) (cardbroker.Reservation, error) { return t.renew(c) })
 }
 
-// Register makes the agent REGISTERED, with a new Route. Whoever called it calls Detach when the Link ends. Errors:
-// Unauthenticated (RuleClaim), Conflict (it is registered already, and its Link is alive).
+// Register makes the agent REGISTERED. Its Route is new after a reservation, and the same as before when it re-attaches.
+// Whoever called it calls Detach when the Link ends, once. Errors: Unauthenticated (RuleClaim), Conflict (it is registered
+// already, and its Link is alive).
 func (r *Registry) Register(ctx context.Context, c Claim) (cardbroker.Agent, error) {
 	reg := &registration{}
 	agent, err := ask(ctx, r, func(t *tx) (cardbroker.Agent, error) { return t.register(c, reg) })
@@ -115,11 +116,11 @@ func (r *Registry) Register(ctx context.Context, c Claim) (cardbroker.Agent, err
 	return agent, err
 }
 
-// Detach makes the agent of an ended Link STALE, unless it has registered again since. It tries until that is done or ctx
-// ends, which should be the service's: an agent that stayed REGISTERED without a Link could never come back.
+// Detach makes the agent of an ended Link STALE, unless it has registered anew since the call. It tries until that is done
+// or ctx ends, which should be the service's: an agent that stayed REGISTERED without a Link could never come back.
 func (r *Registry) Detach(ctx context.Context, route cardbroker.Route) error {
+	agent, _ := r.View().ByRoute(route)
 	for {
-		agent, _ := r.View().ByRoute(route) // its Port does not change while the Route lasts
 		_, err := ask(ctx, r, func(t *tx) (none struct{}, _ error) { t.detach(agent); return })
 		if err == nil {
 			return nil

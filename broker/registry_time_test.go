@@ -258,6 +258,30 @@ func TestDetachComesThrough(t *testing.T) {
 	})
 }
 
+// A Detach that has to wait must not end the registration of an agent that has come back meanwhile, on the same Route.
+func TestDetachKnowsItsRegistration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHost(t, "")
+		alice := h.logon(1000, "3")
+		alice.reserve()
+		route := alice.register().Route
+		h.disk.slow.Store(int64(3 * time.Second))
+		go h.Reserve(t.Context(), h.logon(1001, "5").Claim, nil)
+		<-h.disk.entered
+		h.disk.slow.Store(0)
+		go h.Detach(t.Context(), route) // waits for the commit
+		time.Sleep(2500 * time.Millisecond)
+		late := make(chan error)
+		go func() { late <- h.Detach(t.Context(), route) }() // is refused while the disk stalls, and tries later
+		time.Sleep(501 * time.Millisecond)
+		alice.register()
+		if err := <-late; err != nil {
+			t.Errorf("Detach() = %v, want nil", err)
+		}
+		h.wantState(alice, cardbroker.Registered)
+	})
+}
+
 // Two registries on one ledger: the older one must not write any more.
 func TestHigherEpochWins(t *testing.T) {
 	h := newTestHost(t, "")

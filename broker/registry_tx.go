@@ -132,10 +132,11 @@ func (t *tx) register(c Claim, r *registration) (cardbroker.Agent, error) {
 	return s.agent, nil
 }
 
-// detach makes the agent STALE if that registration is still the one that counts.
+// detach makes the agent STALE if that registration is still the one that counts. The Route alone does not tell: an agent
+// that re-attaches keeps it.
 func (t *tx) detach(agent cardbroker.Agent) {
 	s := t.slots[agent.Port]
-	if s.agent.State != cardbroker.Registered || s.agent.Route != agent.Route {
+	if s.agent != agent || agent.State != cardbroker.Registered {
 		return
 	}
 	s.agent.State, s.agent.Since, s.deadline = cardbroker.Stale, t.now, t.now.Add(t.cfg.Grace)

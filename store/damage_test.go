@@ -6,6 +6,7 @@ package store_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"math/rand/v2"
 	"os"
@@ -117,6 +118,17 @@ func TestDamage(t *testing.T) {
 			put(t, path, "agents", []byte{0x10, 0x00}, `{"port":4096,`+good)
 			put(t, path, "agents", []byte{0x10, 0x01}, `{"port":4097,`+good)
 		}, cardbroker.Internal, "the records of ports 4096 and 4097"},
+		{"a page that claims a thousand others", func(t *testing.T, path string) {
+			file, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			overflow := leafPage(t, path)*int64(os.Getpagesize()) + 12 // bbolt's page header: id, flags, count, overflow
+			if _, err := file.WriteAt([]byte{0xe8, 0x03}, overflow); err != nil {
+				t.Fatal(err)
+			}
+		}, cardbroker.Internal, "reaches beyond the end"},
 		{"nothing", row(`{"port":24800,` + good), "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -174,6 +186,32 @@ func TestFlippedBytes(t *testing.T) {
 		t.Error("no damage was found in 300 files")
 	}
 	t.Logf("%d of 300 flipped bits were refused, the others were in unused bytes", found)
+}
+
+// leafPage returns the number of a page with records.
+func leafPage(t *testing.T, path string) (id int64) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.View(func(tx *bbolt.Tx) error {
+		for {
+			page, err := tx.Page(int(id))
+			if err != nil || page == nil {
+				return errors.Join(err, errors.New("no leaf page"))
+			}
+			if page.Type == "leaf" && page.Count > 10 {
+				return nil
+			}
+			id++
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 // fileUsed returns how many bytes at the beginning of the file hold pages.

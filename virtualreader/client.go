@@ -74,8 +74,13 @@ func New(c Config) (*Client, error) {
 	dialer := &net.Dialer{}
 	dialer.SetMultipathTCP(false)
 	client.http = &http.Client{
-		Timeout:   requestTimeout,
-		Transport: &http.Transport{TLSClientConfig: client.tls, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1},
+		Timeout: requestTimeout,
+		Transport: &http.Transport{
+			TLSClientConfig:     client.tls,
+			DialContext:         dialer.DialContext,
+			MaxIdleConnsPerHost: 1,
+			IdleConnTimeout:     30 * time.Second,
+		},
 	}
 	return client, nil
 }

@@ -178,7 +178,7 @@ func (c *Card) exchange(ctx context.Context, t wire.Type, payload []byte) ([]byt
 		if err != nil {
 			return nil, c.broken(t, err)
 		}
-		if refused.Reason == cardbroker.CardReset {
+		if refused.Reason == cardbroker.CardReset || refused.Reason == cardbroker.CardRemoved {
 			c.newEpoch()
 		}
 		return nil, refused
@@ -227,6 +227,7 @@ func (c *Card) broken(t wire.Type, err error) error {
 // lost says that the child is at its end, and returns what became of the call.
 func (c *Card) lost(t wire.Type, sent bool, err error) error {
 	c.sandbox.tell(func(st *state) { st.fails(c.link.child) })
+	c.newEpoch()
 	switch {
 	case t == wire.TypeConnect:
 		return cardbroker.Wrapf(fmt.Errorf("%w: %w", errEnded, err), cardbroker.Unavailable, "the sandbox ended; try again")

@@ -106,6 +106,9 @@ func (s *Sandbox) Snapshot() []cardbroker.Reader { return s.view.Load().readers 
 // Status returns the counters and waits for nobody.
 func (s *Sandbox) Status() Status { return s.view.Load().status }
 
+// Epoch returns the number of the latest card epoch of any reader, see [Card.Epoch].
+func (s *Sandbox) Epoch() uint64 { return s.epoch.Load() }
+
 // Open connects to the card in the reader of that name, and starts the child for that if none runs. A reader is open
 // once at a time. Errors: ReaderUnknown, ReaderBusy, CardAbsent, CardMute, Unavailable, Timeout, Canceled.
 func (s *Sandbox) Open(ctx context.Context, reader string, share cardbroker.ShareMode) (*Card, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
 // newSandbox runs a sandbox until the end of the test.
@@ -32,7 +33,7 @@ func newSandbox(t testing.TB, cfg cards.Config, fake ...string) *cards.Sandbox {
 func startSandbox(t testing.TB, cfg cards.Config, fake ...string) (s *cards.Sandbox, stop func()) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
-		t.Skip("no sandbox on this system yet")
+		testenv.Skip(t, "no sandbox on this system yet")
 	}
 	if cfg.Program == "" {
 		program, err := os.Executable()

@@ -63,7 +63,7 @@ func (s *Sandbox) attend(ctx context.Context) error {
 	})
 	c.fail(err)
 	e := c.wait()
-	s.cfg.Log.Info("Sandbox ended", "pid", c.pid(), "reason", e.why, "dur", e.age)
+	s.cfg.Log.Info("Sandbox ended", "pid", c.pid(), "detail", e.why, "dur", e.age)
 	return s.tell(func(st *state) { st.ended(e) })
 }
 

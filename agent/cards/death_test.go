@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
 func TestKilledInTransmit(t *testing.T) {
@@ -62,7 +63,11 @@ func TestKilledInOpen(t *testing.T) {
 func TestCrashInTransmit(t *testing.T) {
 	s := newSandbox(t, cards.Config{})
 	c := openCard(t, s, "fake 0")
+	before := c.Epoch()
 	wantReason(t, "Transmit", transmit(t, c, insExit, 0), cardbroker.Indeterminate)
+	if c.Epoch() <= before {
+		t.Errorf("Epoch() = %d after %d, want a rise", c.Epoch(), before)
+	}
 	openCard(t, s, "fake 0")
 	if got := s.Status().LastExit; got != "exit status 7 (the vendor's last words)" {
 		t.Errorf("LastExit = %q, want status and last line", got)
@@ -276,8 +281,8 @@ func TestUntrustedProgram(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if name == "another's file" && os.Geteuid() != 0 {
-				t.Skip("needs root")
+			if name == "another's file" {
+				testenv.Root(t)
 			}
 			dir := t.TempDir()
 			program := filepath.Join(dir, "cardsandbox")

@@ -19,11 +19,11 @@ const allowHeaders = "authorization,content-type,x-csrf-token,x-t1c-billing-tag,
 // for a network fault. Reading is no permission: [checkBrowser] decides on that.
 func SetCORS(h http.Header, r *http.Request) {
 	h.Add("Vary", "Origin")
-	origin := r.Header.Get("Origin")
-	if !validOrigin(origin) {
+	origins := r.Header.Values("Origin")
+	if len(origins) != 1 || !validOrigin(origins[0]) {
 		return
 	}
-	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Origin", origins[0])
 	h.Set("Access-Control-Allow-Credentials", "true")
 	h.Set("Access-Control-Expose-Headers", "Retry-After")
 }

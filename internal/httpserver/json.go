@@ -17,12 +17,16 @@ func Decode(r *http.Request, v any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
+	mistyped, isMistyped := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
 	case errors.Is(err, io.EOF):
 		return cardbroker.Errorf(cardbroker.Invalid, "the body is empty, want JSON")
+	case isMistyped:
+		return cardbroker.Errorf(cardbroker.Invalid, "%q cannot be a JSON %s (byte %d)", mistyped.Field, mistyped.Value, mistyped.Offset)
 	case err != nil:
 		return cardbroker.Errorf(cardbroker.Invalid, "the body is not the JSON that is wanted: %v (byte %d)", err, d.InputOffset())
-	case d.More():
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return cardbroker.Errorf(cardbroker.Invalid, "the body goes on after its JSON (byte %d)", d.InputOffset())
 	}
 	return nil

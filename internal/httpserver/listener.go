@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -41,7 +42,8 @@ type Conn struct {
 	net.Conn
 	kind    Kind
 	caller  Caller
-	err     error // why there is no caller
+	err     error             // why there is no caller
+	user    cardbroker.UserID // whom the connection counts for: the caller, or unnamed
 	release func()
 }
 
@@ -54,7 +56,7 @@ func (c *Conn) Close() error {
 // attesting accepts connections as [Conn].
 type attesting struct {
 	Listener
-	users *users
+	server *Server
 }
 
 // Accept returns the next connection whose user has not too many; one too many is told so and closed.
@@ -66,18 +68,20 @@ func (l *attesting) Accept() (net.Conn, error) {
 		}
 		conn := &Conn{Conn: raw, kind: l.Kind}
 		conn.caller, conn.err = l.Kind.Attest(raw)
-		user := conn.caller.User
+		conn.user = conn.caller.User
 		if conn.err != nil {
-			user = unnamed
+			conn.user = unnamed
 		}
-		if err := l.users.enter(user); err != nil {
+		users := l.server.users
+		if err := users.enter(conn.user); err != nil {
 			if l.TLS == nil {
 				refuseConn(raw, err)
 			}
 			raw.Close()
+			l.server.tell(conn, err)
 			continue
 		}
-		conn.release = sync.OnceFunc(func() { l.users.leave(user) })
+		conn.release = sync.OnceFunc(func() { users.leave(conn.user) })
 		return conn, nil
 	}
 }

@@ -10,9 +10,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -26,6 +28,7 @@ const (
 	maxHeader         = 16 << 10
 	readHeaderTimeout = 5 * time.Second
 	requestTimeout    = 10 * time.Second
+	answerTimeout     = 2 * time.Minute // who does not read his answer is cut off; pushes have deadlines of their own
 	idleTimeout       = time.Minute
 	stopTimeout       = 2 * time.Second
 )
@@ -58,7 +61,7 @@ type Config struct {
 	Routes    []Route
 	Authorize func(r *http.Request, access Access) error // decides on the [CallerOf] r
 	Consented func(origin string) bool                   // says yes to a web page; nil: to none
-	Refused   func(Refusal)                              // is told of each refusal; must not block
+	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
 	Log       *slog.Logger
 }
@@ -74,11 +77,12 @@ type Server struct {
 	cfg   Config
 	mux   *http.ServeMux
 	users *users
+	fault chan string // capacity 1: what a handler panicked with
 }
 
 // New returns a server that has no listeners yet. A route that is malformed or stands twice panics.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), users: newUsers(cfg.MaxConns)}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), users: newUsers(cfg.MaxConns), fault: make(chan string, 1)}
 	for _, route := range cfg.Routes {
 		s.mux.Handle(route.Method+" "+route.Path, s.route(route))
 	}
@@ -92,15 +96,36 @@ func New(cfg Config) *Server {
 // The base of every request's context is ctx.
 func (s *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	group := run.New(ctx)
+	group.Go("fault", s.crash)
 	for _, listener := range listeners {
 		group.Go("serve", func(ctx context.Context) error {
 			server := NewHTTP(s, s.cfg.Log)
 			server.TLSConfig = listener.TLS
 			server.ConnContext = connContext
-			return Serve(ctx, server, &attesting{Listener: listener, users: s.users})
+			return Serve(ctx, server, &attesting{Listener: listener, server: s})
 		})
 	}
 	return group.Wait()
+}
+
+// crash ends the process with a handler's panic, which net/http would keep to itself.
+func (s *Server) crash(ctx context.Context) error {
+	select {
+	case fault := <-s.fault:
+		panic("BUG: a handler panicked: " + fault)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// catch is deferred around handlers: it hands a panic to crash.
+func (s *Server) catch() {
+	if fault := recover(); fault != nil {
+		select {
+		case s.fault <- fmt.Sprintf("%v\n\n%s", fault, debug.Stack()):
+		default: // another one was first
+		}
+	}
 }
 
 // NewHTTP returns a http.Server with this package's limits. It speaks HTTP/1.1 only, which WebSockets need.
@@ -112,14 +137,19 @@ func NewHTTP(handler http.Handler, log *slog.Logger) *http.Server {
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       requestTimeout,
+		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // it would answer "OPTIONS *" before any check
 	}
 }
 
-// ServeHTTP checks and serves one request: name, caller, rate, then the route's own checks.
+// ServeHTTP checks and serves one request: caller, name, rate, then the route's own checks.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.catch()
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	SetCORS(w.Header(), r)
 	if err := s.admit(r); err != nil {
 		s.fail(w, r, err)
@@ -141,7 +171,7 @@ func (s *Server) admit(r *http.Request) error {
 	if err := conn.kind.CheckHost(r.Host, conn.caller); err != nil {
 		return err
 	}
-	return s.users.allow(conn.caller.User)
+	return s.users.allow(conn.user)
 }
 
 // route returns the handler of one row: it reads the whole body first, so that the caller is checked after the last
@@ -172,10 +202,14 @@ func readBody(w http.ResponseWriter, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
+	tooLarge := cardbroker.Errorf(cardbroker.TooLarge, "the body is over %d bytes", MaxBody)
+	if r.ContentLength > MaxBody {
+		return tooLarge
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return cardbroker.Errorf(cardbroker.TooLarge, "the body is over %d bytes", MaxBody)
+			return tooLarge
 		}
 		return cardbroker.Wrapf(err, cardbroker.Invalid, "the body ended early")
 	}
@@ -190,13 +224,18 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if reason == cardbroker.Internal {
 		level = slog.LevelError
 	}
-	caller := connOf(r.Context()).caller
-	s.cfg.Log.Log(r.Context(), level, "request failed", "method", r.Method, "route", r.URL.Path, "user", caller.User.String(),
+	conn := connOf(r.Context())
+	s.cfg.Log.Log(r.Context(), level, "request failed", "method", r.Method, "route", r.URL.Path, "user", conn.user.String(),
 		"reason", reason, "err", err)
-	if s.cfg.Refused != nil && cardbroker.RuleOf(err) != "" {
-		s.cfg.Refused(Refusal{Caller: caller, Err: err})
-	}
+	s.tell(conn, err)
 	api.WriteError(w, err)
+}
+
+// tell tells of a refusal, unless the user has caused too many: telling costs others something.
+func (s *Server) tell(conn *Conn, err error) {
+	if s.cfg.Refused != nil && cardbroker.RuleOf(err) != "" && s.users.mayTell(conn.user) {
+		s.cfg.Refused(Refusal{Caller: conn.caller, Err: err})
+	}
 }
 
 // Data answers with v in the envelope of /v3.

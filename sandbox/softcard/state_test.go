@@ -20,6 +20,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/apdu"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
 )
 
@@ -251,7 +252,7 @@ func TestDamagedFile(t *testing.T) {
 
 func TestFileOpenToOthers(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("access is not in the mode here")
+		testenv.Skip(t, "access is not in the mode here")
 	}
 	for _, mode := range []os.FileMode{0o640, 0o604, 0o620, 0o601} {
 		file := written(t, "{}")

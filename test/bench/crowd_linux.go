@@ -164,8 +164,8 @@ func (h *host) assemble() (dismiss func(), err error) {
 			return dismiss, err
 		}
 		helpers = append(helpers, helper)
-		h.bench.progress("%d agents are registered", min(n+agentsOfOne, crowdAgents))
 	}
+	h.bench.progress("%d agents are registered", crowdAgents)
 	return dismiss, nil
 }
 

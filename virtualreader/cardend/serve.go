@@ -4,6 +4,7 @@
 package cardend
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,10 +69,16 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 	group := run.New(ctx)
 	group.Go("exchange", func(context.Context) error { return e.run(ctx) }) // what the card does is not stopped half-way
 	group.Go("events", func(ctx context.Context) error {
+		said := &cardbroker.Card{} // no card is like it
 		for {
 			select {
 			case <-e.tunnel.Changed:
-				if err := sendPresence(e.conn, e.tunnel.Present()); err != nil {
+				card := e.tunnel.Present()
+				if sameCard(card, said) { // it was another reader's
+					continue
+				}
+				said = card
+				if err := sendPresence(e.conn, card); err != nil {
 					e.conn.Shutdown(err)
 					return err
 				}
@@ -86,6 +93,14 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 		}
 	})
 	return group.Wait()
+}
+
+// sameCard says whether two answers to "which card is in the reader" are the same.
+func sameCard(a, b *cardbroker.Card) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Protocol == b.Protocol && bytes.Equal(a.ATR, b.ATR)
 }
 
 func sendPresence(conn Conn, card *cardbroker.Card) error {

@@ -355,6 +355,20 @@ func TestCardEvents(t *testing.T) {
 	}
 }
 
+// TestOtherReadersChange signals what is no change of this reader's card: the back end hears of real ones only.
+func TestOtherReadersChange(t *testing.T) {
+	a := newAgent(t)
+	b := a.open("alpha")
+	a.reader.Remove()
+	b.expect(wire.TypeCardOut, 0)
+	a.reader.Nudge()
+	for len(a.reader.Changed) > 0 { // until it is taken, else the next change would be one with it
+		runtime.Gosched()
+	}
+	a.reader.Insert()
+	b.expect(wire.TypeCardIn, 0)
+}
+
 func TestOneLeaseForAReader(t *testing.T) {
 	a := newAgent(t)
 	first := a.open("alpha")

@@ -136,7 +136,7 @@ type leg struct {
 }
 
 func newLeg() *leg {
-	return &leg{next: make(chan []byte), shutdown: make(chan struct{}), write: func([]byte) error { return nil }}
+	return &leg{next: make(chan []byte, 1), shutdown: make(chan struct{}), write: func([]byte) error { return nil }}
 }
 
 func (l *leg) Next() ([]byte, error) {
@@ -157,7 +157,7 @@ func TestSpliceEndsWithASlowLeg(t *testing.T) {
 	slow := cardbroker.Errorf(cardbroker.Timeout, "slow")
 	a, b := newLeg(), newLeg()
 	b.write = func([]byte) error { return slow }
-	go func() { a.next <- []byte("x") }()
+	a.next <- []byte("x")
 	if _, _, err := relay.Splice(t.Context(), a, b); err != slow || !a.closed || !b.closed {
 		t.Errorf("Splice = %v, closed %v and %v, want %v and both", err, a.closed, b.closed, slow)
 	}
@@ -169,7 +169,7 @@ func TestSpliceLeavesNothing(t *testing.T) {
 	for range 20 {
 		a, b := newLeg(), newLeg()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		go func() { a.next <- []byte("x") }()
+		a.next <- []byte("x")
 		relay.Splice(ctx, a, b)
 		cancel()
 	}

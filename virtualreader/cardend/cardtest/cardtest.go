@@ -37,7 +37,7 @@ func NewReader() *Reader {
 	return r
 }
 
-// Remove takes the card out, Insert puts one in, Reset resets the one that is in.
+// Remove takes the card out.
 func (r *Reader) Remove() { r.change(1) }
 
 // Insert puts a card in.
@@ -45,6 +45,9 @@ func (r *Reader) Insert() { r.change(1) }
 
 // Reset resets the card that is in.
 func (r *Reader) Reset() { r.change(2) }
+
+// Nudge signals a change that is none, as that of another reader.
+func (r *Reader) Nudge() { r.change(0) }
 
 func (r *Reader) change(by uint64) {
 	r.life.Add(by)
@@ -64,7 +67,7 @@ func (r *Reader) Hold() <-chan chan struct{} {
 // Executed returns how many commands the card has seen.
 func (r *Reader) Executed() int { return int(r.run.Load()) }
 
-// Open returns how many connections to the card are open, and LastClose how the last one that is not was closed.
+// Connections returns how many connections to the card are open.
 func (r *Reader) Connections() int { return int(r.open.Load()) }
 
 // LastClose returns how the last connection was closed; nil: none was.
