@@ -58,10 +58,10 @@ func (a *Agent) changes() func() []api.ReaderEvent {
 }
 
 func (a *Agent) states() []api.ReaderState {
-	readers := a.cards.Snapshot()
+	readers, life := a.cards.Snapshot(), a.cards.Status().Starts
 	states := make([]api.ReaderState, len(readers))
 	for i, reader := range readers {
-		states[i] = api.ReaderState{ID: cardbroker.NewReaderID(a.secret, reader.Name), Card: api.NewCard(reader.Card)}
+		states[i] = api.ReaderState{ID: cardbroker.NewReaderID(a.secret, reader.Name), Life: life, Card: api.NewCard(reader.Card)}
 	}
 	return states
 }

@@ -13,6 +13,7 @@ import (
 // ReaderState is what events are told apart by: a reader, and the card in it.
 type ReaderState struct {
 	ID   cardbroker.ReaderID
+	Life uint64 // another number: the reader was gone meanwhile, though it looks the same
 	Card *Card
 }
 
@@ -23,12 +24,12 @@ func Changes(before, after []ReaderState, at time.Time) []ReaderEvent {
 		events = append(events, ReaderEvent{Event: name, Reader: id, ATR: atr, Time: at})
 	}
 	for _, old := range before {
-		if find(after, old.ID) == nil {
+		if find(after, old) == nil {
 			add(EventReaderRemoved, old.ID, "")
 		}
 	}
 	for _, now := range after {
-		old := find(before, now.ID)
+		old := find(before, now)
 		if old == nil {
 			add(EventReaderAdded, now.ID, "")
 			old = &ReaderState{}
@@ -43,9 +44,11 @@ func Changes(before, after []ReaderState, at time.Time) []ReaderEvent {
 	return events
 }
 
-func find(states []ReaderState, id cardbroker.ReaderID) *ReaderState {
-	if i := slices.IndexFunc(states, func(s ReaderState) bool { return s.ID == id }); i >= 0 {
-		return &states[i]
+// find returns the state of the same reader in the same life.
+func find(states []ReaderState, like ReaderState) *ReaderState {
+	i := slices.IndexFunc(states, func(s ReaderState) bool { return s.ID == like.ID && s.Life == like.Life })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	return &states[i]
 }
