@@ -1,6 +1,5 @@
 # The targets that people and .ci/run call; docs/contract.md says what they promise.
 
-STATICCHECK := go tool -modfile=tools.mod staticcheck
 GOVULNCHECK := go tool -modfile=tools.mod govulncheck
 FUZZTIME    ?= 20000x
 TEST        ?= $(MAKE) test
@@ -39,8 +38,7 @@ vet: ## go vet, for each system
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go vet ./...
 
 lint: ## staticcheck, for each system
-	$(STATICCHECK) ./...
-	GOOS=windows $(STATICCHECK) ./...
+	staticcheck=$$(go tool -modfile=tools.mod -n staticcheck) && $$staticcheck ./... && GOOS=windows $$staticcheck ./...
 
 cross: ## build everything without cgo, for each system
 	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build ./...

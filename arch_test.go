@@ -5,6 +5,7 @@ package cardbroker_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cardbroker/cardbroker/test/arch"
@@ -28,7 +29,7 @@ func TestArchitecture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	product := tree.Outside("test") // what is shipped
+	product := tree.Outside(support...) // what is shipped
 	rules := []struct {
 		name   string
 		found  []arch.Finding
@@ -45,6 +46,7 @@ func TestArchitecture(t *testing.T) {
 		{"Habits", arch.Habits(tree), habits},
 		{"Multipath", arch.Multipath(tree, "virtualreader"), nil},
 		{"Routes", arch.Routes(tree), nil},
+		{"LogKeys", arch.LogKeys(tree, strings.Fields(logKeys)), nil},
 		{"Functions", arch.Functions(tree, functionLimit), functions},
 		{"Files", arch.Files(tree.Code(), fileLimit), files},
 		{"FilesHard", arch.Files(tree, fileHard), nil},
@@ -58,7 +60,7 @@ func TestArchitecture(t *testing.T) {
 			}
 		})
 	}
-	c := arch.Lines(tree, "test", "internal/testenv")
+	c := arch.Lines(tree, support...)
 	t.Logf("code %d lines (%d %% comments), tests %d: test:code %.2f", c.Code, 100*c.Comments/c.Code, c.Tests, float64(c.Tests)/float64(c.Code))
 }
 

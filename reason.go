@@ -51,7 +51,7 @@ const (
 // Rule names the check that refused a caller: what `cardbroker host explain` prints. Rules are append-only.
 type Rule string
 
-// The rules, in the order in which a request meets them (DESIGN §3).
+// The rules, in the order in which a request meets them (docs/attack-surface.md).
 const (
 	RulePeerUnsupported    Rule = "peer_unsupported"     // this system cannot attest callers
 	RulePeerNotLoopback    Rule = "peer_not_loopback"    // an address outside the loopback range

@@ -29,6 +29,9 @@ func NewSecret(b []byte) Secret {
 	return Secret{bytes: func() []byte { return b }}
 }
 
+// RandomSecretSize is the length of the text of a [RandomSecret], in bytes.
+const RandomSecretSize = 43
+
 // RandomSecret returns 32 bytes from the system's random source as 43 characters of base64url text.
 func RandomSecret() Secret {
 	var raw [32]byte

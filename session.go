@@ -24,13 +24,13 @@ func (u UserID) String() string {
 // On Unix an agent chooses its own, so it only routes among the agents of one user; the uid is the boundary.
 type SessionID string
 
-// MaxSessionID is the length of the longest SessionID, in bytes.
-const MaxSessionID = 64
+// maxName is the length of the longest SessionID and Tenant, in bytes.
+const maxName = 64
 
 // ParseSessionID accepts 1 to 64 letters, digits and any of ". _ : - #".
 func ParseSessionID(s string) (SessionID, error) {
-	if len(s) == 0 || len(s) > MaxSessionID {
-		return "", Errorf(Invalid, "session id has %d characters, want 1 to %d", len(s), MaxSessionID)
+	if len(s) == 0 || len(s) > maxName {
+		return "", Errorf(Invalid, "session id has %d characters, want 1 to %d", len(s), maxName)
 	}
 	if i := indexOther(s, "._:-#"); i >= 0 {
 		return "", Errorf(Invalid, "session id: character %d is not a letter, a digit or one of . _ : - #", i+1)
@@ -43,8 +43,8 @@ type Tenant string
 
 // ParseTenant accepts 1 to 64 letters, digits and any of ". _ -".
 func ParseTenant(s string) (Tenant, error) {
-	if len(s) == 0 || len(s) > 64 {
-		return "", Errorf(Invalid, "tenant name has %d characters, want 1 to 64", len(s))
+	if len(s) == 0 || len(s) > maxName {
+		return "", Errorf(Invalid, "tenant name has %d characters, want 1 to %d", len(s), maxName)
 	}
 	if i := indexOther(s, "._-"); i >= 0 {
 		return "", Errorf(Invalid, "tenant name: character %d is not a letter, a digit or one of . _ -", i+1)

@@ -27,6 +27,9 @@ type Ticket struct {
 	Secret Secret
 }
 
+// TicketReader is the id that a back end may give for the reader that its ticket is for.
+const TicketReader ReaderID = "-"
+
 const ticketPrefix = "cbt1."
 
 // ParseTicket reads a ticket's text. Its errors never repeat the text.
@@ -39,8 +42,8 @@ func ParseTicket(text string) (Ticket, error) {
 	if _, err := hex.DecodeString(route); err != nil || len(route) != 16 {
 		return Ticket{}, Errorf(Invalid, "the ticket's route is not 16 hexadecimal digits")
 	}
-	if len(secret) != 43 || indexOther(secret, "-_") >= 0 {
-		return Ticket{}, Errorf(Invalid, "the ticket's secret is not 43 characters of base64url")
+	if len(secret) != RandomSecretSize || indexOther(secret, "-_") >= 0 {
+		return Ticket{}, Errorf(Invalid, "the ticket's secret is not %d characters of base64url", RandomSecretSize)
 	}
 	return Ticket{Route: Route(route), Secret: NewSecret([]byte(secret))}, nil
 }

@@ -63,7 +63,7 @@ func (d *desk) Commit(_ context.Context, s *deskState) error {
 		view[i] = *o
 	}
 	d.view.Store(&view)
-	signal(d.changed)
+	loop.Signal(d.changed)
 	return nil
 }
 
@@ -99,7 +99,7 @@ func (d *desk) mint(ctx context.Context, o offer) (cardbroker.Secret, time.Time,
 type tunnelWish struct {
 	id     string // of the tunnel
 	tenant cardbroker.Tenant
-	reader cardbroker.ReaderID      // "-": the ticket's own
+	reader cardbroker.ReaderID      // TicketReader: the ticket's own
 	held   func(reader string) bool // says whether somebody uses the reader of that name; touches memory only
 }
 
@@ -127,7 +127,7 @@ func (d *desk) burn(ctx context.Context, secret cardbroker.Secret, wish tunnelWi
 func (s *deskState) find(secret cardbroker.Secret, wish tunnelWish, now time.Time) (found *offer) {
 	for _, o := range s.offers {
 		if secret.Matches(o.hash) && o.tenant == wish.tenant && o.tunnel == "" && now.Before(o.expires) &&
-			(wish.reader == "-" || wish.reader == o.id) {
+			(wish.reader == cardbroker.TicketReader || wish.reader == o.id) {
 			found = o
 		}
 	}
@@ -135,8 +135,8 @@ func (s *deskState) find(secret cardbroker.Secret, wish tunnelWish, now time.Tim
 }
 
 // finish forgets the offer that the tunnel used.
-func (d *desk) finish(ctx context.Context, tunnel string) {
-	d.loop.Do(ctx, func(s *deskState) error {
+func (d *desk) finish(tunnel string) {
+	d.loop.Must(func(s *deskState) error {
 		s.drop(func(o *offer) bool { return o.tunnel == tunnel })
 		return nil
 	})
@@ -153,12 +153,4 @@ func (s *deskState) drop(unwanted func(*offer) bool) {
 	}
 	clear(s.offers[len(kept):])
 	s.offers = kept
-}
-
-// signal says on a channel of capacity 1 that something has changed.
-func signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default: // it says so already
-	}
 }

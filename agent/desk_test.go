@@ -80,7 +80,7 @@ func TestTicketsExpire(t *testing.T) {
 		if view := *d.view.Load(); len(view) != 1 || view[0].tunnel != "t" {
 			t.Errorf("offers = %+v, want the one that a tunnel holds", view)
 		}
-		d.finish(t.Context(), "t")
+		d.finish("t")
 		if view := *d.view.Load(); len(view) != 0 {
 			t.Errorf("offers after the tunnel = %+v, want none", view)
 		}

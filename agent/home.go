@@ -61,8 +61,9 @@ func (h home) secret() (cardbroker.Secret, error) {
 	if err != nil {
 		return cardbroker.Secret{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read or make %s", path)
 	}
-	if len(text) != 43 {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid, "%s has %d bytes, want 43; remove it, and readers get new ids", path, len(text))
+	if len(text) != cardbroker.RandomSecretSize {
+		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid,
+			"%s has %d bytes, want %d; remove it, and readers get new ids", path, len(text), cardbroker.RandomSecretSize)
 	}
 	return cardbroker.NewSecret(text), nil
 }

@@ -5,8 +5,6 @@ package agent
 
 import (
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"reflect"
 	"slices"
 
@@ -45,13 +43,14 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 
 // register says the first word on a link and waits for the answer.
 func register(conn *socket.Conn, r api.Register) (api.Registered, error) {
-	if err := sendLink(conn, api.FromAgent{Register: &r}); err != nil {
+	if err := conn.WriteJSON(api.FromAgent{Register: &r}); err != nil {
 		return api.Registered{}, err
 	}
-	answer, err := receiveLink(conn)
-	switch {
-	case err != nil:
+	var answer api.FromBroker
+	if err := conn.NextJSON(&answer); err != nil {
 		return api.Registered{}, err
+	}
+	switch {
 	case answer.Failed != nil:
 		return api.Registered{}, answer.Failed.Error()
 	case answer.Registered == nil:
@@ -72,8 +71,8 @@ func (a *Agent) announceReady(e enrolment) {
 // listen takes the broker's messages until the link ends.
 func (a *Agent) listen(conn *socket.Conn) error {
 	for {
-		message, err := receiveLink(conn)
-		if err != nil {
+		var message api.FromBroker
+		if err := conn.NextJSON(&message); err != nil {
 			return err
 		}
 		if message.Open == nil {
@@ -90,10 +89,10 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		offer, err := a.redeem(ctx, open)
 		if err != nil {
 			log.Info("tunnel refused", "reason", cardbroker.ReasonOf(err), "err", err)
-			sendLink(link, api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
+			link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 			return nil
 		}
-		defer a.desk.finish(context.WithoutCancel(ctx), open.ID)
+		defer a.desk.finish(open.ID)
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
 			log.Warn("cannot bring the tunnel's leg", "err", err)
@@ -122,10 +121,10 @@ func (a *Agent) held(reader string) bool {
 
 // serveTunnel holds the offered reader for the back end until the tunnel ends.
 func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.TunnelOpen, offer offer) error {
-	var id cardend.TunnelID
-	if _, err := hex.Decode(id[:], []byte(open.ID)); err != nil {
+	id, err := cardend.ParseTunnelID(open.ID)
+	if err != nil {
 		leg.Close()
-		return cardbroker.Wrapf(err, cardbroker.Invalid, "the tunnel's id is malformed")
+		return err
 	}
 	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
 	changed, stop := a.cards.Watch()
@@ -141,8 +140,7 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 }
 
 // announce tells the broker of offers and leases whenever they, or the cards in offered readers, change, and of callers
-// that were refused. It watches the
-// readers only while something is offered: a watcher keeps the sandbox running.
+// that were refused. It watches the readers only while something is offered: a watcher keeps the sandbox running.
 func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 	var said api.Offers
 	var readers <-chan struct{}
@@ -159,7 +157,7 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			continue // what was read before the watch may be old
 		}
 		if !reflect.DeepEqual(offers, said) {
-			if err := sendLink(conn, api.FromAgent{Offers: &offers}); err != nil {
+			if err := conn.WriteJSON(api.FromAgent{Offers: &offers}); err != nil {
 				return err
 			}
 			said = offers
@@ -169,7 +167,7 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 		case <-a.leases.Changed():
 		case <-readers:
 		case told := <-a.refusals:
-			if err := sendLink(conn, api.FromAgent{Caller: &told}); err != nil {
+			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -232,24 +230,4 @@ func cardIn(readers []cardbroker.Reader, name string) *cardbroker.Card {
 		}
 	}
 	return nil
-}
-
-func sendLink(conn *socket.Conn, m api.FromAgent) error {
-	text, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	return conn.Write(text)
-}
-
-func receiveLink(conn *socket.Conn) (api.FromBroker, error) {
-	var m api.FromBroker
-	text, err := conn.Next()
-	if err != nil {
-		return m, err
-	}
-	if err := json.Unmarshal(text, &m); err != nil {
-		return m, cardbroker.Wrapf(err, cardbroker.Invalid, "a message on the link is not JSON")
-	}
-	return m, nil
 }

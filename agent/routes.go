@@ -5,12 +5,9 @@ package agent
 
 import (
 	"context"
-	"encoding/hex"
 	"net"
 	"net/http"
-	"runtime"
 	"strconv"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -63,19 +60,9 @@ func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {
 	if registered := a.registration.Load(); registered != nil {
 		mode, host = "service", registered.Host
 	}
-	return httpserver.JSON(w, api.Info{
-		OS:      api.InfoOS{Architecture: runtime.GOARCH, OS: runtime.GOOS},
-		Runtime: api.InfoRuntime{Runtime: "cardbroker", DateTime: time.Now().UTC().Format(time.RFC3339)},
-		User:    api.InfoUser{HostName: host},
-		API: api.InfoAPI{
-			Service:   api.InfoService{URL: "http://127.0.0.1", APIPort: cardbroker.Port(server.Port()), DeviceType: "AGENT"},
-			Activated: true,
-			Modules:   []string{},
-			Version:   api.T1CVersion,
-			LogLevel:  "INFO",
-		},
-		Cardbroker: api.InfoCardbroker{Version: a.cfg.Version, Mode: mode},
-	})
+	return httpserver.JSON(w, api.NewInfo(host,
+		api.InfoService{APIPort: cardbroker.Port(server.Port()), DeviceType: "AGENT"},
+		api.InfoCardbroker{Version: a.cfg.Version, Mode: mode}))
 }
 
 // listReaders lists the session's readers; ?cardInserted=true|false narrows them.
@@ -183,9 +170,9 @@ func (a *Agent) leaseRows() []api.Lease {
 
 // revokeLease ends a back end's use of a reader at once.
 func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
-	var id cardend.TunnelID
-	if n, err := hex.Decode(id[:], []byte(r.PathValue("tunnel"))); err != nil || n != len(id) {
-		return cardbroker.Errorf(cardbroker.Invalid, "a tunnel has 32 hexadecimal digits")
+	id, err := cardend.ParseTunnelID(r.PathValue("tunnel"))
+	if err != nil {
+		return err
 	}
 	if err := a.leases.Revoke(r.Context(), id, "the user has ended the lease"); err != nil {
 		return err

@@ -118,9 +118,6 @@ func (c Command) Append(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// Bytes returns the command APDU. It fails as [Command.Append] does.
-func (c Command) Bytes() ([]byte, error) { return c.Append(nil) }
-
 // String returns the header and the lengths, such as "00A40400 Lc 9 Le 256", and never the data, which may hold a PIN.
 func (c Command) String() string {
 	return fmt.Sprintf("%02X%02X%02X%02X Lc %d Le %d", c.CLA, c.INS, c.P1, c.P2, len(c.Data), c.Le)

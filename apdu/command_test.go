@@ -51,7 +51,7 @@ func TestParseCommand(t *testing.T) {
 			if err != nil || !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("ParseCommand = %v, %v, want %v", got, err, tt.want)
 			}
-			back, err := got.Bytes()
+			back, err := got.Append(nil)
 			if err != nil || !bytes.Equal(back, raw) {
 				t.Errorf("Bytes = %d bytes, %v, want what was parsed", len(back), err)
 			}

@@ -72,6 +72,9 @@ type Diagnosis struct {
 // The Link is a WebSocket that an agent keeps to the broker over the local socket. Each message is one object with one
 // field set. It begins with Register and Registered; its end is the agent's end.
 
+// LinkProtocol is the WebSocket subprotocol of a Link.
+const LinkProtocol = "cardbroker.link.v1"
+
 // FromAgent is a message from agent to broker.
 type FromAgent struct {
 	Register *Register      `json:"register,omitempty"`
@@ -125,7 +128,7 @@ type TunnelOpen struct {
 	Tenant  cardbroker.Tenant   `json:"tenant"`
 	Method  string              `json:"method"`  // how the tenant was authenticated: "token"
 	Address string              `json:"address"` // of the back end, for the user
-	Reader  cardbroker.ReaderID `json:"reader"`  // "-": the ticket's own
+	Reader  cardbroker.ReaderID `json:"reader"`  // TicketReader: the ticket's own
 	Ticket  string              `json:"ticket"`
 }
 

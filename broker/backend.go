@@ -5,6 +5,8 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"net/http"
 	"strings"
 
@@ -95,7 +97,9 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuseTicket()
 	}
+	id := newTunnelID()
 	agent, err := b.hub.open(r.Context(), ticket.Route, api.TunnelOpen{
+		ID:      id,
 		Tenant:  tenant,
 		Method:  "token",
 		Address: r.RemoteAddr,
@@ -111,7 +115,7 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		return nil // it has answered
 	}
 	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
-	log := b.cfg.Log.With("tenant", tenant, "backend", r.RemoteAddr)
+	log := b.cfg.Log.With("tunnel", id, "tenant", tenant, "backend", r.RemoteAddr)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		log.Info("tunnel opened")
 		forth, back, err := relay.Splice(ctx, backend, agent)
@@ -119,4 +123,12 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	})
 	return nil
+}
+
+// newTunnelID returns 32 hexadecimal digits that nobody can guess: the tunnel's name in the logs of both sides, and how the
+// agent's leg finds the back end's.
+func newTunnelID() string {
+	var raw [16]byte
+	rand.Read(raw[:])
+	return hex.EncodeToString(raw[:])
 }

@@ -12,20 +12,17 @@ package broker
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
-
-// LinkProtocol is the WebSocket subprotocol of an agent's link.
-const LinkProtocol = "cardbroker.link.v1"
 
 // maxBackendConns is how many connections one back end's address may have: each tunnel is one.
 const maxBackendConns = 4096
@@ -67,7 +64,7 @@ type Broker struct {
 func New(ctx context.Context, cfg Config, ledger ledger) (*Broker, error) {
 	registry, err := NewRegistry(ctx, cfg.Registry, ledger, cfg.Log)
 	if err != nil {
-		return nil, fmt.Errorf("cannot load the registry: %w", err)
+		return nil, err
 	}
 	b := &Broker{
 		cfg:      cfg,
@@ -75,7 +72,7 @@ func New(ctx context.Context, cfg Config, ledger ledger) (*Broker, error) {
 		hub:      newHub(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
-		links:    socket.NewMaker(LinkProtocol),
+		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
 	}
 	b.guard = newGuard(registry, b.restarting(), cfg.Log)

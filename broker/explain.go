@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -37,13 +38,20 @@ func newRefusal(caller peer.Caller, err error) refusal {
 	return r
 }
 
+// maxDetail is how much of an agent's words is kept for each refusal, in bytes.
+const maxDetail = 256
+
 // agentRefusal describes what an agent says that it refused. Agents speak for their own port only.
 func agentRefusal(agent cardbroker.Agent, m api.CallerRefused) refusal {
 	client, _ := netip.ParseAddrPort(m.Client)
 	server, _ := netip.ParseAddrPort(m.Server)
 	server = netip.AddrPortFrom(server.Addr(), uint16(agent.Port))
-	return refusal{client: client, server: server, explanation: api.Explanation{Rule: m.Rule, UID: m.UID, Detail: m.Detail}}
+	said := api.Explanation{Rule: cardbroker.Rule(clip(string(m.Rule))), UID: m.UID, Detail: clip(m.Detail)}
+	return refusal{client: client, server: server, explanation: said}
 }
+
+// clip returns the beginning of s, and nothing that keeps the rest of it in memory.
+func clip(s string) string { return strings.Clone(s[:min(len(s), maxDetail)]) }
 
 // refused keeps a refusal; the oldest goes. While the hub is overloaded it is lost: it is for people only.
 func (h *hub) refused(r refusal) {
@@ -135,7 +143,7 @@ func explainError(err error) api.Explanation {
 	return e
 }
 
-// lastRefusal returns the newest refusal of client; of server too, where the agent or broker knew its own address.
+// lastRefusal returns the newest refusal of a connection from client to server.
 func (s *hubState) lastRefusal(client, server netip.AddrPort) *refusal {
 	for i := len(s.refusals) - 1; i >= 0; i-- {
 		if r := s.refusals[i]; r.client == client && r.server == server {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -17,8 +18,11 @@ import (
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
-// guardTimeout bounds one request to a guarded port: reading it, answering it.
-const guardTimeout = 5 * time.Second
+// Limits of the guarded ports, which answer without asking who calls.
+const (
+	guardTimeout = 5 * time.Second // for one request: reading it, answering it
+	guardConns   = 256             // at a time, on all of them; one more is closed, as on a port without agent
+)
 
 // guard binds the ports of agents that are gone, and those in quarantine, and answers there in the agents' place: nobody
 // else gets a port that pages still hold. Its state belongs to Run.
@@ -29,6 +33,7 @@ type guard struct {
 	freeing  chan freeing
 	ended    chan struct{} // closed when Run returns
 	held     map[cardbroker.Port]*guardedPort
+	conns    atomic.Int64 // that are open, on all ports
 }
 
 // freeing asks the guard to close a port.
@@ -120,7 +125,7 @@ func (g *guard) follow(ctx context.Context) (all bool) {
 			all = false
 			continue
 		}
-		g.held[port] = serveGuarded(ctx, listeners, g.handler)
+		g.held[port] = g.serve(ctx, listeners)
 	}
 	return all
 }
@@ -138,10 +143,11 @@ type guardedPort struct {
 	group  *run.Group
 }
 
-func serveGuarded(ctx context.Context, listeners []net.Listener, handler http.Handler) *guardedPort {
+func (g *guard) serve(ctx context.Context, listeners []net.Listener) *guardedPort {
 	p := &guardedPort{
 		server: &http.Server{
-			Handler:        handler,
+			Handler:        g.handler,
+			ConnState:      g.count,
 			ReadTimeout:    guardTimeout,
 			WriteTimeout:   guardTimeout,
 			MaxHeaderBytes: 16 << 10,
@@ -154,6 +160,18 @@ func serveGuarded(ctx context.Context, listeners []net.Listener, handler http.Ha
 		p.group.Go("guarded port", func(context.Context) error { return p.server.Serve(l) })
 	}
 	return p
+}
+
+// count counts connections and closes one too many before anything is read from it.
+func (g *guard) count(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if g.conns.Add(1) > guardConns {
+			conn.Close()
+		}
+	case http.StateClosed:
+		g.conns.Add(-1)
+	}
 }
 
 // close ends the listeners and the connections, whatever they do.

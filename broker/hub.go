@@ -5,8 +5,6 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"sync/atomic"
 	"time"
 
@@ -34,15 +32,13 @@ type hubState struct {
 	changed  bool                       // since the view was published
 }
 
-// link is one agent's live link. Its fields but offers and leases never change.
+// link is one agent's live link.
 type link struct {
-	agent  cardbroker.Agent
-	send   func(api.FromBroker) error // one message, with a write deadline
-	offers []api.OfferedReader
-	leases []api.Lease
+	linkView
+	send func(api.FromBroker) error // one message, with a write deadline
 }
 
-// linkView is what lists show of a link.
+// linkView is what lists show of a link. Offers and leases are replaced, never changed.
 type linkView struct {
 	agent  cardbroker.Agent
 	offers []api.OfferedReader
@@ -51,6 +47,7 @@ type linkView struct {
 
 // pending is a tunnel that waits for the agent's leg or refusal.
 type pending struct {
+	route  cardbroker.Route  // of the agent that was asked
 	user   cardbroker.UserID // whose agent must bring the leg
 	answer chan legAnswer    // capacity 1
 }
@@ -84,14 +81,11 @@ func (h *hub) Commit(_ context.Context, s *hubState) error {
 	s.changed = false
 	views := make([]linkView, 0, len(s.links))
 	for _, l := range s.links {
-		views = append(views, linkView{agent: l.agent, offers: l.offers, leases: l.leases})
+		views = append(views, l.linkView)
 	}
 	h.view.Store(&views)
 	for watcher := range s.watchers {
-		select {
-		case watcher <- struct{}{}:
-		default: // it has a signal already
-		}
+		loop.Signal(watcher)
 	}
 	return nil
 }
@@ -110,11 +104,17 @@ func (h *hub) join(ctx context.Context, l *link) error {
 	})
 }
 
-// leave takes a link away.
-func (h *hub) leave(ctx context.Context, route cardbroker.Route) error {
-	return h.loop.Do(ctx, func(s *hubState) error {
+// leave takes a link away. Who waits for its agent waits no more.
+func (h *hub) leave(route cardbroker.Route) error {
+	return h.loop.Must(func(s *hubState) error {
 		delete(s.links, route)
 		s.changed = true
+		for id, p := range s.pending {
+			if p.route == route {
+				p.answer <- legAnswer{err: agentGone(nil)} // capacity 1, and this is the only answer
+				delete(s.pending, id)
+			}
+		}
 		return nil
 	})
 }
@@ -123,16 +123,20 @@ func (h *hub) leave(ctx context.Context, route cardbroker.Route) error {
 func (h *hub) watch(ctx context.Context) (changed <-chan struct{}, stop func(), err error) {
 	watcher := make(chan struct{}, 1)
 	watcher <- struct{}{}
+	stop = func() {
+		h.loop.Must(func(s *hubState) error {
+			delete(s.watchers, watcher)
+			return nil
+		})
+	}
 	err = h.loop.Do(ctx, func(s *hubState) error {
 		s.watchers[watcher] = struct{}{}
 		return nil
 	})
-	return watcher, func() {
-		h.loop.Do(context.WithoutCancel(ctx), func(s *hubState) error {
-			delete(s.watchers, watcher)
-			return nil
-		})
-	}, err
+	if err != nil {
+		stop() // the asker left, perhaps just after it was done
+	}
+	return watcher, stop, err
 }
 
 // setOffers replaces what an agent offers.
@@ -145,14 +149,12 @@ func (h *hub) setOffers(ctx context.Context, route cardbroker.Route, offers api.
 	})
 }
 
-// open asks the agent behind route for its leg of a new tunnel and waits for it.
+// open asks the agent behind route for its leg of a tunnel with a new id, and waits for it.
 func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelOpen) (leg, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	var raw [16]byte
-	rand.Read(raw[:])
-	open.ID = hex.EncodeToString(raw[:])
 	answer := make(chan legAnswer, 1)
+	defer h.forget(open.ID, answer) // also what is pending although its asker had just left
 	var send func(api.FromBroker) error
 	err := h.loop.Do(ctx, func(s *hubState) error {
 		l := s.links[route]
@@ -160,15 +162,14 @@ func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelO
 			return refuseTicket()
 		}
 		send = l.send
-		s.pending[open.ID] = &pending{user: l.agent.Key.User, answer: answer}
+		s.pending[open.ID] = &pending{route: route, user: l.agent.Key.User, answer: answer}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer h.forget(context.WithoutCancel(ctx), open.ID, answer)
 	if err := send(api.FromBroker{Open: &open}); err != nil {
-		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the agent is gone")
+		return nil, agentGone(err)
 	}
 	select {
 	case a := <-answer:
@@ -179,8 +180,8 @@ func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelO
 }
 
 // forget ends the wait for a leg and closes one that came too late.
-func (h *hub) forget(ctx context.Context, id string, answer chan legAnswer) {
-	h.loop.Do(ctx, func(s *hubState) error {
+func (h *hub) forget(id string, answer chan legAnswer) {
+	h.loop.Must(func(s *hubState) error {
 		delete(s.pending, id)
 		return nil
 	})
@@ -215,6 +216,10 @@ func (s *hubState) check(id string, user cardbroker.UserID) error {
 		return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "no tunnel waits for this leg")
 	}
 	return nil
+}
+
+func agentGone(err error) error {
+	return cardbroker.Wrapf(err, cardbroker.Unavailable, "the agent is gone")
 }
 
 // refuseTicket is the one answer to every ticket that is not good: unknown, foreign, expired and used look alike.

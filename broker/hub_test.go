@@ -30,7 +30,7 @@ func startHub(t *testing.T, sent chan api.FromBroker) (*hub, cardbroker.Route) {
 	group.Go("hub", h.Run)
 	t.Cleanup(func() { group.Stop() })
 	agent := cardbroker.Agent{Key: cardbroker.AgentKey{User: alice, Session: "1"}, Route: "0123456789abcdef"}
-	err := h.join(t.Context(), &link{agent: agent, send: func(m api.FromBroker) error { sent <- m; return nil }})
+	err := h.join(t.Context(), &link{linkView: linkView{agent: agent}, send: func(m api.FromBroker) error { sent <- m; return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestHubWatch(t *testing.T) {
 		t.Errorf("view = %+v, want the offer", view)
 	}
 	stop()
-	if err := h.leave(t.Context(), route); err != nil {
+	if err := h.leave(route); err != nil {
 		t.Fatal(err)
 	}
 	select {

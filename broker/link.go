@@ -5,9 +5,10 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -22,6 +23,12 @@ type leg = relay.Leg
 
 // registerTimeout is how long a new link may take to say Register.
 const registerTimeout = 10 * time.Second
+
+// How often one agent may say what it offers, or whom it has refused: each time lists and subscribers are told.
+const (
+	newsPerSecond = 100
+	newsBurst     = 200
+)
 
 // openLink upgrades an agent's link and leaves it to a goroutine of its own.
 func (b *Broker) openLink(w http.ResponseWriter, r *http.Request) error {
@@ -49,7 +56,7 @@ func (b *Broker) serveLink(ctx context.Context, conn *socket.Conn, caller peer.C
 	if err != nil {
 		b.cfg.Log.Info("registration refused", "user", caller.User.String(), "reason", cardbroker.ReasonOf(err), "err", err)
 		failed := api.Describe(err)
-		sendLink(conn, api.FromBroker{Failed: &failed})
+		conn.WriteJSON(api.FromBroker{Failed: &failed})
 		conn.Shutdown(err)
 		return
 	}
@@ -68,7 +75,8 @@ func (b *Broker) serveLink(ctx context.Context, conn *socket.Conn, caller peer.C
 // gets an agent from it calls Detach in the end.
 func (b *Broker) register(ctx context.Context, conn *socket.Conn, caller peer.Caller) (cardbroker.Agent, error) {
 	late := time.AfterFunc(registerTimeout, func() { conn.Close() })
-	message, err := receiveLink(conn)
+	var message api.FromAgent
+	err := conn.NextJSON(&message)
 	late.Stop()
 	if err != nil {
 		return cardbroker.Agent{}, err
@@ -90,11 +98,17 @@ func (b *Broker) register(ctx context.Context, conn *socket.Conn, caller peer.Ca
 
 // holdLink tells the agent that it is registered, and takes its messages until the link ends.
 func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbroker.Agent) error {
-	send := func(m api.FromBroker) error { return sendLink(conn, m) }
-	if err := b.hub.join(ctx, &link{agent: agent, send: send}); err != nil {
+	send := func(m api.FromBroker) error {
+		err := conn.WriteJSON(m)
+		if err != nil {
+			conn.Close() // half a link is none: its agent is to come back
+		}
 		return err
 	}
-	defer b.hub.leave(ctx, agent.Route)
+	if err := b.hub.join(ctx, &link{linkView: linkView{agent: agent}, send: send}); err != nil {
+		return err
+	}
+	defer b.hub.leave(agent.Route)
 	registered := api.Registered{
 		Port:       agent.Port,
 		Route:      agent.Route,
@@ -109,21 +123,25 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 	return b.listen(ctx, conn, agent)
 }
 
-// listen takes the agent's messages until the link ends.
+// listen takes the agent's messages until the link ends. Those that make work for others come at a rate.
 func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker.Agent) error {
+	news := rate.NewLimiter(newsPerSecond, newsBurst)
 	for {
-		message, err := receiveLink(conn)
-		if err != nil {
-			return err
-		}
+		var message api.FromAgent
+		err := conn.NextJSON(&message)
 		switch {
+		case err != nil:
 		case message.Offers != nil:
-			err = b.hub.setOffers(ctx, agent.Route, *message.Offers)
+			if err = news.Wait(ctx); err == nil {
+				err = b.hub.setOffers(ctx, agent.Route, *message.Offers)
+			}
 		case message.Refused != nil:
 			refusal := message.Refused.Error.Error()
 			b.hub.deliver(ctx, message.Refused.ID, agent.Key.User, legAnswer{err: refusal})
 		case message.Caller != nil:
-			b.hub.refused(agentRefusal(agent, *message.Caller))
+			if news.Allow() { // else it is lost: it is for people only
+				b.hub.refused(agentRefusal(agent, *message.Caller))
+			}
 		default:
 			err = cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
 		}
@@ -151,26 +169,4 @@ func (b *Broker) tunnelLeg(w http.ResponseWriter, r *http.Request) error {
 		conn.Close()
 	}
 	return nil
-}
-
-// sendLink sends one message of the link.
-func sendLink(conn *socket.Conn, m api.FromBroker) error {
-	text, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
-	return conn.Write(text)
-}
-
-// receiveLink reads one message of the link.
-func receiveLink(conn *socket.Conn) (api.FromAgent, error) {
-	var m api.FromAgent
-	text, err := conn.Next()
-	if err != nil {
-		return m, err
-	}
-	if err := json.Unmarshal(text, &m); err != nil {
-		return m, cardbroker.Wrapf(err, cardbroker.Invalid, "a message on the link is not JSON")
-	}
-	return m, nil
 }

@@ -80,8 +80,8 @@ func checkClaim(caller peer.Caller, body api.Claim) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	if len(body.Claim) != claimSize {
-		return Claim{}, cardbroker.Errorf(cardbroker.Invalid, "the claim has %d characters, want %d", len(body.Claim), claimSize)
+	if len(body.Claim) != cardbroker.RandomSecretSize {
+		return Claim{}, cardbroker.Errorf(cardbroker.Invalid, "the claim has %d characters, want %d", len(body.Claim), cardbroker.RandomSecretSize)
 	}
 	return Claim{
 		Key:  cardbroker.AgentKey{User: caller.User, Session: session},
@@ -89,9 +89,6 @@ func checkClaim(caller peer.Caller, body api.Claim) (Claim, error) {
 		Hash: cardbroker.NewSecret([]byte(body.Claim)).Hash(),
 	}, nil
 }
-
-// claimSize is the length of a claim, in characters, as cardbroker.RandomSecret makes it.
-const claimSize = 43
 
 // reserve promises a port that can be bound. A port that somebody else has bound is skipped.
 func (b *Broker) reserve(w http.ResponseWriter, r *http.Request) error {

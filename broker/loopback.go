@@ -5,9 +5,7 @@ package broker
 
 import (
 	"net/http"
-	"runtime"
 	"strings"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -36,19 +34,9 @@ func (b *Broker) authorizeLoopback(_ *http.Request, access httpserver.Access) er
 
 func (b *Broker) info(w http.ResponseWriter, r *http.Request) error {
 	server := httpserver.CallerOf(r.Context()).Server
-	return httpserver.JSON(w, api.Info{
-		OS:      api.InfoOS{Architecture: runtime.GOARCH, OS: runtime.GOOS},
-		Runtime: api.InfoRuntime{Runtime: "cardbroker", DateTime: time.Now().UTC().Format(time.RFC3339)},
-		User:    api.InfoUser{HostName: b.cfg.HostName},
-		API: api.InfoAPI{
-			Service:   api.InfoService{URL: "http://127.0.0.1", APIPort: cardbroker.Port(server.Port()), DeviceType: "PROXY"},
-			Activated: true,
-			Modules:   []string{},
-			Version:   api.T1CVersion,
-			LogLevel:  "INFO",
-		},
-		Cardbroker: api.InfoCardbroker{Version: b.cfg.Version, Mode: "service"},
-	})
+	return httpserver.JSON(w, api.NewInfo(b.cfg.HostName,
+		api.InfoService{APIPort: cardbroker.Port(server.Port()), DeviceType: "PROXY"},
+		api.InfoCardbroker{Version: b.cfg.Version, Mode: "service"}))
 }
 
 func (b *Broker) ownAgent(w http.ResponseWriter, r *http.Request) error {

@@ -140,12 +140,6 @@ func (r *Registry) Release(ctx context.Context, c Claim) error {
 	return err
 }
 
-// Kick is Release by an administrator, who needs no claim. Errors: NoAgent.
-func (r *Registry) Kick(ctx context.Context, key cardbroker.AgentKey) error {
-	_, err := ask(ctx, r, func(t *tx) (none struct{}, _ error) { return none, t.kick(key) })
-	return err
-}
-
 // ask has the loop run f, whose result stands once the batch is committed.
 func ask[V any](ctx context.Context, r *Registry, f func(*tx) (V, error)) (V, error) {
 	var none V

@@ -31,7 +31,6 @@ func TestRegistryAgainstModel(t *testing.T) {
 				"register": m.register,
 				"detach":   m.detach,
 				"release":  m.release,
-				"kick":     m.kick,
 				"wait":     m.wait,
 				"restart":  m.restart,
 				"":         m.compare,
@@ -158,16 +157,6 @@ func (m *model) release(rt *rapid.T) {
 	if a != nil && want == "" {
 		m.drop(c.Key, time.Now())
 	}
-}
-
-func (m *model) kick(rt *rapid.T) {
-	key := m.anyClaim(rt).Key
-	var want cardbroker.Reason
-	if m.agents[key] == nil {
-		want = cardbroker.NoAgent
-	}
-	m.expect(rt, "Kick", m.h.Kick(m.h.t.Context(), key), want)
-	m.drop(key, time.Now())
 }
 
 func (m *model) wait(rt *rapid.T) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/loop"
 )
 
 // quarantined is the state of a Port that was released a moment ago: for others than its last agent it is not free yet.
@@ -267,8 +268,5 @@ func (t *table) publish() {
 		}
 	}
 	t.view.Store(newView(t.epoch, agents, guarded))
-	select {
-	case t.changed <- struct{}{}:
-	default:
-	}
+	loop.Signal(t.changed)
 }

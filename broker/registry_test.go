@@ -247,19 +247,19 @@ func TestQuarantineIsBounded(t *testing.T) {
 	wantRefusal(t, "Reserve()", err, cardbroker.PortsExhausted, "")
 }
 
-func TestKick(t *testing.T) {
+// TestReleaseBeforeTheLinkEnds releases a port whose link still lives: its end does no harm afterwards.
+func TestReleaseBeforeTheLinkEnds(t *testing.T) {
 	h := newTestHost(t, "")
 	alice := h.logon(1000, "3")
-	wantRefusal(t, "Kick() of nobody", h.Kick(t.Context(), alice.Key), cardbroker.NoAgent, "")
 	alice.reserve()
 	route := alice.register().Route
-	if err := h.Kick(t.Context(), alice.Key); err != nil {
-		t.Fatalf("Kick() = %v", err)
+	if err := h.Release(t.Context(), alice.Claim); err != nil {
+		t.Fatalf("Release() = %v", err)
 	}
 	h.wantState(alice, "")
-	alice.detach(route) // its link ends after it: no harm
+	alice.detach(route)
 	_, err := h.Register(t.Context(), alice.Claim)
-	wantRefusal(t, "Register() after Kick", err, cardbroker.Unauthenticated, cardbroker.RuleClaim)
+	wantRefusal(t, "Register() after Release", err, cardbroker.Unauthenticated, cardbroker.RuleClaim)
 }
 
 func TestRestartKeepsEverything(t *testing.T) {

@@ -154,15 +154,6 @@ func (t *tx) releaseClaimed(c Claim) error {
 	return err
 }
 
-func (t *tx) kick(key cardbroker.AgentKey) error {
-	port, known := t.ports[key]
-	if !known {
-		return cardbroker.Errorf(cardbroker.NoAgent, "session %s of user %s has no agent", key.Session, key.User)
-	}
-	t.release(port)
-	return nil
-}
-
 // release puts a held port into quarantine, or frees it if its user has too many there: quarantine is a courtesy, and
 // must not let one user use up the range.
 func (t *tx) release(port cardbroker.Port) {

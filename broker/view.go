@@ -13,7 +13,7 @@ import (
 )
 
 // View is what the Registry knew at one moment. It never changes, so any number of goroutines may read it without
-// waiting for a writer or a disk; so may nobody change the slices that it returns.
+// waiting for a writer or a disk. For the same reason nobody changes the slices that it returns.
 type View struct {
 	epoch   uint64
 	agents  []cardbroker.Agent // ascending by key

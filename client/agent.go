@@ -10,11 +10,10 @@ import (
 	"net/url"
 	"strconv"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
 // Agent asks the caller's own agent on its loopback port. Make it with [NewAgent].
@@ -27,7 +26,10 @@ type Agent struct {
 // NewAgent returns a client of the agent on that port. It refuses to talk to a program of another user. Close it.
 func NewAgent(port cardbroker.Port) *Agent {
 	a := &Agent{port: port, kernel: peer.NewKernel()}
-	a.http = &http.Client{Transport: &http.Transport{DialContext: a.dial, DisableKeepAlives: true}}
+	a.http = &http.Client{Transport: &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return a.dial(ctx) },
+		DisableKeepAlives: true,
+	}}
 	return a
 }
 
@@ -35,7 +37,7 @@ func NewAgent(port cardbroker.Port) *Agent {
 func (a *Agent) Close() { a.kernel.Close() }
 
 // dial connects to the port once the kernel says that our own user listens there.
-func (a *Agent) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (a *Agent) dial(ctx context.Context) (net.Conn, error) {
 	if err := a.kernel.CheckListener(a.port, peer.Self(), false); err != nil {
 		return nil, err
 	}
@@ -46,48 +48,47 @@ func (a *Agent) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 func (a *Agent) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(a.port))) }
 
-// Info asks what answers.
-func (a *Agent) Info(ctx context.Context) (api.Info, error) {
-	return do[api.Info](ctx, a.http, "GET", "http://"+a.address()+"/info", nil)
-}
-
 // Readers lists the session's readers.
 func (a *Agent) Readers(ctx context.Context) ([]api.CardReader, error) {
-	answer, err := do[struct {
-		Success bool             `json:"success"`
-		Data    []api.CardReader `json:"data"`
-	}](ctx, a.http, "GET", "http://"+a.address()+"/v3/readers", nil)
+	type envelope struct {
+		Data []api.CardReader `json:"data"`
+	}
+	answer, err := askAgent[envelope](ctx, a, "GET", "/v3/readers", nil)
 	return answer.Data, err
 }
 
 // Offer offers a reader to a tenant and returns the ticket.
 func (a *Agent) Offer(ctx context.Context, offer api.Offer) (api.Offered, error) {
-	return do[api.Offered](ctx, a.http, "POST", "http://"+a.address()+"/cb/v1/offers", offer)
+	return askAgent[api.Offered](ctx, a, "POST", "/cb/v1/offers", offer)
 }
 
 // Leases lists which back ends hold which readers of the session.
 func (a *Agent) Leases(ctx context.Context) (api.Leases, error) {
-	return do[api.Leases](ctx, a.http, "GET", "http://"+a.address()+"/cb/v1/leases", nil)
+	return askAgent[api.Leases](ctx, a, "GET", "/cb/v1/leases", nil)
+}
+
+// Revoke ends a back end's lease of a reader at once.
+func (a *Agent) Revoke(ctx context.Context, tunnel string) error {
+	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/leases/"+url.PathEscape(tunnel)+"/revoke", nil)
+	return err
 }
 
 // Events calls each with the readers that are there and then every change, until ctx ends or each fails.
 func (a *Agent) Events(ctx context.Context, each func(api.ReaderEvent) error) error {
-	dialer := websocket.Dialer{NetDialContext: a.dial}
-	target := url.URL{Scheme: "ws", Host: a.address(), Path: "/cb/v1/events"}
-	ws, response, err := dialer.DialContext(ctx, target.String(), nil)
-	if err != nil {
-		if response != nil {
-			return api.ReadError(response)
-		}
-		return unwrapURL(err)
+	maker := socket.NewJSONMaker("")
+	conn, response, err := maker.Dial(ctx, socket.Dial{URL: "ws://" + a.address() + "/cb/v1/events", Net: a.dial})
+	if response != nil {
+		return api.ReadError(response)
 	}
-	defer ws.Close()
-	stop := context.AfterFunc(ctx, func() { ws.Close() })
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	ws.SetReadLimit(maxAnswer)
 	for {
 		var event api.ReaderEvent
-		if err := ws.ReadJSON(&event); err != nil {
+		if err := conn.NextJSON(&event); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -99,8 +100,7 @@ func (a *Agent) Events(ctx context.Context, each func(api.ReaderEvent) error) er
 	}
 }
 
-// Revoke ends a back end's lease of a reader at once.
-func (a *Agent) Revoke(ctx context.Context, tunnel string) error {
-	_, err := do[struct{}](ctx, a.http, "POST", "http://"+a.address()+"/cb/v1/leases/"+url.PathEscape(tunnel)+"/revoke", nil)
-	return err
+// askAgent makes one request of the agent; body nil: none.
+func askAgent[T any](ctx context.Context, a *Agent, method, path string, body any) (T, error) {
+	return do[T](ctx, a.http, method, "http://"+a.address()+path, body)
 }

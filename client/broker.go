@@ -27,9 +27,8 @@ import (
 )
 
 const (
-	dialTimeout  = 5 * time.Second
-	maxAnswer    = 8 << 20 // bytes: 10,000 sessions in JSON
-	linkProtocol = "cardbroker.link.v1"
+	dialTimeout = 5 * time.Second
+	maxAnswer   = 8 << 20 // bytes: 10,000 sessions in JSON
 )
 
 // BrokerConfig says where the broker is and whom it may run as.
@@ -48,7 +47,7 @@ type Broker struct {
 
 // NewBroker returns a client that has not connected yet. It keeps no connection between requests.
 func NewBroker(cfg BrokerConfig) *Broker {
-	b := &Broker{cfg: cfg, links: socket.NewMaker(linkProtocol), tunnels: socket.NewMaker(wire.Subprotocol)}
+	b := &Broker{cfg: cfg, links: socket.NewMaker(api.LinkProtocol), tunnels: socket.NewMaker(wire.Subprotocol)}
 	b.http = &http.Client{Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return b.dial(ctx) },
 		DisableKeepAlives: true, // an idle connection would cost the agent a timer
@@ -81,44 +80,44 @@ func (b *Broker) dial(ctx context.Context) (net.Conn, error) {
 
 // Reserve asks for a port for the session. Errors: as the broker's registry.
 func (b *Broker) Reserve(ctx context.Context, claim api.Claim) (api.Reservation, error) {
-	return call[api.Reservation](ctx, b, "POST", "/local/v1/reserve", claim)
+	return askBroker[api.Reservation](ctx, b, "POST", "/local/v1/reserve", claim)
 }
 
 // Renew moves the deadline of a reservation.
 func (b *Broker) Renew(ctx context.Context, claim api.Claim) (api.Reservation, error) {
-	return call[api.Reservation](ctx, b, "POST", "/local/v1/renew", claim)
+	return askBroker[api.Reservation](ctx, b, "POST", "/local/v1/renew", claim)
 }
 
 // Release gives the session's port back.
 func (b *Broker) Release(ctx context.Context, claim api.Claim) error {
-	_, err := call[struct{}](ctx, b, "POST", "/local/v1/release", claim)
+	_, err := askBroker[struct{}](ctx, b, "POST", "/local/v1/release", claim)
 	return err
 }
 
 // Agents lists the caller's own agents.
 func (b *Broker) Agents(ctx context.Context) (api.Sessions, error) {
-	return call[api.Sessions](ctx, b, "GET", "/local/v1/agents", nil)
+	return askBroker[api.Sessions](ctx, b, "GET", "/local/v1/agents", nil)
 }
 
 // Sessions lists all agents. Administrators only.
 func (b *Broker) Sessions(ctx context.Context) (api.Sessions, error) {
-	return call[api.Sessions](ctx, b, "GET", "/local/v1/sessions", nil)
+	return askBroker[api.Sessions](ctx, b, "GET", "/local/v1/sessions", nil)
 }
 
 // Leases lists which back ends hold which readers. Administrators only.
 func (b *Broker) Leases(ctx context.Context) (api.Leases, error) {
-	return call[api.Leases](ctx, b, "GET", "/local/v1/leases", nil)
+	return askBroker[api.Leases](ctx, b, "GET", "/local/v1/leases", nil)
 }
 
 // Explain says who is behind a connection to server, or to the broker where that is empty. Administrators only.
 func (b *Broker) Explain(ctx context.Context, client, server string) (api.Explanation, error) {
 	query := url.Values{"client": {client}, "server": {server}}
-	return call[api.Explanation](ctx, b, "GET", "/local/v1/explain?"+query.Encode(), nil)
+	return askBroker[api.Explanation](ctx, b, "GET", "/local/v1/explain?"+query.Encode(), nil)
 }
 
 // Doctor says what is wrong with the broker. Administrators only.
 func (b *Broker) Doctor(ctx context.Context) (api.Diagnosis, error) {
-	return call[api.Diagnosis](ctx, b, "GET", "/local/v1/doctor", nil)
+	return askBroker[api.Diagnosis](ctx, b, "GET", "/local/v1/doctor", nil)
 }
 
 // Link opens an agent's link. Who opens it sends [api.Register] first.
@@ -139,8 +138,8 @@ func (b *Broker) dialSocket(ctx context.Context, maker *socket.Maker, path strin
 	return conn, err
 }
 
-// call makes one request of the local socket; body nil: none.
-func call[T any](ctx context.Context, b *Broker, method, path string, body any) (T, error) {
+// askBroker makes one request of the local socket; body nil: none.
+func askBroker[T any](ctx context.Context, b *Broker, method, path string, body any) (T, error) {
 	return do[T](ctx, b.http, method, "http://cardbroker"+path, body)
 }
 

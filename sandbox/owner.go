@@ -149,7 +149,7 @@ func (o *owner) transmit(command []byte) error {
 func (o *owner) refuse(h wire.Header, err error) error {
 	known, ok := errors.AsType[*cardbroker.Error](err)
 	if !ok {
-		o.log.Error("Cannot serve a reader", "err", err)
+		o.log.Error("cannot serve a reader", "err", err)
 		known = cardbroker.Errorf(cardbroker.ReasonOf(err), "internal error")
 	}
 	o.buf = wire.AppendError(o.buf[:0], known)

@@ -6,8 +6,8 @@
 // each other.
 //
 // It opens no path and no socket of its own, keeps nothing, and fails closed: whatever it does not understand ends the
-// process, and so does the end of the agent. Where the cards come from is behind [Readers]; packages pcsc, pkcs11 and
-// softcard implement it.
+// process, and so does the end of the agent. Where the cards come from is behind [Readers]; package softcard implements
+// it.
 package sandbox
 
 import (
@@ -135,7 +135,7 @@ func (s *server) emit(e Event) {
 	if n == 0 {
 		if e.Present && !s.full {
 			s.full = true
-			s.log.Warn("Too many readers, the rest is not shown", "reader", e.Reader)
+			s.log.Warn("too many readers; the rest is not shown", "reader", e.Reader)
 		}
 		return
 	}

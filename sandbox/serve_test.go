@@ -225,7 +225,7 @@ func TestTooManyReaders(t *testing.T) {
 	if err := a.end(); err != nil {
 		t.Errorf("Serve() = %v, want nil", err)
 	}
-	if got := strings.Count(a.log.String(), "Too many readers"); got != 1 {
+	if got := strings.Count(a.log.String(), "too many readers"); got != 1 {
 		t.Errorf("the log says %d times that there are too many: %s", got, &a.log)
 	}
 }

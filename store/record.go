@@ -74,9 +74,11 @@ func (r row) record() (cardbroker.Record, error) {
 	if r.State != cardbroker.Reserved && r.State != cardbroker.Registered && r.State != cardbroker.Stale {
 		return record, fmt.Errorf("unknown state %q", r.State)
 	}
-	if n, err := hex.Decode(record.Claim[:], []byte(r.Claim)); err != nil || n != len(record.Claim) {
+	claim, err := hex.DecodeString(r.Claim)
+	if err != nil || len(claim) != len(record.Claim) {
 		return record, errors.New("the claim's hash is not 64 hexadecimal digits")
 	}
+	copy(record.Claim[:], claim)
 	return record, nil
 }
 

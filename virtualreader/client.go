@@ -170,16 +170,13 @@ func (c *Client) watch(ctx context.Context, broker string, events chan<- Event) 
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	for {
-		message, err := conn.Next()
+		e := Event{Broker: broker}
+		err := conn.NextJSON(&e.ReaderEvent)
 		if err == io.EOF {
 			err = cardbroker.Errorf(cardbroker.Unavailable, "the broker ended the watch")
 		}
 		if err != nil {
 			return err
-		}
-		e := Event{Broker: broker}
-		if err := json.Unmarshal(message, &e.ReaderEvent); err != nil {
-			return cardbroker.Wrapf(err, cardbroker.Unavailable, "the broker sent what is not an event")
 		}
 		select {
 		case events <- e:

@@ -6,7 +6,6 @@ package virtualreader_test
 import (
 	"context"
 	"fmt"
-	"log"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -26,21 +25,21 @@ func Example() {
 		Token:   cardbroker.NewSecret([]byte(goodToken)),
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	tunnel, err := client.Open(ctx, virtualreader.TicketReader, goodTicket, virtualreader.Options{})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer tunnel.Close()
 
 	card, err := tunnel.Connect(ctx, cardbroker.ShareShared)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	answer, err := tunnel.Transmit(ctx, []byte{0x00, 0xA4, 0x04, 0x00, 0x02, 0xA0, 0x00})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Printf("%s: ATR %X, %s\n", tunnel.Reader, card.ATR, card.Protocol)
 	fmt.Printf("% X, card %v\n", answer.Response, answer.Card)
@@ -50,5 +49,5 @@ func Example() {
 	// Output:
 	// Memory Reader 00 00: ATR 3B80800101, T1
 	// 00 A4 04 00 02 A0 00 90 00, card 1ms
-	// forbidden: VERIFY is not allowed through a tunnel for this tenant [firewall]
+	// forbidden: VERIFY is not allowed through a tunnel [firewall]
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // TicketReader is the id of the reader that a ticket is for.
-const TicketReader = "-"
+const TicketReader = string(cardbroker.TicketReader)
 
 // Options say how to open a tunnel. The zero value asks for a shared reader with the holder's usual lease.
 type Options struct {
@@ -132,7 +132,8 @@ func newTunnel(ctx context.Context, conn *socket.Conn, o Options) (*Tunnel, erro
 // Close ends the tunnel and its lease. A card that is still connected is reset, so that nothing is left of what the back
 // end did: [Tunnel.Disconnect] first leaves it otherwise.
 func (t *Tunnel) Close() error {
-	t.fail(cardbroker.Errorf(cardbroker.Unavailable, "the tunnel is closed"))
+	t.end(cardbroker.Errorf(cardbroker.Unavailable, "the tunnel is closed"))
+	t.conn.Close() // a regular end, unless it has ended otherwise before
 	return t.group.Stop()
 }
 

@@ -165,9 +165,9 @@ func (s *Sandbox) whenReady(ctx context.Context, do func(*state) error) error {
 	}
 }
 
-// tell changes the state. It fails only when the loop has ended, or is hopelessly overloaded.
+// tell changes the state. It fails only when the loop has ended.
 func (s *Sandbox) tell(change func(*state)) error {
-	return s.loop.Do(context.Background(), func(st *state) error {
+	return s.loop.Must(func(st *state) error {
 		change(st)
 		return nil
 	})

@@ -52,10 +52,10 @@ const (
 func (s *Sandbox) attend(ctx context.Context) error {
 	c, err := start(s.cfg)
 	if err != nil {
-		s.cfg.Log.Error("Cannot start the sandbox", "err", err)
+		s.cfg.Log.Error("cannot start the sandbox", "err", err)
 		return s.tell(func(st *state) { st.ended(exit{why: message(err)}) })
 	}
-	s.cfg.Log.Info("Sandbox started", "pid", c.pid(), "dur", time.Since(c.started))
+	s.cfg.Log.Info("sandbox started", "pid", c.pid(), "dur", time.Since(c.started))
 	unwatch := context.AfterFunc(ctx, c.stop)
 	defer unwatch()
 	err = c.follow(func(readers []reader) error {
@@ -63,7 +63,7 @@ func (s *Sandbox) attend(ctx context.Context) error {
 	})
 	c.fail(err)
 	e := c.wait()
-	s.cfg.Log.Info("Sandbox ended", "pid", c.pid(), "detail", e.why, "dur", e.age)
+	s.cfg.Log.Info("sandbox ended", "pid", c.pid(), "status", e.why, "dur", e.age)
 	return s.tell(func(st *state) { st.ended(e) })
 }
 

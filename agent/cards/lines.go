@@ -46,7 +46,7 @@ func (l *lines) flush() {
 	if line == "" {
 		return
 	}
-	l.log.Warn("Sandbox says", "detail", line)
+	l.log.Warn("sandbox says", "err", line)
 	if !isCrash(l.latest) { // else a stack trace follows
 		l.latest = line
 	}

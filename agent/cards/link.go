@@ -6,7 +6,6 @@ package cards
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"time"
 
@@ -22,10 +21,6 @@ type link struct {
 	seq     uint64
 	turn    chan struct{} // capacity 1: one inside while somebody has the turn
 	claimed bool          // a Card is open on it; owned by the loop
-}
-
-func newLink(c *child, conn net.Conn) *link {
-	return &link{child: c, stream: wire.NewStream(conn), turn: make(chan struct{}, 1)}
 }
 
 // enter takes the turn, unless somebody has it.

@@ -49,7 +49,7 @@ func start(cfg Config) (_ *child, err error) {
 		if n == 0 {
 			c.control = wire.NewStream(ours)
 		} else {
-			c.links[n] = newLink(c, ours)
+			c.links[n] = &link{child: c, stream: wire.NewStream(ours), turn: make(chan struct{}, 1)}
 		}
 	}
 	if err := c.cmd.Start(); err != nil {

@@ -106,10 +106,7 @@ func (st *state) publish() {
 	}
 	st.changed = false
 	for signal := range st.watchers {
-		select {
-		case signal <- struct{}{}:
-		default: // it has a signal that it has not seen yet
-		}
+		loop.Signal(signal)
 	}
 }
 

@@ -58,22 +58,37 @@ func (f *agentFlags) resolve() (config.Agent, *client.Broker, error) {
 	if _, err := cardbroker.ParseSessionID(f.session); err != nil {
 		return cfg, nil, fmt.Errorf("--session: %w", err)
 	}
-	return cfg, client.NewBroker(brokerAt(f.socket, explicit, cfg.Account)), nil
+	broker := brokerAt(f.socket, explicit)
+	if cfg.Account != "" {
+		account, err := accountOf(cfg.Account)
+		if err != nil {
+			return cfg, nil, err
+		}
+		broker.Accounts = append(broker.Accounts, account)
+	}
+	return cfg, client.NewBroker(broker), nil
 }
 
-// brokerAt says whom the broker may run as: root, the configured account, and, with a socket that the command line
-// names, our own user.
-func brokerAt(socket string, explicit bool, account string) client.BrokerConfig {
-	cfg := client.BrokerConfig{Socket: socket, Accounts: []cardbroker.UserID{}}
+// brokerAt says whom the broker may run as: root and, with a socket that the command line names, our own user.
+func brokerAt(socket string, explicit bool) client.BrokerConfig {
+	cfg := client.BrokerConfig{Socket: socket}
 	if explicit {
 		cfg.Accounts = append(cfg.Accounts, peer.Self())
 	}
-	if u, err := user.Lookup(account); account != "" && err == nil {
-		if uid, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
-			cfg.Accounts = append(cfg.Accounts, cardbroker.UserID{UID: uint32(uid)})
-		}
-	}
 	return cfg
+}
+
+// accountOf returns the user of an account that the configuration names.
+func accountOf(name string) (cardbroker.UserID, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Invalid, "account: this system has no account %q", name)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Unsupported, "account: %q has no number on this system", name)
+	}
+	return cardbroker.UserID{UID: uint32(uid)}, nil
 }
 
 // softwareCard is the value of --software-card without a file.
@@ -159,7 +174,7 @@ func sandboxConfig(program, card string, log *slog.Logger) (cards.Config, error)
 	return cards.Config{Program: program, Args: args, Log: log}, nil
 }
 
-// find returns this session's agent, as the broker knows it, else as its note says.
+// find returns this session's agent: as the broker knows it, or, while no broker answers, as its note says, without a State.
 func (f *agentFlags) find(ctx context.Context) (api.Session, error) {
 	_, broker, err := f.resolve()
 	if err != nil {
@@ -219,7 +234,11 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 			}
 			answer.Leases = leases.Leases
 			return p.write(answer, func(w io.Writer) {
-				fmt.Fprintf(w, "session %s, port %d, %s, broker at %s\n\n", answer.Session, answer.Port, answer.State, answer.Broker)
+				state := string(answer.State) + ", broker at "
+				if answer.State == "" {
+					state = "no broker answers at "
+				}
+				fmt.Fprintf(w, "session %s, port %d, %s%s\n\n", answer.Session, answer.Port, state, answer.Broker)
 				readerRows(w, answer.Readers)
 				if len(answer.Leases) > 0 {
 					fmt.Fprintln(w)
@@ -305,19 +324,4 @@ func readerRows(w io.Writer, readers []api.CardReader) {
 		}
 		return fmt.Sprintf("%s\t%s\t%s", r.ID, r.Name, card)
 	})
-}
-
-// writeEvent writes one event, one a line.
-func (p *program) writeEvent(e api.ReaderEvent) error {
-	return p.write(e, func(w io.Writer) {
-		fmt.Fprintf(w, "%s  %-14s  %s  %s\n", e.Time.Local().Format("15:04:05.000"), e.Event, e.Reader, e.ATR)
-	})
-}
-
-// untilStopped takes the end that the user asked for as a success.
-func untilStopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }

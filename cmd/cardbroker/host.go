@@ -6,9 +6,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -51,13 +49,6 @@ func (p *program) hostLeases(socket *string) *cobra.Command {
 			}
 			return p.write(answer, func(w io.Writer) { leaseRows(w, answer.Leases) })
 		}}
-}
-
-func leaseRows(w io.Writer, leases []api.Lease) {
-	rows(w, "TENANT\tREADER\tSESSION\tSINCE\tUNTIL\tTUNNEL", leases, func(l api.Lease) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", l.Tenant, l.Reader, l.Session,
-			l.Since.Local().Format("15:04:05"), l.Expires.Local().Format("15:04:05"), l.Tunnel)
-	})
 }
 
 func (p *program) hostExplain(socket *string) *cobra.Command {
@@ -148,45 +139,5 @@ func withStore(path string, use func(*store.Store) error) error {
 
 // askBroker returns a client of the broker. A socket that was named on the command line may belong to our own user too.
 func askBroker(c *cobra.Command, socket string) *client.Broker {
-	return client.NewBroker(brokerAt(socket, c.Flags().Changed("socket"), ""))
-}
-
-// rows writes a table.
-func rows[T any](w io.Writer, head string, items []T, row func(T) string) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, head)
-	for _, item := range items {
-		fmt.Fprintln(t, row(item))
-	}
-	t.Flush()
-}
-
-// storeFile is the registry's file in the broker's state directory.
-const storeFile = "registry.db"
-
-// defaultSocket is the local socket of the broker, or of one that was given a name of its own.
-func defaultSocket(instance string) string {
-	return "/run/" + named("cardbroker", instance) + "/broker.sock"
-}
-
-// defaultHostState is the broker's state directory.
-func defaultHostState(instance string) string { return "/var/lib/" + named("cardbroker", instance) }
-
-func named(name, instance string) string {
-	if instance != "" {
-		return name + "-" + instance
-	}
-	return name
-}
-
-// defaultAgentState is where the agent of this user keeps its state.
-func defaultAgentState() string {
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "cardbroker")
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(home, ".local", "state", "cardbroker")
+	return client.NewBroker(brokerAt(socket, c.Flags().Changed("socket")))
 }

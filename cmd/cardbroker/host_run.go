@@ -20,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker/broker"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/store"
 )
 
@@ -87,7 +88,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, fd int) error {
 		return err
 	}
 	defer closeAll(listeners)
-	backend, err := openDoor(ctx, cfg.Backend)
+	backend, err := openDoor(ctx, cfg.Backend, hostName(cfg.Host))
 	if err != nil {
 		return err
 	}
@@ -132,6 +133,9 @@ func listenLocal(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, usable(err, "cannot make the directory of the local socket %s; name another with --socket (and --state)", path)
 	}
+	if err := peer.CheckPath(filepath.Dir(path), peer.Self()); err != nil { // else he could put his own there, or a link
+		return nil, usable(err, "the local socket %s would not be safe; name another path with --socket", path)
+	}
 	var dialer net.Dialer
 	if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
 		conn.Close()
@@ -169,7 +173,7 @@ func loopbackPort(address string) (cardbroker.Port, error) {
 }
 
 // openDoor opens the door for back ends, if one is configured.
-func openDoor(ctx context.Context, cfg config.Backend) (*broker.Backend, error) {
+func openDoor(ctx context.Context, cfg config.Backend, host string) (*broker.Backend, error) {
 	if cfg.Listen == "" {
 		return nil, nil
 	}
@@ -190,7 +194,7 @@ func openDoor(ctx context.Context, cfg config.Backend) (*broker.Backend, error) 
 	}
 	url := cfg.URL
 	if url == "" {
-		url = "wss://" + reachable(listener.Addr())
+		url = "wss://" + reachable(listener.Addr(), host)
 	}
 	return &broker.Backend{
 		Listen: listener,
@@ -201,14 +205,10 @@ func openDoor(ctx context.Context, cfg config.Backend) (*broker.Backend, error) 
 }
 
 // reachable is how others name a listener: by the host's name where it listens on all addresses.
-func reachable(addr net.Addr) string {
+func reachable(addr net.Addr, host string) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
 		return addr.String()
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
 	}
 	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
 }

@@ -80,7 +80,7 @@ func (p *program) exit(err error) int {
 	if p.json {
 		json.NewEncoder(p.stderr).Encode(api.Describe(err))
 	} else {
-		fmt.Fprintf(p.stderr, "cardbroker: %s\n", explainForPeople(err))
+		fmt.Fprintf(p.stderr, "cardbroker: %s\n", printable(explainForPeople(err), '\n'))
 	}
 	return exitStatus(cardbroker.ReasonOf(err))
 }
@@ -171,42 +171,12 @@ func (p *program) service(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// ready is the line that a service writes when it is ready.
-type ready struct {
-	Ready   bool                 `json:"ready"`
-	PID     int                  `json:"pid"`
-	Listen  []string             `json:"listen,omitempty"`
-	Socket  string               `json:"socket,omitempty"`
-	Backend string               `json:"backend,omitempty"`
-	Session cardbroker.SessionID `json:"session,omitempty"`
-	Port    cardbroker.Port      `json:"port,omitempty"`
-	Version string               `json:"version"`
-}
-
-// writeReady writes the line to descriptor fd, or to standard output if that is 0.
-func (p *program) writeReady(fd int, line ready) error {
-	line.Ready, line.PID, line.Version = true, os.Getpid(), version()
-	out := p.stdout
-	if fd > 0 {
-		file := os.NewFile(uintptr(fd), "ready")
-		if file == nil {
-			return cardbroker.Errorf(cardbroker.Invalid, "--ready-fd %d is not open", fd)
-		}
-		defer file.Close()
-		out = file
+// untilStopped takes the end that the user asked for as a success.
+func untilStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
 	}
-	return json.NewEncoder(out).Encode(line)
-}
-
-// write answers with v as JSON, or with what table writes for people.
-func (p *program) write(v any, table func(w io.Writer)) error {
-	if p.json {
-		e := json.NewEncoder(p.stdout)
-		e.SetEscapeHTML(false)
-		return e.Encode(v)
-	}
-	table(p.stdout)
-	return nil
+	return err
 }
 
 // version returns the version that the program was built from.

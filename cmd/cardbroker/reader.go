@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -90,17 +91,18 @@ func (p *program) readerList(flags *readerFlags) *cobra.Command {
 			}
 			ctx, cancel := flags.within(c.Context())
 			defer cancel()
-			readers, err := asked.List(ctx)
-			if err != nil {
-				return err
+			readers, failed := asked.List(ctx) // some brokers' readers may be there though others fail
+			if failed != nil && len(readers) == 0 {
+				return failed
 			}
 			answer := api.RemoteReaders{Readers: make([]api.RemoteReader, len(readers))}
 			for i, r := range readers {
 				answer.Readers[i] = r.RemoteReader
 			}
-			return p.write(answer, func(w io.Writer) {
+			err = p.write(answer, func(w io.Writer) {
 				rows(w, "ID\tREADER\tHOST\tSESSION\tCARD\tHELD BY", answer.Readers, remoteRow)
 			})
+			return errors.Join(err, failed)
 		}}
 }
 

@@ -3,5 +3,14 @@
 
 package hostsession
 
+import (
+	"strconv"
+
+	"github.com/cardbroker/cardbroker"
+)
+
 // CgroupMount is for tests.
 var CgroupMount = cgroupMount
+
+// OfProcess is ofProcess by pid: tests start processes and look at them from outside.
+func OfProcess(pid int) (cardbroker.SessionID, bool) { return ofProcess(strconv.Itoa(pid)) }

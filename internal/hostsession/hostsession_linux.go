@@ -26,11 +26,8 @@ func Own() cardbroker.SessionID {
 	return cardbroker.SessionID("uid:" + strconv.Itoa(os.Geteuid()))
 }
 
-// OfProcess returns the logind or audit session of a process. It is false where the process has none, as programs of a
-// systemd user manager, or has ended.
-func OfProcess(pid int) (cardbroker.SessionID, bool) { return ofProcess(strconv.Itoa(pid)) }
-
-// ofProcess reads cgroup and sessionid of a folder of /proc. Where both are set they are the same: logind takes the
+// ofProcess returns the logind or audit session of the process with that folder in /proc. It is false where the process
+// has none, as programs of a systemd user manager, or has ended. Where both are set they are the same: logind takes the
 // number of the audit session.
 func ofProcess(folder string) (cardbroker.SessionID, bool) {
 	cgroups, _ := os.ReadFile(filepath.Join("/proc", folder, "cgroup"))

@@ -7,8 +7,5 @@ package hostsession
 
 import "github.com/cardbroker/cardbroker"
 
-// OfProcess is always false: this system is not asked.
-func OfProcess(pid int) (cardbroker.SessionID, bool) { return "", false }
-
 // OfCgroup is always false: this system has no cgroups.
 func OfCgroup(id uint64) (cardbroker.SessionID, bool) { return "", false }

@@ -4,9 +4,12 @@
 package httpserver
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -88,24 +91,29 @@ func (l *attesting) Accept() (net.Conn, error) {
 
 // refuseConn answers a connection with err before anything of it was parsed.
 func refuseConn(conn net.Conn, err error) {
-	answer := &rawAnswer{header: http.Header{"Connection": {"close"}}, conn: conn}
-	api.WriteError(answer, err)
+	a := unaskedAnswer{header: http.Header{}}
+	api.WriteError(&a, err)
+	text := http.Response{
+		StatusCode: a.status, ProtoMajor: 1, ProtoMinor: 1, Header: a.header, Close: true,
+		Body: io.NopCloser(&a.body), ContentLength: int64(a.body.Len()), // its end may be a reset, if the client has sent something
+	}
+	out := bufio.NewWriter(conn)
+	text.Write(out)
+	out.Flush() // an error is the connection's
 }
 
-// rawAnswer is a http.ResponseWriter on a connection that has no server.
-type rawAnswer struct {
+// unaskedAnswer is a http.ResponseWriter without a request.
+type unaskedAnswer struct {
+	status int
 	header http.Header
-	conn   net.Conn
+	body   bytes.Buffer
 }
 
-func (a *rawAnswer) Header() http.Header { return a.header }
+func (a *unaskedAnswer) Header() http.Header { return a.header }
 
-func (a *rawAnswer) WriteHeader(status int) {
-	answer := http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Header: a.header, ContentLength: -1, Close: true}
-	answer.Write(a.conn)
-}
+func (a *unaskedAnswer) WriteHeader(status int) { a.status = status }
 
-func (a *rawAnswer) Write(p []byte) (int, error) { return a.conn.Write(p) }
+func (a *unaskedAnswer) Write(p []byte) (int, error) { return a.body.Write(p) }
 
 type connKey struct{}
 

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,7 +20,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/testenv"
 )
@@ -38,7 +38,9 @@ func play(part string) int {
 	case "panic":
 		return playPanic()
 	case "no ipv6":
-		return playNoIPv6()
+		return playListen("/proc/sys/net/ipv4/ip_local_port_range", "40000 40000", "/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1")
+	case "two ports":
+		return playListen("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001")
 	}
 	fmt.Fprintln(os.Stderr, "no such part:", part)
 	return 2
@@ -120,8 +122,9 @@ func (p *process) ask(request string) answer {
 // playUser obeys on standard input, one connection at a time:
 //
 //	dial FROM TO   the answer is the own address; FROM - is any
-//	send BASE64 · read (to the end) · reset
+//	send BASE64 · read (to the end) · close · reset
 //	hold N TO      open N connections more
+//	drop N         close N of these
 func playUser() int {
 	var conn *net.TCPConn
 	var held []net.Conn
@@ -139,7 +142,7 @@ func playUser() int {
 			conn = c.(*net.TCPConn)
 			return conn.LocalAddr().String(), nil
 		case "send":
-			text, err := base64.StdEncoding.DecodeString(words[1])
+			text, err := base64.StdEncoding.DecodeString(strings.Join(words[1:], ""))
 			if err == nil {
 				_, err = conn.Write(text)
 			}
@@ -147,6 +150,8 @@ func playUser() int {
 		case "read":
 			text, err := io.ReadAll(conn)
 			return base64.StdEncoding.EncodeToString(text), err
+		case "close":
+			return "closed", conn.Close()
 		case "reset":
 			conn.SetLinger(0)
 			return "reset", conn.Close()
@@ -160,6 +165,14 @@ func playUser() int {
 				}
 				held = append(held, c)
 			}
+			return fmt.Sprint(len(held)), nil
+		case "drop":
+			var n int
+			fmt.Sscan(words[1], &n)
+			for _, c := range held[:n] {
+				c.Close()
+			}
+			held = held[n:]
 			return fmt.Sprint(len(held)), nil
 		}
 		return "", fmt.Errorf("cannot %q", words)
@@ -183,25 +196,27 @@ func playPanic() int {
 		return nil
 	}}}
 	listener := newPipes()
-	go io.WriteString(listener.dial(1), get)
+	go func() { io.WriteString(listener.dial(1), get) }()
 	fmt.Println(httpserver.New(cfg).Serve(context.Background(), httpserver.Listener{Listener: listener, Kind: pipeKind{}}))
 	return 0
 }
 
-// playNoIPv6 listens in a network namespace that has no IPv6.
-func playNoIPv6() int {
+// playListen listens in a network namespace with the given settings, where somebody has [::1]:40000 if there is IPv6.
+func playListen(settings ...string) int {
 	err := loopbackUp()
-	if err == nil {
-		err = os.WriteFile("/proc/sys/net/ipv6/conf/lo/disable_ipv6", []byte("1"), 0)
+	for i := 0; i < len(settings); i += 2 {
+		err = errors.Join(err, os.WriteFile(settings[i], []byte(settings[i+1]), 0))
 	}
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	listeners, err := httpserver.ListenLoopback(context.Background(), cardbroker.Port(0))
+	if taken, err := httpserver.Listen(context.Background(), "tcp6", "[::1]:40000"); err == nil {
+		defer taken.Close()
+	}
+	listeners, err := httpserver.ListenLoopback(context.Background(), 0)
 	for _, listener := range listeners {
-		host, _, _ := net.SplitHostPort(listener.Addr().String())
-		fmt.Print(host, " ")
+		fmt.Print(listener.Addr(), " ")
 	}
 	fmt.Println(err)
 	return 0

@@ -276,7 +276,6 @@ func TestNotHTTP(t *testing.T) {
 		"GET /self HTTP/1.1\r\n\r\n",                                         // no Host
 		"GET /self HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: rebind.test\r\n\r\n", // two of them
 		"GET /self HTTP/3.0\r\nHost: 127.0.0.1\r\n\r\n",
-		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 		"\x16\x03\x01\x00\x05hello\r\n\r\n",
 		"POST /self HTTP/1.1\r\nHost: " + l.v4 + "\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
 		"POST /self HTTP/1.1\r\nHost: " + l.v4 + "\r\nContent-Length: -1\r\n\r\n{}",

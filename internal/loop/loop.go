@@ -83,6 +83,23 @@ func (l *Loop[T]) Do(ctx context.Context, apply func(tx T) error) error {
 	return cardbroker.Errorf(cardbroker.Unavailable, "shutting down")
 }
 
+// Must is [Loop.Do] for what cannot be left undone, such as forgetting an asker that has left: it waits for room in a full
+// mailbox, and then for the batch. It fails only when the loop has ended, or as apply or the commit does.
+func (l *Loop[T]) Must(apply func(tx T) error) error {
+	c := &command[T]{ctx: context.Background(), apply: apply, done: make(chan error, 1)}
+	select {
+	case l.mailbox <- c:
+	case <-l.ended:
+		return cardbroker.Errorf(cardbroker.Unavailable, "shutting down")
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-l.ended:
+		return cardbroker.Errorf(cardbroker.Unavailable, "shutting down")
+	}
+}
+
 // Run serves the mailbox until ctx ends. It is called once, and is the only goroutine that calls the owner.
 func (l *Loop[T]) Run(ctx context.Context, owner Owner[T]) error {
 	defer close(l.ended)

@@ -173,6 +173,36 @@ func TestFullMailboxIsOverloaded(t *testing.T) {
 	})
 }
 
+// TestMustWaitsForRoom has a command come to a full mailbox: what an asker leaves behind, a lease for one, was lost then,
+// and the reader busy for good.
+func TestMustWaitsForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		owner := &list{commit: func(context.Context) { <-release }}
+		l, stop := start(t, owner)
+		var wg sync.WaitGroup
+		for range 4096 {
+			wg.Go(func() { l.Do(t.Context(), say("x")) })
+		}
+		synctest.Wait()
+		wg.Go(func() {
+			if err := l.Must(say("must")); err != nil {
+				t.Errorf("Must() = %v, want nil", err)
+			}
+		})
+		synctest.Wait()
+		close(release)
+		wg.Wait()
+		stop()
+		if !slices.Contains(owner.words, "must") {
+			t.Error("Must() has returned, but its command was not applied")
+		}
+		if err := l.Must(say("late")); cardbroker.ReasonOf(err) != cardbroker.Unavailable {
+			t.Errorf("Must() after the end = %v, want unavailable", err)
+		}
+	})
+}
+
 func TestEndedLoopIsUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

@@ -20,8 +20,8 @@ type Group struct {
 	wg     sync.WaitGroup
 }
 
-// errStopped is the cause of a Group that was stopped, not broken.
-var errStopped = errors.New("stopped")
+// errStopped is the cause of a Group that was stopped, not broken: who hears of it was cancelled.
+var errStopped = fmt.Errorf("stopped: %w", context.Canceled)
 
 // New returns an empty group. Its goroutines end when ctx ends, when one of them fails, or at Stop.
 func New(ctx context.Context) *Group {

@@ -19,7 +19,7 @@ import (
 const watchLimit = 10 * time.Second
 
 // selectDefault is SELECT without a name, ISO/IEC 7816-4 §11.2.2: any card answers it with some status word.
-var selectDefault = []byte{0x00, 0xA4, 0x04, 0x00, 0x00}
+const selectDefault = "\x00\xA4\x04\x00\x00"
 
 // Run runs the suite. open returns the readers under test; each call may return the same ones.
 func Run(t *testing.T, open func(t *testing.T) sandbox.Readers) {
@@ -121,7 +121,7 @@ func want(t *testing.T, what string, err error, reason cardbroker.Reason) {
 
 func transmit(t *testing.T, card sandbox.Card) error {
 	t.Helper()
-	_, err := card.Transmit(nil, selectDefault)
+	_, err := card.Transmit(nil, []byte(selectDefault))
 	return err
 }
 
@@ -156,7 +156,7 @@ func testExclusive(t *testing.T, readers sandbox.Readers) {
 func testTransmit(t *testing.T, readers sandbox.Readers) {
 	card := connect(t, readers, cardbroker.ShareShared)
 	for _, dst := range [][]byte{nil, []byte("before"), append(make([]byte, 0, 512), "before"...)} {
-		got, err := card.Transmit(dst, selectDefault)
+		got, err := card.Transmit(dst, []byte(selectDefault))
 		if err != nil || len(got) < len(dst)+2 || !bytes.HasPrefix(got, dst) {
 			t.Errorf("Transmit(%q) = %q, %v, want a response behind it", dst, got, err)
 		}

@@ -158,7 +158,7 @@ func (p *piv) compare(reference byte, value []byte) apdu.StatusWord {
 func (p *piv) replace(reference byte, value []byte) apdu.StatusWord {
 	fresh, err := newSecret(value)
 	if err != nil {
-		p.store.log.Error("Cannot hash a PIN of the software card", "err", err)
+		p.store.log.Error("cannot hash a PIN of the software card", "err", err)
 		return apdu.NoDiagnosis
 	}
 	if !p.store.update(func(s *state) { *s.secret(reference) = fresh }) {

@@ -112,7 +112,7 @@ func (p *piv) key(slot slot) (key, apdu.StatusWord) {
 	}
 	key, err := newKey(slot)
 	if err != nil {
-		p.store.log.Error("Cannot make a key of the software card", "slot", slot.name, "err", err)
+		p.store.log.Error("cannot make a key of the software card", "slot", slot.name, "err", err)
 		return key, apdu.NoDiagnosis
 	}
 	if !p.store.update(func(s *state) { s.Keys[slot.name] = key }) {

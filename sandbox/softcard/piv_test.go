@@ -7,10 +7,10 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"math/big"
 	"slices"
 	"testing"
 
@@ -158,12 +158,12 @@ func TestSign(t *testing.T) {
 func TestDecrypt(t *testing.T) {
 	c := newClient(t)
 	public := c.certificate(0x5FC10B).PublicKey.(*rsa.PublicKey)
-	secret, err := rsa.EncryptPKCS1v15(rand.Reader, public, []byte("a session key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	block := append([]byte{0, 2}, bytes.Repeat([]byte{0xA5}, 256-3-len("a session key"))...) // RFC 8017 §7.2.1
+	block = append(block, "\x00a session key"...)
+	secret := new(big.Int).SetBytes(block)
+	secret.Exp(secret, big.NewInt(int64(public.E)), public.N)
 	c.verify("123456")
-	plain, sw := c.authenticate(0x07, 0x9D, secret)
+	plain, sw := c.authenticate(0x07, 0x9D, secret.FillBytes(make([]byte, 256)))
 	if sw != apdu.Success || len(plain) != 256 || !bytes.HasSuffix(plain, []byte("\x00a session key")) {
 		t.Errorf("decrypted to %X, %s", plain, sw)
 	}

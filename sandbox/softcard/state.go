@@ -86,7 +86,7 @@ func (s *store) update(change func(*state)) bool {
 			err = replaceFile(s.file, append(data, '\n'))
 		}
 		if err != nil {
-			s.log.Error("Cannot save the state of the software card", "err", err)
+			s.log.Error("cannot save the state of the software card", "err", err)
 			return false
 		}
 	}

@@ -210,6 +210,37 @@ func Habits(tree Tree) []Finding {
 	return found
 }
 
+// LogKeys finds calls of a logger whose attributes have other keys than those that are fixed, or keys that are no
+// literals. A logger is what is called log, or ends in Log.
+func LogKeys(tree Tree, keys []string) []Finding {
+	first := map[string]int{"With": 0, "Debug": 1, "Info": 1, "Warn": 1, "Error": 1, "Log": 3} // argument that is a key
+	var found []Finding
+	for _, f := range tree.Code() {
+		f.inspect(func(n ast.Node) {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return
+			}
+			sel, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !isLogger(f.text(sel.X)) {
+				return
+			}
+			at, known := first[sel.Sel.Name]
+			for ; known && at < len(call.Args); at += 2 {
+				if key := f.text(call.Args[at]); !slices.Contains(keys, strings.Trim(key, `"`)) || key[0] != '"' {
+					found = append(found, f.find(call.Args[at].Pos(), "%s is no key of logs", key))
+				}
+			}
+		})
+	}
+	return found
+}
+
+func isLogger(name string) bool {
+	name = name[strings.LastIndex(name, ".")+1:]
+	return name == "log" || strings.HasSuffix(name, "Log")
+}
+
 // text returns the source of a node.
 func (f *File) text(n ast.Node) string {
 	return f.Source[f.set.Position(n.Pos()).Offset:f.set.Position(n.End()).Offset]

@@ -89,6 +89,19 @@ func f() { var local int }`
 	want(t, found)
 }
 
+func TestLogKeys(t *testing.T) {
+	source := `package x
+func f() {
+	log.Info("good", "user", u, "err", err)
+	s.cfg.Log.With("color", 1).Info("not seen: what With returns has no name")
+	s.log.Log(ctx, level, "request failed", "route", r, "shape", 2)
+	log.Warn("one", key, 3)
+	other.Info("no logger", "color", 1)
+}`
+	want(t, arch.LogKeys(tree(t, "a.go", source, "a_test.go", source), []string{"user", "err", "route"}),
+		`"color" is no key`, `"shape" is no key`, "key is no key")
+}
+
 func TestBans(t *testing.T) {
 	bans := []arch.Ban{
 		{Package: "fmt", Names: []string{"Print", "Println"}, Except: []string{"cmd"}, Why: "prints"},

@@ -76,6 +76,9 @@ type host struct {
 	socket string
 	ready  stage.Ready
 	broker *stage.Service
+
+	verbose bool   // services log all there is
+	ports   string // of agents; "": the default
 }
 
 // newHost sets the stage, without a broker yet. At the end it checks that nothing was left behind.
@@ -106,12 +109,13 @@ func newHost(t *testing.T) *host {
 	if err := stage.IssueDoor(h.Path("door.pem"), h.Path("door.key")); err != nil {
 		t.Fatal(err)
 	}
-	token := rand.Text()
-	if err := os.WriteFile(h.Path("tokens"), []byte("issuer "+token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(h.Path("token"), []byte(token), 0o600); err != nil {
-		t.Fatal(err)
+	issuer, rival := rand.Text(), rand.Text()
+	for name, content := range map[string]string{
+		"tokens": "issuer " + issuer + "\nrival " + rival + "\n", "token": issuer, "rival.token": rival,
+	} {
+		if err := os.WriteFile(h.Path(name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return h
 }
@@ -124,19 +128,27 @@ func (h *host) start() {
 		listen, backend = h.ready.Listen[0], h.ready.Backend[len("wss://"):]
 	}
 	var err error
-	h.broker, h.ready, err = h.Start(nil, "broker", "host", "run", "--state", h.Path("state"), "--socket", h.socket,
-		"--listen", listen, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
+	h.broker, h.ready, err = h.Start(nil, "broker", "host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket,
+		"--ports", h.ports, "--listen", listen, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
 		"--backend-tokens", h.Path("tokens"))
 	if err != nil {
 		h.t.Fatal(err)
 	}
 }
 
+// level is what services log.
+func (h *host) level() string {
+	if h.verbose {
+		return "debug"
+	}
+	return "info"
+}
+
 // logon starts an agent with a software card.
 func (h *host) logon(p *stage.Person) (*stage.Service, stage.Ready) {
 	h.t.Helper()
-	service, line, err := h.Start(p, "agent-"+p.Name, "agent", "run", "--socket", h.socket, "--state", p.Home+"/state",
-		"--software-card")
+	service, line, err := h.Start(p, "agent-"+p.Name, "agent", "run", "--log-level", h.level(), "--socket", h.socket,
+		"--state", p.Home+"/state", "--software-card")
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -179,20 +191,30 @@ func (h *host) sessions() []api.Session {
 }
 
 // await asks for the sessions until one is as wanted.
-func (h *host) await(what string, wanted func(api.Session) bool) api.Session {
+func (h *host) await(what string, wanted func(api.Session) bool) (found api.Session) {
+	h.t.Helper()
+	h.until(what, func() bool {
+		for _, s := range h.sessions() {
+			if wanted(s) {
+				found = s
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// until asks until something is as wanted.
+func (h *host) until(what string, wanted func() bool) {
 	h.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		for _, s := range h.sessions() {
-			if wanted(s) {
-				return s
-			}
-		}
+	for !wanted() {
 		select {
 		case <-tick.C:
 		case <-h.Context().Done():
-			h.t.Fatalf("never saw %s: %+v", what, h.sessions())
+			h.t.Fatalf("never saw %s", what)
 		}
 	}
 }

@@ -49,6 +49,15 @@ type Conn interface {
 // TunnelID names a tunnel in the logs of both sides.
 type TunnelID [16]byte
 
+// ParseTunnelID reads 32 hexadecimal digits. Anything else is Invalid.
+func ParseTunnelID(text string) (TunnelID, error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != len(TunnelID{}) {
+		return TunnelID{}, cardbroker.Errorf(cardbroker.Invalid, "a tunnel's id is not %d hexadecimal digits", 2*len(TunnelID{}))
+	}
+	return TunnelID(raw), nil
+}
+
 // String returns 32 hexadecimal digits.
 func (id TunnelID) String() string { return hex.EncodeToString(id[:]) }
 
@@ -56,7 +65,6 @@ func (id TunnelID) String() string { return hex.EncodeToString(id[:]) }
 type Tunnel struct {
 	ID     TunnelID
 	Tenant cardbroker.Tenant
-	Policy Policy
 	Reader string // the reader's name
 	Epoch  uint64 // the reader's card epoch now
 

@@ -25,7 +25,8 @@ type exchange struct {
 
 	share cardbroker.ShareMode // how to connect when a command needs the card
 	card  Card                 // nil: not connected
-	lost  *cardbroker.Error    // why it is not; the back end has to connect again
+	used  bool                 // the card may still be as the back end made it
+	lost  *cardbroker.Error    // why it is not connected; the back end has to connect again
 
 	// The last frame and its answer. The frame itself is not kept: it may hold a PIN, which a plain hash gives away.
 	seq     uint64
@@ -64,12 +65,15 @@ func (e *exchange) welcome(lease time.Duration) error {
 	return e.send()
 }
 
-// run answers frames until the tunnel ends, and returns why. It leaves the card reset, so that whoever comes next finds
-// nothing of this back end: no verified PIN, no open secure channel.
-func (e *exchange) run(ctx context.Context) error {
-	defer e.leave(cardbroker.ResetCard)
+// run answers frames until the tunnel or the lease ends, and returns why. It leaves the card reset, so that whoever comes
+// next finds nothing of this back end: no verified PIN, no open secure channel.
+func (e *exchange) run(ctx, lease context.Context) error {
+	defer e.reset(ctx)
 	for {
 		head, payload, err := e.conn.Receive()
+		if err == nil {
+			err = context.Cause(lease) // what comes after its end does not reach the card
+		}
 		if err == nil {
 			err = e.answer(ctx, head, payload)
 		}
@@ -155,7 +159,7 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 // transmit sends a command APDU to the card. The response is received behind the space for its times, and so is not
 // copied.
 func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Time) error {
-	if err := e.tunnel.Policy.judge(command); err != nil {
+	if err := judge(command); err != nil {
 		return err
 	}
 	if err := e.need(ctx); err != nil {
@@ -189,16 +193,17 @@ func (e *exchange) need(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.card = card
+	e.card, e.used = card, true
 	return nil
 }
 
 // failed returns err and, if it says that the connection to the card is of no use any more, drops it.
 func (e *exchange) failed(err error) error {
-	switch cardbroker.ReasonOf(err) {
+	switch reason := cardbroker.ReasonOf(err); reason {
 	case cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.Indeterminate, cardbroker.Unavailable:
 		e.leave(cardbroker.LeaveCard)
 		e.lost = shown(err)
+		e.used = reason != cardbroker.CardRemoved && reason != cardbroker.CardReset
 	}
 	return err
 }
@@ -209,7 +214,18 @@ func (e *exchange) leave(d cardbroker.Disposition) error {
 	}
 	card := e.card
 	e.card = nil
-	return card.Close(d)
+	err := card.Close(d)
+	e.used = err != nil || d == cardbroker.LeaveCard
+	return err
+}
+
+// reset takes what the back end made of the card away from it, also from a card that it has left as it was.
+func (e *exchange) reset(ctx context.Context) {
+	if e.used {
+		e.lost = nil
+		e.need(ctx) // without a card in the reader there is nothing to reset
+	}
+	e.leave(cardbroker.ResetCard)
 }
 
 // connect connects anew, whatever was before.

@@ -8,34 +8,25 @@ import (
 	"github.com/cardbroker/cardbroker/apdu"
 )
 
-// Policy is what a tenant may do through a tunnel. The zero value is the default.
-type Policy struct {
-	PIN PINMode
-}
-
-// PINMode says what happens to commands that carry a PIN.
-type PINMode uint8
-
-// The PIN modes.
-const (
-	PINDeny PINMode = iota // they are refused
-)
-
-// judge says whether a command may go to the card. It looks at the instruction byte, whatever the class: a chained
-// command, one under secure messaging and one on another logical channel are judged alike. A malformed command is Invalid:
-// a card may read it otherwise than we do. Errors name the command and show nothing of its data.
-func (p Policy) judge(command []byte) error {
+// judge says whether a command may go to the card: none that carries a PIN, none that would take others past this, and
+// none that is for the reader itself, which is class FF (PC/SC Part 3 §3.2; ISO/IEC 7816-4 §5.4.1 gives it to no card).
+// Otherwise it looks at the instruction byte, whatever the class: a chained command, one under secure messaging and one on
+// another logical channel are judged alike. A malformed command is Invalid: a card may read it otherwise than we do.
+// Errors name the command and show nothing of its data.
+func judge(command []byte) error {
 	c, err := apdu.ParseCommand(command)
 	if err != nil {
 		return cardbroker.Wrapf(err, cardbroker.Invalid, "%v", err)
 	}
 	name := channelCommand(c.INS)
-	if p.PIN == PINDeny && name == "" {
+	if name == "" {
 		name = apdu.PINCommand(c.INS)
 	}
+	if c.CLA == 0xFF {
+		name = "a command to the reader itself"
+	}
 	if name != "" {
-		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall,
-			"%s is not allowed through a tunnel for this tenant", name)
+		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "%s is not allowed through a tunnel", name)
 	}
 	return nil
 }

@@ -94,8 +94,8 @@ func (l *Leases) renew(ctx context.Context, tunnel TunnelID, d time.Duration) er
 }
 
 // release gives the reader back, once nothing of the tunnel uses it any more.
-func (l *Leases) release(ctx context.Context, tunnel TunnelID) {
-	l.loop.Do(ctx, func(t *leaseTable) error {
+func (l *Leases) release(tunnel TunnelID) {
+	l.loop.Must(func(t *leaseTable) error {
 		if h := t.find(tunnel); h != nil {
 			delete(t.held, h.Reader)
 		}
@@ -156,10 +156,7 @@ func (t *leaseTable) Commit(context.Context, *leaseTable) error {
 	}
 	slices.SortFunc(list, func(a, b Lease) int { return cmp.Compare(a.Reader, b.Reader) })
 	t.leases.view.Store(&list)
-	select {
-	case t.leases.changed <- struct{}{}:
-	default: // it says so already
-	}
+	loop.Signal(t.leases.changed)
 	return nil
 }
 

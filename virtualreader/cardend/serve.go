@@ -50,7 +50,7 @@ func (h *Holder) serve(ctx context.Context, conn Conn, t Tunnel) error {
 		e.refuse(1, err)
 		return err
 	}
-	defer h.leases.release(context.WithoutCancel(ctx), t.ID) // also what acquire may do after ctx has ended
+	defer h.leases.release(t.ID) // also what acquire may do after ctx has ended
 	lease := leaseDuration(hello.Lease)
 	revoked, err := h.leases.acquire(ctx, t, lease)
 	if err != nil {
@@ -67,7 +67,9 @@ func (h *Holder) serve(ctx context.Context, conn Conn, t Tunnel) error {
 // returns why the tunnel ended, when both have.
 func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardbroker.Error) error {
 	group := run.New(ctx)
-	group.Go("exchange", func(context.Context) error { return e.run(ctx) }) // what the card does is not stopped half-way
+	lease, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	group.Go("exchange", func(context.Context) error { return e.run(ctx, lease) }) // what the card does is not stopped half-way
 	group.Go("events", func(ctx context.Context) error {
 		said := &cardbroker.Card{} // no card is like it
 		for {
@@ -83,6 +85,7 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 					return err
 				}
 			case why := <-revoked:
+				end(why) // before anybody hears of it
 				e.conn.Send(wire.Header{Type: wire.TypeRevoked}, wire.AppendError(nil, why))
 				e.conn.Shutdown(why)
 				return why

@@ -1,9 +1,9 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package socket is how the program uses WebSockets: one message is one frame. It owns the
-// settings that were measured (buffers, deadlines, no compression) and turns close codes into errors and back. It starts
-// no goroutine: whoever makes a [Conn] owns the goroutine that reads it.
+// Package socket is how the program uses WebSockets: one message is one frame or one JSON object. It owns the settings
+// that were measured (buffers, deadlines, no compression) and turns close codes into errors and back. Whoever makes a
+// [Conn] owns the goroutine that reads it; a [Push] has one of its own.
 //
 // A connection that waits costs about 5 KiB, if the HTTP handler that made it has returned.
 package socket
@@ -50,8 +50,8 @@ type buffer struct{ b []byte }
 func (c *Conn) LimitSilence(d time.Duration) { c.silent = d }
 
 // Next returns the next message, which is valid until Next is called again. The other side's regular end is io.EOF; a
-// message of the other kind (text, binary) is Invalid, one over wire.MaxFrame TooLarge, silence Timeout; what else a close code says, see
-// [Conn.Shutdown]; a connection that was cut is Unavailable.
+// message of the other kind (text, binary) is Invalid, one over wire.MaxFrame TooLarge, silence Timeout, a connection that
+// was cut Unavailable; what a close code says, see [Conn.Shutdown].
 func (c *Conn) Next() ([]byte, error) {
 	c.release()
 	c.arm()
@@ -85,6 +85,9 @@ func (c *Conn) arm() {
 	if now := time.Now(); now.Sub(c.armed) > c.silent/8 {
 		c.armed = now
 		c.ws.SetReadDeadline(now.Add(c.silent))
+		if c.closing.Load() { // Shutdown came between: its deadline counts
+			c.ws.SetReadDeadline(now.Add(closeTimeout))
+		}
 	}
 }
 

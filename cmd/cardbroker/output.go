@@ -1,0 +1,93 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+)
+
+// write answers with v as JSON, or with what table writes for people.
+func (p *program) write(v any, table func(w io.Writer)) error {
+	if p.json {
+		e := json.NewEncoder(p.stdout)
+		e.SetEscapeHTML(false)
+		return e.Encode(v)
+	}
+	var text strings.Builder
+	table(&text)
+	_, err := io.WriteString(p.stdout, printable(text.String(), '\n'))
+	return err
+}
+
+// printable returns text without what could move a terminal's cursor, but for one character to keep: names of readers, and
+// what agents say of others, are the words of other users.
+func printable(text string, keep rune) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == keep {
+			return r
+		}
+		return '?'
+	}, text)
+}
+
+// rows writes a table.
+func rows[T any](w io.Writer, head string, items []T, row func(T) string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, head)
+	for _, item := range items {
+		fmt.Fprintln(t, printable(row(item), '\t')) // a name never makes a row of its own
+	}
+	t.Flush()
+}
+
+// leaseRows writes the table of leases, for administrators and users alike.
+func leaseRows(w io.Writer, leases []api.Lease) {
+	rows(w, "TENANT\tREADER\tSESSION\tSINCE\tUNTIL\tTUNNEL", leases, func(l api.Lease) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", l.Tenant, l.Reader, l.Session,
+			l.Since.Local().Format("15:04:05"), l.Expires.Local().Format("15:04:05"), l.Tunnel)
+	})
+}
+
+// writeEvent writes one event, one a line.
+func (p *program) writeEvent(e api.ReaderEvent) error {
+	return p.write(e, func(w io.Writer) {
+		fmt.Fprintf(w, "%s  %-14s  %s  %s\n", e.Time.Local().Format("15:04:05.000"), e.Event, e.Reader, e.ATR)
+	})
+}
+
+// ready is the line that a service writes when it is ready.
+type ready struct {
+	Ready   bool                 `json:"ready"`
+	PID     int                  `json:"pid"`
+	Listen  []string             `json:"listen,omitempty"`
+	Socket  string               `json:"socket,omitempty"`
+	Backend string               `json:"backend,omitempty"`
+	Session cardbroker.SessionID `json:"session,omitempty"`
+	Port    cardbroker.Port      `json:"port,omitempty"`
+	Version string               `json:"version"`
+}
+
+// writeReady writes the line to descriptor fd, or to standard output if that is 0.
+func (p *program) writeReady(fd int, line ready) error {
+	line.Ready, line.PID, line.Version = true, os.Getpid(), version()
+	out := p.stdout
+	if fd > 0 {
+		file := os.NewFile(uintptr(fd), "ready")
+		if file == nil {
+			return cardbroker.Errorf(cardbroker.Invalid, "--ready-fd %d is not open", fd)
+		}
+		defer file.Close()
+		out = file
+	}
+	return json.NewEncoder(out).Encode(line)
+}

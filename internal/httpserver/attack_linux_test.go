@@ -1,0 +1,174 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package httpserver_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
+)
+
+// signer is a server under attack: it signs for whoever asks. It stands still where an attack hurts most.
+type signer struct {
+	address string
+	outcome chan string   // of each request: the uid that it signed for, or the rule that refused
+	read    chan struct{} // a request has been read
+	attend  func()        // lets it accept connections
+	act     func()        // lets it act on requests that it has read
+}
+
+func newSigner(t *testing.T) (signer, net.Listener, <-chan struct{}) {
+	t.Helper()
+	listener, err := httpserver.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	attend, act := make(chan struct{}), make(chan struct{})
+	return signer{
+		address: listener.Addr().String(),
+		outcome: make(chan string, 4),
+		read:    make(chan struct{}, 4),
+		attend:  sync.OnceFunc(func() { close(attend) }),
+		act:     sync.OnceFunc(func() { close(act) }),
+	}, gated{Listener: listener, gate: attend}, act
+}
+
+// gated is a listener that accepts once its gate is open.
+type gated struct {
+	net.Listener
+	gate <-chan struct{}
+}
+
+func (g gated) Accept() (net.Conn, error) {
+	<-g.gate
+	return g.Listener.Accept()
+}
+
+// naive looks at neither names nor pages, and asks who is calling right before it signs: who has the client's port?
+func naive(t *testing.T) signer {
+	s, listener, act := newSigner(t)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		s.read <- struct{}{}
+		<-act
+		s.outcome <- ownerOf(r.RemoteAddr)
+	})}
+	var serving sync.WaitGroup
+	serving.Go(func() { server.Serve(listener) })
+	t.Cleanup(func() {
+		s.attend()
+		s.act()
+		server.Close()
+		serving.Wait()
+	})
+	return s
+}
+
+// ownerOf returns the uid of the first socket with that local port, as one would read it from the kernel's table.
+func ownerOf(address string) string {
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return err.Error()
+	}
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", addrPort(address).Port())) {
+			return fields[7]
+		}
+	}
+	return "nobody"
+}
+
+func ours(t *testing.T) signer {
+	s, listener, act := newSigner(t)
+	cfg := config()
+	cfg.Routes = []httpserver.Route{{Method: "POST", Path: "/sign", Access: httpserver.Self, Handle: func(w http.ResponseWriter, r *http.Request) error {
+		s.outcome <- httpserver.CallerOf(r.Context()).User.String()
+		return httpserver.JSON(w, struct{}{})
+	}}}
+	cfg.Authorize = func(*http.Request, httpserver.Access) error {
+		s.read <- struct{}{}
+		<-act
+		return nil
+	}
+	cfg.Refused = func(r httpserver.Refusal) { s.outcome <- string(cardbroker.RuleOf(r.Err)) }
+	kernel := peer.NewKernel()
+	t.Cleanup(kernel.Close)
+	serve(t, cfg, httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: kernel}})
+	t.Cleanup(func() {
+		s.attend()
+		s.act()
+	})
+	return s
+}
+
+// sign is a request that asks the server to sign, with further headers.
+func sign(host string, headers ...string) string {
+	return "POST /sign HTTP/1.1\r\nHost: " + host + "\r\nContent-Length: 2\r\n" + strings.Join(append(headers, "\r\n{}"), "\r\n")
+}
+
+// TestAttacks runs each attack against a naive server, which shows that it is one, and against ours. The victim is alice,
+// for whom nobody but she may have something signed. All bind their ports, so that no other program of the host shares them.
+func TestAttacks(t *testing.T) {
+	for _, attack := range []struct {
+		name        string
+		stage       func(s signer, alice, bob *process) // one request
+		naive, ours string                              // outcome
+	}{
+		{"none", func(s signer, alice, bob *process) {
+			alice.do("dial 127.0.0.1:0 %s", s.address)
+			alice.send(sign(s.address))
+		}, "61001", "61001"},
+		{"bob asks, leaves, and alice gets his port before he is accepted", func(s signer, alice, bob *process) {
+			port := bob.do("dial 127.0.0.1:0 %s", s.address)
+			bob.send(sign(s.address))
+			bob.do("reset")
+			alice.do("dial %s %s", port, s.address)
+		}, "61001", "socket_gone"},
+		{"bob asks, leaves, and alice gets his port before the server acts", func(s signer, alice, bob *process) {
+			s.attend()
+			port := bob.do("dial 127.0.0.1:0 %s", s.address)
+			bob.send(sign(s.address))
+			<-s.read
+			bob.do("reset")
+			alice.do("dial %s %s", port, s.address)
+		}, "61001", "socket_gone"},
+		{"a page that was bound to a name of its own asks as if it were ours", func(s signer, alice, bob *process) {
+			alice.do("dial 127.0.0.1:0 %s", s.address)
+			alice.send(sign("rebind.test:"+s.address[len("127.0.0.1:"):], "Sec-Fetch-Site: same-origin"))
+		}, "61001", "host_header"},
+		{"a page sends what a form may send, without asking before", func(s signer, alice, bob *process) {
+			alice.do("dial 127.0.0.1:0 %s", s.address)
+			alice.send(sign(s.address, "Origin: https://evil.example", "Content-Type: text/plain", "Sec-Fetch-Site: cross-site"))
+		}, "61001", "origin_unconsented"},
+		{"the same in a frame without origin", func(s signer, alice, bob *process) {
+			alice.do("dial 127.0.0.1:0 %s", s.address)
+			alice.send(sign(s.address, "Origin: null", "Content-Type: text/plain"))
+		}, "61001", "origin_null"},
+	} {
+		t.Run(attack.name, func(t *testing.T) {
+			for _, side := range []struct {
+				name string
+				make func(*testing.T) signer
+				want string
+			}{{"naive", naive, attack.naive}, {"ours", ours, attack.ours}} {
+				s := side.make(t)
+				attack.stage(s, start(t, alice), start(t, bob))
+				s.attend()
+				s.act()
+				if got := <-s.outcome; got != side.want {
+					t.Errorf("%s: %s, want %s", side.name, got, side.want)
+				}
+			}
+		})
+	}
+}

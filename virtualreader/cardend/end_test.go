@@ -1,0 +1,60 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cardend_test
+
+import (
+	"testing"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/cardtest"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// TestNothingAfterRevoke sends a command right after the word that the lease has ended: the card executed one more, whose
+// answer nobody got.
+func TestNothingAfterRevoke(t *testing.T) {
+	a := newAgent(t)
+	b := a.open("alpha")
+	b.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
+	if err := a.leases.Revoke(t.Context(), a.leases.List()[0].Tunnel, "the user has ended it"); err != nil {
+		t.Fatal(err)
+	}
+	b.expect(wire.TypeRevoked, 0)
+	b.conn.Send(wire.Header{Type: wire.TypeAPDU, Seq: 3}, selectCommand)
+	b.over(cardbroker.Forbidden)
+	if n := a.reader.Executed(); n != 1 {
+		t.Errorf("the card has seen %d commands, want the 1 before the end", n)
+	}
+}
+
+// TestCardIsResetForTheNext has a back end leave the card as it made it and end the tunnel: the next tenant's found it so,
+// with whatever had been authenticated.
+func TestCardIsResetForTheNext(t *testing.T) {
+	for name, leave := range map[string]func(*backEnd, *cardtest.Reader){
+		"by Disconnect": func(b *backEnd, _ *cardtest.Reader) {
+			b.ask(wire.TypeDisconnect, wire.AppendDisposition(nil, cardbroker.LeaveCard), wire.TypeDone)
+		},
+		"by Connect that fails": func(b *backEnd, r *cardtest.Reader) {
+			r.Remove()
+			b.refused(wire.TypeConnect, wire.Connect{Share: cardbroker.ShareShared}.Append(nil), cardbroker.CardAbsent)
+			r.Insert()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAgent(t)
+			b := a.open("alpha")
+			b.t = t
+			b.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
+			leave(b, a.reader)
+			if d := a.reader.LastClose(); d == nil || *d != cardbroker.LeaveCard {
+				t.Fatalf("the card was closed with %v, want %d", d, cardbroker.LeaveCard)
+			}
+			b.conn.Shutdown(nil)
+			b.over("")
+			if d := a.reader.LastClose(); *d != cardbroker.ResetCard || a.reader.Connections() != 0 {
+				t.Errorf("after the tunnel the card was closed with %d, %d connections; want %d, none", *d, a.reader.Connections(), cardbroker.ResetCard)
+			}
+		})
+	}
+}
