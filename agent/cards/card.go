@@ -185,6 +185,9 @@ func (c *Card) exchange(ctx context.Context, t wire.Type, payload []byte) ([]byt
 	case sent && isTimeout(err) && time.Now().Before(limit):
 		c.leaveLate(limit)
 		return nil, asked(ctx)
+	case errors.Is(err, errLeft):
+		c.link.leave()
+		return nil, asked(ctx)
 	}
 	defer c.link.leave()
 	if err == nil {

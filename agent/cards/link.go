@@ -21,6 +21,15 @@ type link struct {
 	seq     uint64
 	turn    chan struct{} // capacity 1: one inside while somebody has the turn
 	claimed bool          // a Card is open on it; owned by the loop
+	asker   waker         // who asked last; of who has the turn
+}
+
+// waker ends a wait on the stream when the asker's context ends. It is kept from one call to the next: askers ask many
+// times with one context, and a new registration for each would cost five allocations.
+type waker struct {
+	ctx   context.Context // nil: none
+	stop  func() bool
+	woken chan struct{} // closed when the stream was woken
 }
 
 // enter takes the turn, unless somebody has it.
@@ -35,18 +44,23 @@ func (l *link) enter() bool {
 
 func (l *link) leave() { <-l.turn }
 
-// exchange sends a question and waits for its answer until ctx or the limit ends; both are then [os.ErrDeadlineExceeded].
-// sent says whether the child may have read the whole question.
+// errLeft is the end of an asker before his question was sent.
+var errLeft = errors.New("the asker left before the question was sent")
+
+// exchange sends a question and waits for its answer until ctx or the limit ends; both are then [os.ErrDeadlineExceeded],
+// or errLeft if nothing was sent yet. sent says whether the child may have read the whole question.
 func (l *link) exchange(ctx context.Context, limit time.Time, h wire.Header, payload []byte) (answer wire.Header, p []byte, sent bool, err error) {
 	deadline := limit
 	if d, ok := ctx.Deadline(); ok && d.Before(limit) {
 		deadline = d
 	}
-	if err := l.stream.Conn().SetDeadline(deadline); err != nil {
+	l.watch(ctx)
+	conn := l.stream.Conn()
+	if err := errors.Join(conn.SetWriteDeadline(limit), conn.SetReadDeadline(deadline)); err != nil {
 		return wire.Header{}, nil, false, err
 	}
-	if ctx.Done() != nil {
-		defer l.wakeAt(ctx)()
+	if ctx.Err() != nil { // asked after the deadline was set: an end that comes later ends the wait
+		return wire.Header{}, nil, false, errLeft
 	}
 	l.seq++
 	h.Seq = l.seq
@@ -68,26 +82,37 @@ func (l *link) receive() (wire.Header, []byte, error) {
 
 // awaitLate takes an answer that nobody wants any more.
 func (l *link) awaitLate(limit time.Time) error {
-	if err := l.stream.Conn().SetDeadline(limit); err != nil {
+	l.forget()
+	if err := l.stream.Conn().SetReadDeadline(limit); err != nil {
 		return err
 	}
 	_, _, err := l.receive()
 	return err
 }
 
-// wakeAt ends a wait on the stream when ctx ends. The function it returns undoes that, and waits for it if it is under
-// way: the deadlines are the next one's after that.
-func (l *link) wakeAt(ctx context.Context) func() {
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		l.stream.Conn().SetDeadline(time.Unix(1, 0))
-		close(woken)
-	})
-	return func() {
-		if !stop() {
-			<-woken
-		}
+// watch makes the end of ctx, and of no other, end a wait on the stream.
+func (l *link) watch(ctx context.Context) {
+	if l.asker.ctx == ctx {
+		return
 	}
+	l.forget()
+	if ctx.Done() == nil {
+		return
+	}
+	woken := make(chan struct{})
+	l.asker = waker{ctx: ctx, woken: woken, stop: context.AfterFunc(ctx, func() {
+		l.stream.Conn().SetReadDeadline(time.Unix(1, 0)) // a question that is half written would be the child's end
+		close(woken)
+	})}
+}
+
+// forget lets the last asker go. If his context has just ended, it waits until that has had its effect: the deadlines are
+// the next one's after that.
+func (l *link) forget() {
+	if l.asker.ctx != nil && !l.asker.stop() {
+		<-l.asker.woken
+	}
+	l.asker = waker{}
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
