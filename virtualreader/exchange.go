@@ -32,10 +32,15 @@ func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want w
 	case <-t.life.Done():
 		return nil, t.Err()
 	}
-	if err := ctx.Err(); err != nil {
+	if err := t.Err(); err != nil {
 		return nil, err
 	}
-	if err := t.Err(); err != nil {
+	if !t.asker.On(ctx) {
+		t.asker.Move(ctx, func() { t.askerLeft(ctx.Err()) })
+	}
+	t.asking.Store(true)
+	defer t.asking.Store(false)
+	if err := ctx.Err(); err != nil { // an end that comes later is the tunnel's
 		return nil, err
 	}
 	t.seq++
@@ -43,7 +48,7 @@ func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want w
 		t.fail(err)
 		return nil, t.unanswered()
 	}
-	a, err := t.await(ctx)
+	a, err := t.await()
 	t.idle.Reset(idleAfter)
 	switch {
 	case err != nil:
@@ -58,8 +63,15 @@ func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want w
 	return a.payload, nil
 }
 
+// askerLeft ends the tunnel if the asker's frame is outstanding.
+func (t *Tunnel) askerLeft(why error) {
+	if t.asking.Load() {
+		t.fail(why)
+	}
+}
+
 // await returns the answer to the frame that was just sent.
-func (t *Tunnel) await(ctx context.Context) (answer, error) {
+func (t *Tunnel) await() (answer, error) {
 	select {
 	case t.reading <- struct{}{}:
 		defer func() { <-t.reading }()
@@ -68,14 +80,9 @@ func (t *Tunnel) await(ctx context.Context) (answer, error) {
 			return a, nil
 		default:
 		}
-		if ctx.Done() != nil {
-			defer context.AfterFunc(ctx, func() { t.fail(ctx.Err()) })()
-		}
 		return t.receive()
 	case a := <-t.answers:
 		return a, nil
-	case <-ctx.Done():
-		t.fail(ctx.Err())
 	case <-t.life.Done():
 	}
 	return answer{}, t.unanswered()

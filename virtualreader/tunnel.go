@@ -40,8 +40,10 @@ type Tunnel struct {
 	life  context.Context // its cause is why the tunnel has ended
 	end   context.CancelCauseFunc
 
-	turn    chan struct{} // capacity 1: held by who has a frame outstanding; guards seq
+	turn    chan struct{} // capacity 1: held by who has a frame outstanding; guards seq and asker
 	seq     uint64        // of the last frame
+	asker   run.Watch     // on the context of who asked last
+	asking  atomic.Bool   // his frame is outstanding: the end of his context is the tunnel's
 	reading chan struct{} // capacity 1: held by who reads: the asker himself or, between commands, the attendant
 	answers chan answer   // capacity 1: what the attendant read for an asker
 	idle    *time.Timer   // fires when nobody has asked for idleAfter
@@ -134,7 +136,11 @@ func newTunnel(ctx context.Context, conn *socket.Conn, o Options) (*Tunnel, erro
 func (t *Tunnel) Close() error {
 	t.end(cardbroker.Errorf(cardbroker.Unavailable, "the tunnel is closed"))
 	t.conn.Close() // a regular end, unless it has ended otherwise before
-	return t.group.Stop()
+	err := t.group.Stop()
+	t.turn <- struct{}{} // who has it leaves now
+	t.asker.End()
+	<-t.turn
+	return err
 }
 
 // Events delivers what happens in the reader. It holds one event, and a newer one replaces it; it is closed when the

@@ -35,7 +35,7 @@ type agentFlags struct {
 // agentCommand is what users of a shared host run.
 func (p *program) agentCommand() *cobra.Command {
 	var flags agentFlags
-	c := group("agent", "Run and ask the agent of this session (users)",
+	c := p.group("agent", "Run and ask the agent of this session (users)",
 		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
 	c.PersistentFlags().StringVar(&flags.config, "config", "", "configuration file (default "+config.AgentFile+", if it is there)")
 	c.PersistentFlags().StringVar(&flags.socket, "socket", "", "the broker's local socket (default "+defaultSocket("")+")")
@@ -91,18 +91,22 @@ func accountOf(name string) (cardbroker.UserID, error) {
 	return cardbroker.UserID{UID: uint32(uid)}, nil
 }
 
-// softwareCard is the value of --software-card without a file.
-const softwareCard = "\x00"
+// softwareCard is the value of --software-card without a file; a file of that name is ./memory.
+const softwareCard = "memory"
 
 func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 	var sandbox, card string
 	var fd int
 	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
-	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in FILE or in memory, and no real one")
+	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in `FILE` or in memory, and no real one")
 	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
 	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		out, err := p.openReady(fd)
+		if err != nil {
+			return err
+		}
 		log, err := p.logger()
 		if err != nil {
 			return err
@@ -124,7 +128,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 			Socket:  flags.socket,
 			Sandbox: boxed,
 			Version: version(),
-			Ready:   p.agentReady(fd, fail),
+			Ready:   p.agentReady(out, fail),
 			Log:     log,
 		}, broker)
 		if err != nil {
@@ -142,9 +146,9 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 }
 
 // agentReady returns what writes the ready line, once.
-func (p *program) agentReady(fd int, fail context.CancelCauseFunc) func(agent.Note) {
+func (p *program) agentReady(out io.Writer, fail context.CancelCauseFunc) func(agent.Note) {
 	return func(n agent.Note) {
-		if err := p.writeReady(fd, ready{Session: n.Session, Port: n.Port, Listen: n.Listen}); err != nil {
+		if err := p.writeReady(out, ready{Session: n.Session, Port: n.Port, Listen: n.Listen}); err != nil {
 			fail(err)
 		}
 	}

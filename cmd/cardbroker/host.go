@@ -18,7 +18,7 @@ import (
 // hostCommand is what administrators of a shared host run.
 func (p *program) hostCommand() *cobra.Command {
 	var socket string
-	c := group("host", "Run and look after the broker of this host (administrators)",
+	c := p.group("host", "Run and look after the broker of this host (administrators)",
 		p.hostRun(), p.hostSessions(&socket), p.hostLeases(&socket), p.hostExplain(&socket), p.hostDoctor(&socket), p.hostStore())
 	c.PersistentFlags().StringVar(&socket, "socket", defaultSocket(""), "the broker's local socket")
 	return c
@@ -123,7 +123,7 @@ func (p *program) hostStore() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			return withStore(path(), func(s *store.Store) error { return s.Backup(args[0]) })
 		}}
-	c := group("store", "Check, compact, dump or back up the registry's file", check, compact, dump, backup)
+	c := p.group("store", "Check, compact, dump or back up the registry's file", check, compact, dump, backup)
 	c.PersistentFlags().StringVar(&state, "state", defaultHostState(""), "the broker's state directory")
 	return c
 }

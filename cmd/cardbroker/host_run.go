@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -42,6 +43,10 @@ func (p *program) hostRun() *cobra.Command {
 	c.Flags().StringVar(&instance, "instance", "", "name of this broker, where a host has several: part of its default paths")
 	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		out, err := p.openReady(fd)
+		if err != nil {
+			return err
+		}
 		cfg, err := config.LoadHost(file, flags)
 		if err != nil {
 			return err
@@ -54,18 +59,23 @@ func (p *program) hostRun() *cobra.Command {
 		}
 		ctx, stop := p.service(c.Context())
 		defer stop()
-		return p.runHost(ctx, cfg, fd)
+		return p.runHost(ctx, cfg, out)
 	}
 	return c
 }
 
 // runHost opens everything in the order in which it is needed, serves until ctx ends, and closes it in reverse.
-func (p *program) runHost(ctx context.Context, cfg config.Host, fd int) error {
+// out gets the ready line.
+func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) error {
 	log, err := p.logger()
 	if err != nil {
 		return err
 	}
 	ports, err := cardbroker.ParsePorts(cfg.Ports)
+	if err != nil {
+		return err
+	}
+	port, err := loopbackPort(cfg.Listen)
 	if err != nil {
 		return err
 	}
@@ -79,10 +89,6 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, fd int) error {
 		return err
 	}
 	defer socket.Close()
-	port, err := loopbackPort(cfg.Listen)
-	if err != nil {
-		return err
-	}
 	listeners, err := httpserver.ListenLoopback(ctx, port)
 	if err != nil {
 		return err
@@ -96,8 +102,8 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, fd int) error {
 		Listen:   listeners,
 		Socket:   socket,
 		Backend:  backend,
-		Registry: broker.RegistryConfig{Ports: ports, PerUser: cfg.Limits.ReservationsPerUser},
-		MaxConns: cfg.Limits.ConnectionsPerUser,
+		Registry: broker.RegistryConfig{Ports: ports, PerUser: int(cfg.Limits.ReservationsPerUser)},
+		MaxConns: int(cfg.Limits.ConnectionsPerUser),
 		HostName: hostName(cfg.Host),
 		Version:  version(),
 		Log:      log,
@@ -112,7 +118,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, fd int) error {
 	if backend != nil {
 		line.Backend = backend.URL
 	}
-	if err := p.writeReady(fd, line); err != nil {
+	if err := p.writeReady(out, line); err != nil {
 		return err
 	}
 	return service.Run(ctx)

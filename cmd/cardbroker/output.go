@@ -5,6 +5,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -77,17 +78,31 @@ type ready struct {
 	Version string               `json:"version"`
 }
 
-// writeReady writes the line to descriptor fd, or to standard output if that is 0.
-func (p *program) writeReady(fd int, line ready) error {
-	line.Ready, line.PID, line.Version = true, os.Getpid(), version()
-	out := p.stdout
-	if fd > 0 {
-		file := os.NewFile(uintptr(fd), "ready")
-		if file == nil {
-			return cardbroker.Errorf(cardbroker.Invalid, "--ready-fd %d is not open", fd)
-		}
-		defer file.Close()
-		out = file
+// openReady returns where the ready line goes: descriptor fd, or standard output if that is 0. It comes before all else
+// that opens something, and might get the number of a descriptor that is not there.
+func (p *program) openReady(fd int) (io.Writer, error) {
+	switch fd {
+	case 0, 1:
+		return p.stdout, nil
+	case 2:
+		return p.stderr, nil
 	}
-	return json.NewEncoder(out).Encode(line)
+	file := os.NewFile(uintptr(fd), "ready")
+	if _, err := file.Stat(); err != nil {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "--ready-fd %d is not open", fd)
+	}
+	return file, nil
+}
+
+// writeReady writes the line, and closes a descriptor that is for nothing else.
+func (p *program) writeReady(out io.Writer, line ready) error {
+	line.Ready, line.PID, line.Version = true, os.Getpid(), version()
+	err := json.NewEncoder(out).Encode(line)
+	if file, ok := out.(*os.File); ok && out != p.stdout && out != p.stderr {
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		return cardbroker.Wrapf(err, cardbroker.Unavailable, "nobody reads the ready line")
+	}
+	return nil
 }

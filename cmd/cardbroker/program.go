@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"runtime/pprof"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -51,6 +54,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return cardbroker.Errorf(cardbroker.Invalid, "%v", err)
 	})
 	root.AddCommand(p.hostCommand(), p.agentCommand(), p.readerCommand())
+	p.json = slices.Contains(args, "--json") // for errors in what stands before it
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -58,9 +62,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 }
 
 // group makes a command that only has others below it.
-func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+func (p *program) group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		c.Usage()
+		if !p.json {
+			fmt.Fprintln(p.stderr, c.UsageString())
+		}
 		return cardbroker.Errorf(cardbroker.Invalid, "say which of the commands of %q", c.CommandPath())
 	}}
 	c.AddCommand(commands...)
@@ -77,12 +83,18 @@ func (p *program) exit(err error) int {
 			err = usage
 		}
 	}
+	body := api.Describe(err)
+	body.Description = explain(err)
 	if p.json {
-		json.NewEncoder(p.stderr).Encode(api.Describe(err))
+		json.NewEncoder(p.stderr).Encode(body)
 	} else {
-		fmt.Fprintf(p.stderr, "cardbroker: %s\n", printable(explainForPeople(err), '\n'))
+		why := string(body.Reason)
+		if body.Rule != "" {
+			why += ", " + string(body.Rule)
+		}
+		fmt.Fprintf(p.stderr, "cardbroker: %s (%s)\n", printable(body.Description, '\n'), why)
 	}
-	return exitStatus(cardbroker.ReasonOf(err))
+	return exitStatus(body.Reason)
 }
 
 // cobraError recognises what cobra says of an unknown command or wrong arguments: those are the only errors without a
@@ -94,21 +106,21 @@ func cobraError(err error) error {
 	return cardbroker.Errorf(cardbroker.Invalid, "%v", err)
 }
 
-// explainForPeople is all that we know of an error: its wrapping says what was being done.
-func explainForPeople(err error) string {
-	if e, ok := errors.AsType[*cardbroker.Error](err); ok && e.Message != "" {
-		text := e.Message
-		if e.Rule != "" {
-			text += fmt.Sprintf(" (%s, %s)", e.Reason, e.Rule)
-		} else {
-			text += fmt.Sprintf(" (%s)", e.Reason)
-		}
-		if e.Err != nil {
-			text += ": " + e.Err.Error()
-		}
-		return text
+// explain is all that we know of an error, for who runs the program: what was being done, what went wrong, and why.
+func explain(err error) string {
+	e, ok := errors.AsType[*cardbroker.Error](err)
+	if !ok {
+		return err.Error()
 	}
-	return err.Error()
+	doing, innermost := strings.CutSuffix(err.Error(), e.Error())
+	if !innermost { // of several errors
+		return err.Error()
+	}
+	what := cmp.Or(e.Message, api.Describe(e).Description)
+	if e.Err != nil && !strings.Contains(what, e.Err.Error()) {
+		what += ": " + explain(e.Err)
+	}
+	return doing + what
 }
 
 // exitStatus maps a reason to the exit status that docs/contract.md promises.

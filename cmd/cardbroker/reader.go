@@ -36,7 +36,7 @@ type readerFlags struct {
 // readerCommand is what back ends run.
 func (p *program) readerCommand() *cobra.Command {
 	var flags readerFlags
-	c := group("reader", "List and drive readers that users have offered (back ends)",
+	c := p.group("reader", "List and drive readers that users have offered (back ends)",
 		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags))
 	c.PersistentFlags().StringArrayVar(&flags.brokers, "broker", nil, "a broker's door, wss://host:port; may be repeated")
 	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token")
@@ -158,6 +158,9 @@ func (p *program) readerAPDU(flags *readerFlags) *cobra.Command {
 			commands, err := parseCommands(args[1:])
 			if err != nil {
 				return err
+			}
+			if sw, err := hex.DecodeString(expect); expect != "" && (err != nil || len(sw) != 2) {
+				return cardbroker.Errorf(cardbroker.Invalid, "--expect %s: want a status word such as 9000", expect)
 			}
 			asked, err := flags.client()
 			if err != nil {

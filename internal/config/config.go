@@ -49,8 +49,8 @@ type Backend struct {
 
 // Limits are what one user may have at a time.
 type Limits struct {
-	ReservationsPerUser int `yaml:"reservationsPerUser"` // 16
-	ConnectionsPerUser  int `yaml:"connectionsPerUser"`  // 64
+	ReservationsPerUser uint16 `yaml:"reservationsPerUser"` // 16
+	ConnectionsPerUser  uint16 `yaml:"connectionsPerUser"`  // 64
 }
 
 // Agent is agent.yaml.
@@ -92,9 +92,15 @@ func read(path string, required bool, into any) error {
 	if err != nil {
 		return cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the configuration %s", path)
 	}
-	err = yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField()).Decode(into)
-	if err != nil && !errors.Is(err, io.EOF) { // an empty file says nothing
+	d := yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField())
+	err = d.Decode(into)
+	switch {
+	case errors.Is(err, io.EOF): // an empty file says nothing
+		return nil
+	case err != nil:
 		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: %s", path, yaml.FormatError(err, false, true))
+	case !errors.Is(d.Decode(new(any)), io.EOF):
+		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: more than one document", path)
 	}
 	return nil
 }

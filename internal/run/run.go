@@ -20,8 +20,8 @@ type Group struct {
 	wg     sync.WaitGroup
 }
 
-// errStopped is the cause of a Group that was stopped, not broken: who hears of it was cancelled.
-var errStopped = fmt.Errorf("stopped: %w", context.Canceled)
+// errStopped is the cause of a Group that was stopped, not broken.
+var errStopped = errors.New("stopped")
 
 // New returns an empty group. Its goroutines end when ctx ends, when one of them fails, or at Stop.
 func New(ctx context.Context) *Group {
@@ -44,7 +44,7 @@ func (g *Group) Go(name string, f func(ctx context.Context) error) {
 
 // Stop ends the group, waits for its goroutines and returns the first failure, if there was one.
 func (g *Group) Stop() error {
-	g.cancel(errStopped)
+	g.cancel(fmt.Errorf("%w: %w", errStopped, context.Canceled)) // who passes the cause on says that he was cancelled
 	return g.Wait()
 }
 

@@ -21,15 +21,17 @@ func TestFirstFailureEndsTheOthers(t *testing.T) {
 	}
 }
 
+// TestStopWaitsAndIsNoFailure holds, too, that the cause of a stop is a cancellation: the far ends of tunnels were told of
+// an internal error.
 func TestStopWaitsAndIsNoFailure(t *testing.T) {
 	g := run.New(t.Context())
-	ended := false
-	g.Go("waits", func(ctx context.Context) error { <-ctx.Done(); ended = true; return ctx.Err() })
+	var cause error
+	g.Go("waits", func(ctx context.Context) error { <-ctx.Done(); cause = context.Cause(ctx); return ctx.Err() })
 	if err := g.Stop(); err != nil {
 		t.Errorf("Stop() = %v, want nil", err)
 	}
-	if !ended {
-		t.Error("Stop returned before the goroutine had ended")
+	if !errors.Is(cause, context.Canceled) {
+		t.Errorf("when Stop returned the goroutine had ended by %v, want canceled", cause)
 	}
 }
 

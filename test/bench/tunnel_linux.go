@@ -25,8 +25,8 @@ type path struct {
 }
 
 const (
-	blockTrips = 200 // of one path, before the next has its turn: all see the same noise
-	warmTrips  = 20  // of each block that do not count: the path before left cold caches
+	blockTrips = 300 // of one path, before the next has its turn: all see the same noise
+	warmTrips  = 100 // of each block that do not count: the path before used other processes, on other processors
 )
 
 // inTurns measures the paths in turns.
@@ -107,7 +107,7 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 	}
 	defer card.Close()
 	ours, whole := transmitting(ctx, echo), transmitting(ctx, card)
-	if err := inTurns(ctx, pick(b, 80, 15), tcp, gorilla, ours, whole); err != nil {
+	if err := inTurns(ctx, pick(b, 80, 20), tcp, gorilla, ours, whole); err != nil {
 		return nil, err
 	}
 	return []measured{

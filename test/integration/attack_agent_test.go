@@ -74,13 +74,13 @@ func TestStolenPort(t *testing.T) {
 	offer := fmt.Sprintf(`{"reader":%q,"tenant":"rival"}`, id[:16])
 
 	syscall.Kill(line.PID, syscall.SIGSTOP)
-	conn, err := h.dial(bob, "tcp4", "", at)
+	from := fmt.Sprintf("127.0.0.1:%d", h.freePort())
+	conn, err := h.dial(bob, "tcp4", from, at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	io.WriteString(conn, request("POST", at, "/cb/v1/offers", offer))
 	conn.(*net.TCPConn).SetLinger(0)
-	from := conn.LocalAddr().String()
 	conn.Close()
 	hers, err := h.dial(alice, "tcp4", from, at)
 	syscall.Kill(line.PID, syscall.SIGCONT)

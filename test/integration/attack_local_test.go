@@ -145,6 +145,24 @@ func TestForeignOffers(t *testing.T) {
 	h.until("alice's offer alone", func() bool { return list() == "alice's in 1;" })
 }
 
+// TestNamesInTables has bob's agent name a reader so that an administrator's terminal obeys, and the table has a row more.
+func TestNamesInTables(t *testing.T) {
+	h, _, bob := newAttack(t)
+	h.start()
+	his := h.puppet(bob, "1")
+	lease := api.Lease{Tenant: "issuer", Reader: "R\x1b]0;owned\a\u009b2J\nfake  row", Session: "1"}
+	if err := his.WriteJSON(api.FromAgent{Offers: &api.Offers{Leases: []api.Lease{lease}}}); err != nil {
+		t.Fatal(err)
+	}
+	h.until("bob's lease", func() bool {
+		out, err := h.Run(nil, "cardbroker", "host", "leases", "--socket", h.socket)
+		if text := string(out.Stdout); err != nil || strings.ContainsAny(text, "\x1b\a\u009b") || strings.Count(text, "\n") > 2 {
+			t.Fatalf("the table is %q, %v", text, err)
+		}
+		return strings.Contains(string(out.Stdout), "fake  row")
+	})
+}
+
 // TestBadLinks says on links what no agent says: each ends alone, and nothing of it is left in the broker.
 func TestBadLinks(t *testing.T) {
 	h, alice, bob := newAttack(t)

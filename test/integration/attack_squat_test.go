@@ -8,12 +8,15 @@ package integration
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -22,18 +25,18 @@ func TestFalseBroker(t *testing.T) {
 	h, alice, bob := newAttack(t)
 	h.start()
 	open := h.Path("open")
-	var false1 net.Listener
+	var theirs net.Listener
 	h.as(bob, func() {
 		var err error
-		if false1, err = net.Listen("unix", bob.Home+"/broker.sock"); err != nil {
+		if theirs, err = net.Listen("unix", bob.Home+"/broker.sock"); err != nil {
 			t.Error(err)
 		}
 	})
-	defer false1.Close()
+	defer theirs.Close()
 	heard := make(chan string, 1)
 	go func() {
 		for {
-			conn, err := false1.Accept()
+			conn, err := theirs.Accept()
 			if err != nil {
 				close(heard)
 				return
@@ -64,7 +67,7 @@ func TestFalseBroker(t *testing.T) {
 			}
 		}
 	}
-	false1.Close()
+	theirs.Close()
 	if text, ok := <-heard; ok {
 		t.Errorf("bob's broker has heard %q", text)
 	}
@@ -93,16 +96,11 @@ func TestUnsafeSocketDirectory(t *testing.T) {
 // TestTakenPorts has bob bind the well-known port on one address or all of them: the broker does not start beside him.
 func TestTakenPorts(t *testing.T) {
 	h, _, bob := newAttack(t)
-	h.start()
-	well := h.ready.Listen[0]
-	port := well[strings.LastIndex(well, ":"):]
-	if err := h.broker.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	port := fmt.Sprint(":", h.freePort())
 	for _, address := range []string{"127.0.0.1", "[::1]", "0.0.0.0", "[::]"} {
 		squatter := h.listenAs(bob, address+port)
 		var body api.ErrorBody
-		h.run(nil, 7, &body, "host", "run", "--socket", h.socket, "--state", h.Path("state"), "--listen", well)
+		h.run(nil, 7, &body, "host", "run", "--socket", h.socket, "--state", h.Path("state"), "--listen", "127.0.0.1"+port)
 		if !strings.Contains(body.Description, "taken by another program") {
 			t.Errorf("host run beside %s%s: %+v", address, port, body)
 		}
@@ -144,21 +142,31 @@ func TestUnsafeState(t *testing.T) {
 // listenAs listens as p until the test ends.
 func (h *host) listenAs(p *stage.Person, address string) (listener net.Listener) {
 	h.t.Helper()
+	network := "tcp4"
+	if address[0] == '[' {
+		network = "tcp6"
+	}
 	var err error
-	h.as(p, func() {
-		var config net.ListenConfig
-		config.SetMultipathTCP(false)
-		network := "tcp4"
-		if address[0] == '[' {
-			network = "tcp6"
-		}
-		listener, err = config.Listen(h.Context(), network, address)
-	})
+	h.as(p, func() { listener, err = httpserver.Listen(h.Context(), network, address) })
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { listener.Close() })
 	return listener
+}
+
+// freePort returns a port that nobody has, below those that clients of the host get for their own ends.
+func (h *host) freePort() (port cardbroker.Port) {
+	h.t.Helper()
+	h.until("a free port", func() bool {
+		port = cardbroker.Port(20000 + rand.N(4000))
+		listeners, err := httpserver.ListenLoopback(h.Context(), port)
+		for _, listener := range listeners {
+			listener.Close()
+		}
+		return err == nil
+	})
+	return port
 }
 
 // TestRangeIsTaken has bob bind all ports that agents could get, and let go of them: alice is told why, and gets one then.
@@ -167,9 +175,14 @@ func TestRangeIsTaken(t *testing.T) {
 	h.ports = "24800-24840"
 	h.start()
 	var squatters []net.Listener
-	for port := 24800; port <= 24840; port++ {
-		squatters = append(squatters, h.listenAs(bob, fmt.Sprintf("127.0.0.1:%d", port)))
-	}
+	h.as(bob, func() {
+		for port := 24800; port <= 24840; port++ {
+			listener, err := httpserver.Listen(h.Context(), "tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+			if err == nil { // else somebody has it anyhow
+				squatters = append(squatters, listener)
+			}
+		}
+	})
 	claim := newClaim("1")
 	if got := h.local(alice, "POST", "/local/v1/reserve", claim); got.reason() != "ports_exhausted" {
 		t.Errorf("a reservation without a free port is answered %d %s", got.Status, got.Body)

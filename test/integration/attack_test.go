@@ -17,10 +17,9 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -59,10 +58,10 @@ func (h *host) as(p *stage.Person, f func()) {
 	}
 }
 
-// effective sets the effective user of this thread alone, which package unix would set for all.
+// effective sets the effective user of this thread alone; syscall.Setresuid would set that of all.
 func effective(uid uint32) error {
 	const same = ^uintptr(0)
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
 		return errno
 	}
 	return nil

@@ -71,7 +71,7 @@ func (m *Maker) Check(r *http.Request) error {
 // Upgrade answers a request that passed [Maker.Check]. The handler returns soon afterwards and leaves reading to a
 // goroutine of somebody else's, or the connection keeps net/http's buffers. If Upgrade fails, it has answered itself.
 func (m *Maker) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
-	ws, err := m.upgrader.Upgrade(w, r, nil)
+	ws, err := m.upgrader.Upgrade(patientWriter{w}, r, nil)
 	if err != nil {
 		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "the WebSocket handshake failed")
 	}
@@ -94,10 +94,11 @@ func (m *Maker) Dial(ctx context.Context, d Dial) (*Conn, *http.Response, error)
 	dialer := websocket.Dialer{
 		NetDialContext: func(limited context.Context, network, addr string) (net.Conn, error) {
 			conn, err := d.connect(limited, network, addr)
-			if err == nil { // gorilla heeds deadlines only
-				unwatch = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+			if err != nil {
+				return nil, err
 			}
-			return conn, err
+			unwatch = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) // gorilla heeds deadlines only
+			return newPatient(conn), nil
 		},
 		TLSClientConfig:  d.TLS,
 		HandshakeTimeout: handshakeTimeout,

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	writeTimeout = 10 * time.Second // a peer that takes nothing for so long is cut off
+	writeTimeout = 10 * time.Second // a peer that takes nothing for so long, or an eighth less, is cut off
 	closeTimeout = time.Second      // for the other side's close message
 )
 
@@ -114,7 +114,7 @@ func (b *buffer) fill(r io.Reader) error {
 	}
 }
 
-// Write sends one message in one write, which may take 10 seconds. It keeps nothing of message.
+// Write sends one message in one write, which may take 10 seconds, or an eighth less. It keeps nothing of message.
 func (c *Conn) Write(message []byte) error {
 	c.write.Lock()
 	defer c.write.Unlock()
