@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -33,7 +34,8 @@ type guard struct {
 	freeing  chan freeing
 	ended    chan struct{} // closed when Run returns
 	held     map[cardbroker.Port]*guardedPort
-	conns    atomic.Int64 // that are open, on all ports
+	taken    map[cardbroker.Port]bool // that somebody else has bound, as of the last try
+	conns    atomic.Int64             // that are open, on all ports
 }
 
 // freeing asks the guard to close a port.
@@ -51,6 +53,7 @@ func newGuard(registry *Registry, handler http.Handler, log *slog.Logger) *guard
 		freeing:  make(chan freeing),
 		ended:    make(chan struct{}),
 		held:     make(map[cardbroker.Port]*guardedPort),
+		taken:    make(map[cardbroker.Port]bool),
 	}
 }
 
@@ -62,7 +65,7 @@ const (
 )
 
 // Run follows the Registry until ctx ends; then it holds no port any more. A port that somebody else has bound is tried
-// again while it is wanted; with nothing wanted there is no timer.
+// again, less and less often, while it is wanted; with nothing to try there is no timer.
 func (g *guard) Run(ctx context.Context) error {
 	defer close(g.ended)
 	defer func() {
@@ -73,15 +76,18 @@ func (g *guard) Run(ctx context.Context) error {
 	retry, delay := time.NewTimer(0), firstRetry
 	defer retry.Stop()
 	for {
-		retry.Stop()
-		if !g.follow(ctx) {
+		if g.follow(ctx) {
+			delay = firstRetry
 			retry.Reset(delay)
 		}
 		select {
 		case <-g.registry.Changed():
-			delay = firstRetry
 		case <-retry.C:
-			delay = min(2*delay, lastRetry)
+			clear(g.taken)
+			if g.follow(ctx) {
+				delay = min(2*delay, lastRetry)
+				retry.Reset(delay)
+			}
 		case f := <-g.freeing:
 			g.close(f.port)
 			close(f.done)
@@ -106,28 +112,34 @@ func (g *guard) Free(ctx context.Context, port cardbroker.Port) error {
 	return nil
 }
 
-// follow makes the guard hold what the View says, and says whether all of it could be bound.
-func (g *guard) follow(ctx context.Context) (all bool) {
-	all = true
+// follow makes the guard hold what the View says, but for ports that were taken when it last tried. It says whether it
+// found others taken: a thousand agents that come back one by one after a restart must not have it try all of them a
+// thousand times.
+func (g *guard) follow(ctx context.Context) (found bool) {
 	wanted := g.registry.View().guarded
+	isWanted := func(port cardbroker.Port) bool {
+		_, ok := slices.BinarySearch(wanted, port)
+		return ok
+	}
 	for port := range g.held {
-		if _, ok := slices.BinarySearch(wanted, port); !ok {
+		if !isWanted(port) {
 			g.close(port)
 		}
 	}
+	maps.DeleteFunc(g.taken, func(port cardbroker.Port, _ bool) bool { return !isWanted(port) })
 	for _, port := range wanted {
-		if g.held[port] != nil {
+		if g.held[port] != nil || g.taken[port] {
 			continue
 		}
 		listeners, err := httpserver.ListenLoopback(ctx, port)
 		if err != nil {
 			g.log.Debug("port not guarded", "port", port, "err", err)
-			all = false
+			g.taken[port], found = true, true
 			continue
 		}
 		g.held[port] = g.serve(ctx, listeners)
 	}
-	return all
+	return found
 }
 
 func (g *guard) close(port cardbroker.Port) {
