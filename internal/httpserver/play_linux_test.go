@@ -38,7 +38,7 @@ func play(part string) int {
 	case "panic":
 		return playPanic()
 	case "no ipv6":
-		return playListen("/proc/sys/net/ipv4/ip_local_port_range", "40000 40000", "/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1")
+		return playListen("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1")
 	case "two ports":
 		return playListen("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001")
 	}
@@ -201,22 +201,29 @@ func playPanic() int {
 	return 0
 }
 
-// playListen listens in a network namespace with the given settings, where somebody has [::1]:40000 if there is IPv6.
+// playListen listens twice in a network namespace with the given settings. Before the second time somebody takes on
+// [::1] the port of the first.
 func playListen(settings ...string) int {
 	err := loopbackUp()
 	for i := 0; i < len(settings); i += 2 {
 		err = errors.Join(err, os.WriteFile(settings[i], []byte(settings[i+1]), 0))
 	}
-	if err != nil {
+	listeners, err2 := httpserver.ListenLoopback(context.Background(), 0)
+	if err = errors.Join(err, err2); err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	if taken, err := httpserver.Listen(context.Background(), "tcp6", "[::1]:40000"); err == nil {
+	first := listeners[0].Addr().(*net.TCPAddr).Port
+	for _, listener := range listeners {
+		listener.Close()
+	}
+	if taken, err := httpserver.Listen(context.Background(), "tcp6", fmt.Sprintf("[::1]:%d", first)); err == nil {
 		defer taken.Close()
 	}
-	listeners, err := httpserver.ListenLoopback(context.Background(), 0)
+	listeners, err = httpserver.ListenLoopback(context.Background(), 0)
 	for _, listener := range listeners {
-		fmt.Print(listener.Addr(), " ")
+		host, _, _ := net.SplitHostPort(listener.Addr().String())
+		fmt.Print(host, " ", listener.Addr().(*net.TCPAddr).Port == first, " ")
 	}
 	fmt.Println(err)
 	return 0

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -372,17 +373,17 @@ func TestListenLoopbackPrivileged(t *testing.T) {
 	}
 }
 
-// TestListenLoopbackElsewhere listens in networks of its own: one without IPv6, and one of two ports, of which somebody
-// has the first on [::1].
+// TestListenLoopbackElsewhere listens in networks of its own: one without IPv6, and one of two ports, where somebody takes
+// on [::1] the port that comes first.
 func TestListenLoopbackElsewhere(t *testing.T) {
 	testenv.Root(t)
-	for part, want := range map[string]string{"no ipv6": "127.0.0.1:40000 <nil>\n", "two ports": "127.0.0.1:40001 [::1]:40001 <nil>\n"} {
+	for part, want := range map[string]string{"no ipv6": `127\.0\.0\.1 (true|false) <nil>`, "two ports": `127\.0\.0\.1 false ::1 false <nil>`} {
 		out, err := command(part, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}).CombinedOutput()
 		if err != nil {
 			testenv.Skip(t, "needs network namespaces: "+err.Error()+" "+string(out))
 		}
-		if got := string(out); got != want {
-			t.Errorf("%s: ListenLoopback(0) listens on %q, want %q", part, got, want)
+		if !regexp.MustCompile(want).Match(out) {
+			t.Errorf("%s: the second ListenLoopback(0) has addresses, and the first one's port: %s, want %s", part, out, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"time"
 
@@ -25,18 +26,19 @@ type path struct {
 }
 
 const (
-	blockTrips = 300 // of one path, before the next has its turn: all see the same noise
-	warmTrips  = 100 // of each block that do not count: the path before used other processes, on other processors
+	blockTrips = 500 // of one path, before the next has its turn: all see the same noise
+	warmTrips  = 500 // of each block that do not count: the path before used other processes, on other processors
 )
 
-// inTurns measures the paths in turns.
+// inTurns measures the paths in turns, in another order in each round: a path is faster if its processes were used just
+// before.
 func inTurns(ctx context.Context, rounds int, paths ...*path) error {
 	for range rounds {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for _, p := range paths {
-			if err := p.block(); err != nil {
+		for _, i := range rand.Perm(len(paths)) {
+			if err := paths[i].block(); err != nil {
 				return err
 			}
 		}
@@ -107,7 +109,7 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 	}
 	defer card.Close()
 	ours, whole := transmitting(ctx, echo), transmitting(ctx, card)
-	if err := inTurns(ctx, pick(b, 80, 20), tcp, gorilla, ours, whole); err != nil {
+	if err := inTurns(ctx, pick(b, 60, 15), tcp, gorilla, ours, whole); err != nil {
 		return nil, err
 	}
 	return []measured{

@@ -41,8 +41,8 @@ func body(text string) option {
 	}
 }
 
-// A request that is cut before its end.
-const cut = "cut"
+// garbled has a body that is none.
+func garbled(r *http.Request) { r.TransferEncoding = []string{"garbled"} }
 
 // websocket asks for one, of a subprotocol if it is not empty.
 func websocket(subprotocol string) option {
@@ -72,12 +72,10 @@ func (s asked) ask(method, path string, options ...option) answer {
 	s.t.Helper()
 	request, sent := s.request(method, path, options)
 	conn := s.dial()
-	if request.Header.Get(cut) != "" { // it says more than it sends, and waits for the answer
-		request.Header.Del(cut)
-		io.WriteString(conn, method+" "+path+" HTTP/1.1\r\nHost: "+s.address+"\r\n")
+	if len(request.TransferEncoding) > 0 {
+		io.WriteString(conn, method+" "+path+" HTTP/1.1\r\nHost: "+s.address+"\r\nTransfer-Encoding: chunked\r\n")
 		request.Header.Write(conn)
-		io.WriteString(conn, "Content-Length: 10\r\n\r\n{")
-		conn.(interface{ CloseWrite() error }).CloseWrite()
+		io.WriteString(conn, "\r\nno chunk\r\n")
 	} else {
 		go request.Write(conn) // it may be answered before its end
 	}
@@ -90,7 +88,7 @@ func (s asked) request(method, path string, options []option) (*http.Request, []
 	request, err := http.NewRequest(method, "http://"+s.address+path, nil)
 	s.check(err)
 	if s.name == "door" {
-		request.Header.Set("Authorization", "Bearer "+token)
+		request.Header.Set("Authorization", "Bearer "+tenantToken)
 	}
 	for _, change := range options {
 		change(request)
@@ -146,6 +144,18 @@ func (s asked) read(request *http.Request, sent []byte, conn io.Reader) answer {
 		s.t.Error(err)
 	}
 	return a
+}
+
+// exhaust makes more requests at once than a user may, and reads the answers.
+func (s asked) exhaust() {
+	s.t.Helper()
+	const more = 250
+	request := "GET /x HTTP/1.1\r\nHost: " + s.address + "\r\n"
+	conn := s.dial()
+	_, err := io.WriteString(conn, strings.Repeat(request+"\r\n", more)+request+"Connection: close\r\n\r\n")
+	s.check(err)
+	_, err = io.Copy(io.Discard, conn)
+	s.check(err)
 }
 
 // want checks status and reason.

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,8 +31,8 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
-// token is the one tenant's.
-const token = "0123456789abcdef"
+// tenantToken is the one tenant's.
+const tenantToken = "0123456789abcdef"
 
 // host is a host with a broker and, as they log on, agents.
 type host struct {
@@ -80,7 +79,7 @@ func newHost(t *testing.T) *host {
 	certificate, err := tls.LoadX509KeyPair(h.path("door.pem"), h.path("door.key"))
 	h.check(err)
 	h.tls = &tls.Config{InsecureSkipVerify: true}
-	h.check(os.WriteFile(h.path("tokens"), []byte("issuer "+token+"\n"), 0o600))
+	h.check(os.WriteFile(h.path("tokens"), []byte("issuer "+tenantToken+"\n"), 0o600))
 	tokens, err := broker.ReadTokens(h.path("tokens"))
 	h.check(err)
 	ports, err := cardbroker.ParsePorts("20100-20149")
@@ -221,5 +220,3 @@ func TestMain(m *testing.M) {
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
-
-var _ net.Conn = (*tls.Conn)(nil)

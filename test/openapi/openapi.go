@@ -82,6 +82,22 @@ func (c *Checker) Check(x Exchange) error {
 // Seen returns the answers that were fine, as "server METHOD /path/{template} status", in order.
 func (c *Checker) Seen() []string { return slices.Sorted(maps.Keys(c.seen)) }
 
+// Documented returns all answers of the document, as [Checker.Seen] writes them.
+func (c *Checker) Documented() []string {
+	var answers []string
+	for path, item := range c.doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			for _, server := range operation.Tags {
+				for status := range operation.Responses.Map() {
+					answers = append(answers, fmt.Sprintf("%s %s %s %s", server, method, path, status))
+				}
+			}
+		}
+	}
+	slices.Sort(answers)
+	return answers
+}
+
 // CheckSchema checks a JSON text that is not a whole body, an event for example, against a schema of the document.
 func (c *Checker) CheckSchema(name string, text []byte) error {
 	return checkJSON(c.doc.Components.Schemas[name].Value, text)

@@ -78,7 +78,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("there is no condition %s", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"await": await, "chmod": chmod, "ends": ends, "field": field, "kill": kill, "mode": mode, "start": start, "status": status, "stop": stop,
+			"await": await, "crash": crash, "field": field, "finish": finish, "mode": mode, "start": start, "status": status,
 		},
 	})
 }
@@ -121,13 +121,6 @@ func field(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("there is no field %s", args[1])
 	}
 	ts.Setenv(args[0], fmt.Sprint(value))
-}
-
-// chmod MODE FILE changes the mode of a file.
-func chmod(ts *testscript.TestScript, _ bool, args []string) {
-	mode, err := strconv.ParseUint(args[0], 8, 32)
-	ts.Check(err)
-	ts.Check(os.Chmod(ts.MkAbs(args[1]), os.FileMode(mode)))
 }
 
 // mode MODE FILE checks the mode of a file, such as Srw-rw-rw-.
@@ -241,22 +234,15 @@ func (s *service) await(ts *testscript.TestScript, o *output, pattern *regexp.Re
 	}
 }
 
-// stop NAME sends SIGTERM: the service must end with status 0 within the limit, and leaves NAME.out and NAME.err.
-func stop(ts *testscript.TestScript, _ bool, args []string) {
+// finish NAME sends SIGTERM: the service must end with status 0 within the limit, and leaves NAME.out and NAME.err.
+func finish(ts *testscript.TestScript, _ bool, args []string) {
 	s := find(ts, args[0])
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
 	s.end(ts, args[0], stopLimit, 0)
 }
 
-// ends NAME N waits for the service to end by itself, with the exit status N; it leaves NAME.out and NAME.err.
-func ends(ts *testscript.TestScript, _ bool, args []string) {
-	want, err := strconv.Atoi(args[1])
-	ts.Check(err)
-	find(ts, args[0]).end(ts, args[0], readyLimit, want)
-}
-
-// kill NAME ends a service as a crash would.
-func kill(ts *testscript.TestScript, _ bool, args []string) {
+// crash NAME kills a service.
+func crash(ts *testscript.TestScript, _ bool, args []string) {
 	s := find(ts, args[0])
 	ts.Check(s.cmd.Process.Kill())
 	s.end(ts, args[0], readyLimit, -1)

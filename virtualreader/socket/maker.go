@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -50,8 +51,14 @@ func newMaker(subprotocol string, kind int) *Maker {
 		WriteBufferPool:  &m.writeBufs,
 		Subprotocols:     m.subprotocols(),
 		CheckOrigin:      func(*http.Request) bool { return true }, // Check has refused it already
+		Error:            malformed,
 	}
 	return m
+}
+
+// malformed answers a handshake that gorilla does not accept, in JSON like every error.
+func malformed(w http.ResponseWriter, _ *http.Request, _ int, why error) {
+	api.WriteError(w, cardbroker.Wrapf(why, cardbroker.Invalid, "the WebSocket handshake is malformed"))
 }
 
 // Check says whether r may be upgraded: Invalid if it asks for no WebSocket or not for the maker's subprotocol,

@@ -35,6 +35,7 @@ func UpgradePush(w http.ResponseWriter, r *http.Request) (*Push, error) {
 		ReadBufferSize:   readBuffer,
 		WriteBufferSize:  readBuffer,
 		CheckOrigin:      func(*http.Request) bool { return true },
+		Error:            malformed,
 	}
 	ws, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
