@@ -17,8 +17,11 @@ import (
 // attendant reads, so that events are seen; a command that finds it reading gets its answer from it.
 
 const (
-	idleAfter = 10 * time.Millisecond // the attendant waits so long, so as not to meet the next command
-	maxSilent = 3                     // pings that an idle holder may leave unanswered
+	maxSilent = 3 // pings that an idle holder may leave unanswered
+
+	// The attendant waits so long, so as not to meet the next command. A timer of 10 ms, which the kernel has to heed at
+	// every wait of the process, would make a command a µs dearer.
+	idleAfter = 100 * time.Millisecond
 )
 
 // ask sends a frame and returns the payload of its answer, which is of type want. If ctx or the tunnel ends before the

@@ -39,8 +39,8 @@ func play(part string) int {
 		return playPanic()
 	case "no ipv6":
 		return playListen("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1")
-	case "two ports":
-		return playListen("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001")
+	case "few ports":
+		return playListen()
 	}
 	fmt.Fprintln(os.Stderr, "no such part:", part)
 	return 2
@@ -191,9 +191,7 @@ func playUser() int {
 func playPanic() int {
 	cfg := config()
 	cfg.Routes = []httpserver.Route{{Method: "GET", Path: "/self", Access: httpserver.Self, Handle: func(http.ResponseWriter, *http.Request) error {
-		var routes map[string]int
-		routes["x"]++
-		return nil
+		panic("its fault")
 	}}}
 	listener := newPipes()
 	go func() { io.WriteString(listener.dial(1), get) }()
@@ -201,31 +199,34 @@ func playPanic() int {
 	return 0
 }
 
-// playListen listens twice in a network namespace with the given settings. Before the second time somebody takes on
-// [::1] the port of the first.
+// playListen listens eight times in a network namespace of 64 ports, with further settings. Somebody has every other
+// pair of them on [::1], if there is IPv6.
 func playListen(settings ...string) int {
 	err := loopbackUp()
+	settings = append(settings, "/proc/sys/net/ipv4/ip_local_port_range", "40000 40063")
 	for i := 0; i < len(settings); i += 2 {
 		err = errors.Join(err, os.WriteFile(settings[i], []byte(settings[i+1]), 0))
 	}
-	listeners, err2 := httpserver.ListenLoopback(context.Background(), 0)
-	if err = errors.Join(err, err2); err != nil {
+	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	first := listeners[0].Addr().(*net.TCPAddr).Port
-	for _, listener := range listeners {
-		listener.Close()
+	for port := 40000; port < 40064; port += 4 {
+		for _, taken := range []int{port, port + 1} {
+			if listener, err := httpserver.Listen(context.Background(), "tcp6", fmt.Sprintf("[::1]:%d", taken)); err == nil {
+				defer listener.Close()
+			}
+		}
 	}
-	if taken, err := httpserver.Listen(context.Background(), "tcp6", fmt.Sprintf("[::1]:%d", first)); err == nil {
-		defer taken.Close()
+	for range 8 {
+		listeners, err := httpserver.ListenLoopback(context.Background(), 0)
+		for _, listener := range listeners {
+			host, _, _ := net.SplitHostPort(listener.Addr().String())
+			fmt.Print(host, " ")
+			listener.Close()
+		}
+		fmt.Println(err)
 	}
-	listeners, err = httpserver.ListenLoopback(context.Background(), 0)
-	for _, listener := range listeners {
-		host, _, _ := net.SplitHostPort(listener.Addr().String())
-		fmt.Print(host, " ", listener.Addr().(*net.TCPAddr).Port == first, " ")
-	}
-	fmt.Println(err)
 	return 0
 }
 

@@ -146,16 +146,29 @@ func (s asked) read(request *http.Request, sent []byte, conn io.Reader) answer {
 	return a
 }
 
-// exhaust makes more requests at once than a user may, and reads the answers.
-func (s asked) exhaust() {
+// askLast sends a request right behind fifty others, and returns its answer.
+func (s asked) askLast(method, path string) answer {
 	s.t.Helper()
-	const more = 250
-	request := "GET /x HTTP/1.1\r\nHost: " + s.address + "\r\n"
+	const before = 50
 	conn := s.dial()
-	_, err := io.WriteString(conn, strings.Repeat(request+"\r\n", more)+request+"Connection: close\r\n\r\n")
+	other, _ := s.request("GET", "/x", nil)
+	request, sent := s.request(method, path, nil)
+	var text bytes.Buffer
+	for range before {
+		other.Write(&text)
+	}
+	request.Write(&text)
+	_, err := text.WriteTo(conn)
 	s.check(err)
-	_, err = io.Copy(io.Discard, conn)
-	s.check(err)
+	answers := bufio.NewReader(conn)
+	for range before {
+		response, err := http.ReadResponse(answers, other)
+		s.check(err)
+		_, err = io.Copy(io.Discard, response.Body)
+		s.check(err)
+	}
+	defer conn.Close()
+	return s.read(request, sent, answers)
 }
 
 // want checks status and reason.
