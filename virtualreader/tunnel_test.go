@@ -166,6 +166,37 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestFormerAskerLeaves has the context of an earlier command end, before the next one and while it runs: that is no
+// business of the tunnel's.
+func TestFormerAskerLeaves(t *testing.T) {
+	d := newDoor(t)
+	tunnel := d.open(t)
+	defer tunnel.Close()
+	for range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 2 {
+			if _, err := tunnel.Transmit(ctx, selectCommand); err != nil {
+				t.Fatal(err)
+			}
+		}
+		go cancel()
+		if _, err := tunnel.Transmit(t.Context(), selectCommand); err != nil {
+			t.Fatalf("Transmit = %v after another asker has left", err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := tunnel.Transmit(ctx, selectCommand); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := tunnel.Transmit(ctx, selectCommand); !errors.Is(err, context.Canceled) {
+		t.Errorf("Transmit of who has left = %v, want %v", err, context.Canceled)
+	}
+	if _, err := tunnel.Transmit(t.Context(), selectCommand); err != nil {
+		t.Errorf("Transmit = %v after that, want nil: no frame was outstanding", err)
+	}
+}
+
 // TestRevoked ends the lease, between commands and in one.
 func TestRevoked(t *testing.T) {
 	for _, busy := range []bool{false, true} {

@@ -194,7 +194,13 @@ func playPanic() int {
 		panic("its fault")
 	}}}
 	listener := newPipes()
-	go func() { io.WriteString(listener.dial(1), get) }()
+	go func() {
+		conn := listener.dial(1)
+		io.WriteString(conn, get)
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			fmt.Println("it was answered")
+		}
+	}()
 	fmt.Println(httpserver.New(cfg).Serve(context.Background(), httpserver.Listener{Listener: listener, Kind: pipeKind{}}))
 	return 0
 }

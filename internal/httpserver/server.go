@@ -118,13 +118,14 @@ func (s *Server) crash(ctx context.Context) error {
 	}
 }
 
-// catch is deferred around handlers: it hands a panic to crash.
+// catch is deferred around handlers: it hands a panic to crash, and lets it go on, so that nothing is answered.
 func (s *Server) catch() {
 	if fault := recover(); fault != nil {
 		select {
 		case s.fault <- fmt.Sprintf("%v\n\n%s", fault, debug.Stack()):
 		default: // another one was first
 		}
+		panic(fmt.Sprintf("BUG: %v", fault))
 	}
 }
 

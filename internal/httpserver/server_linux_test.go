@@ -275,7 +275,7 @@ func (nobody) Attest(conn net.Conn) (httpserver.Caller, error) {
 func TestPanicEndsTheProcess(t *testing.T) {
 	out, err := command("panic", nil).CombinedOutput()
 	ended, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || ended.ExitCode() != 2 || !bytes.Contains(out, []byte("BUG: a handler panicked: its fault")) || !bytes.Contains(out, []byte("playPanic")) {
+	if !ok || ended.ExitCode() != 2 || bytes.Contains(out, []byte("it was answered")) || !bytes.Contains(out, []byte("BUG: a handler panicked: its fault")) || !bytes.Contains(out, []byte("playPanic")) {
 		t.Errorf("the process ended with %v and said %s", err, out)
 	}
 }

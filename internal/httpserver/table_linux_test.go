@@ -15,6 +15,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
 func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
@@ -297,8 +298,7 @@ func TestNotHTTP(t *testing.T) {
 func TestBothAddresses(t *testing.T) {
 	l := newLoopback(t, config())
 	if l.v6 == "" {
-		t.Log("this host has no IPv6")
-		return
+		testenv.Skip(t, "needs IPv6")
 	}
 	for _, address := range []string{l.v4, l.v6} {
 		for _, host := range []string{l.v4, l.v6, "localhost:" + l.port} {
