@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -21,15 +22,7 @@ type link struct {
 	seq     uint64
 	turn    chan struct{} // capacity 1: one inside while somebody has the turn
 	claimed bool          // a Card is open on it; owned by the loop
-	asker   waker         // who asked last; of who has the turn
-}
-
-// waker ends a wait on the stream when the asker's context ends. It is kept from one call to the next: askers ask many
-// times with one context, and a new registration for each would cost five allocations.
-type waker struct {
-	ctx   context.Context // nil: none
-	stop  func() bool
-	woken chan struct{} // closed when the stream was woken
+	asker   run.Watch     // on the context of who asked last, whose end ends his wait; of who has the turn
 }
 
 // enter takes the turn, unless somebody has it.
@@ -82,7 +75,7 @@ func (l *link) receive() (wire.Header, []byte, error) {
 
 // awaitLate takes an answer that nobody wants any more.
 func (l *link) awaitLate(limit time.Time) error {
-	l.forget()
+	l.asker.End()
 	if err := l.stream.Conn().SetReadDeadline(limit); err != nil {
 		return err
 	}
@@ -92,27 +85,11 @@ func (l *link) awaitLate(limit time.Time) error {
 
 // watch makes the end of ctx, and of no other, end a wait on the stream.
 func (l *link) watch(ctx context.Context) {
-	if l.asker.ctx == ctx {
-		return
+	if !l.asker.On(ctx) {
+		l.asker.Move(ctx, func() {
+			l.stream.Conn().SetReadDeadline(time.Unix(1, 0)) // a question that is half written would be the child's end
+		})
 	}
-	l.forget()
-	if ctx.Done() == nil {
-		return
-	}
-	woken := make(chan struct{})
-	l.asker = waker{ctx: ctx, woken: woken, stop: context.AfterFunc(ctx, func() {
-		l.stream.Conn().SetReadDeadline(time.Unix(1, 0)) // a question that is half written would be the child's end
-		close(woken)
-	})}
-}
-
-// forget lets the last asker go. If his context has just ended, it waits until that has had its effect: the deadlines are
-// the next one's after that.
-func (l *link) forget() {
-	if l.asker.ctx != nil && !l.asker.stop() {
-		<-l.asker.woken
-	}
-	l.asker = waker{}
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -29,27 +30,36 @@ const (
 	bareProcesses  = 5
 )
 
-// How long nothing is done: first until what begins with a process has ended, then while its switches are counted.
+// How long nothing is done: first until the broker has returned the memory of the onslaught, then while switches are
+// counted.
 const (
-	settleTime = 20 * time.Second
+	quietStep  = 10 * time.Second
+	quietSteps = 9 // at most
+	quietCount = 5 // switches in a step: nothing goes on
 	window     = 2 * time.Minute
 )
 
-// crowd measures processes that do nothing: agents, and a broker that has a thousand of them. Switches are counted in
-// one window for all.
-func (b *bench) crowd(ctx context.Context) ([]measured, error) {
+// crowd are processes that do nothing: a broker with its agents, and processes that cannot do less.
+type crowd struct {
+	broker int // these are pids
+	agents []int
+	bare   []int
+}
+
+// idle measures agents, and a broker that has a thousand of them, while nobody wants anything of them.
+func (b *bench) idle(ctx context.Context) ([]measured, error) {
 	host, err := b.startHost("crowd")
 	if err != nil {
 		return nil, err
 	}
 	defer host.stop()
-	var idle, bare []int
+	c := crowd{broker: host.pid}
 	for range idleAgentCount {
 		agent, err := host.startAgent()
 		if err != nil {
 			return nil, err
 		}
-		idle = append(idle, agent.pid)
+		c.agents = append(c.agents, agent.pid)
 	}
 	for range bareProcesses {
 		process, err := b.help(nil, nil, helpIdle)
@@ -57,87 +67,126 @@ func (b *bench) crowd(ctx context.Context) ([]measured, error) {
 			return nil, err
 		}
 		defer process.end()
-		bare = append(bare, process.pid())
+		c.bare = append(c.bare, process.pid())
 	}
-	why := ""
-	if os.Geteuid() != 0 {
-		why = "needs root, for agents of many users"
-	} else {
+	if os.Geteuid() == 0 {
 		dismiss, err := host.assemble()
 		defer dismiss()
 		if err != nil {
 			return nil, err
 		}
 	}
-	if err := b.rest(ctx, "until all is quiet", pick(b, settleTime, settleTime/4)); err != nil {
+	if err := b.quiet(ctx, c.broker); err != nil {
 		return nil, err
 	}
-	own, pss, _, err := memoryOfAll(idle)
+	found, err := c.memory()
 	if err != nil {
 		return nil, err
 	}
-	_, brokerPSS, brokerRSS, err := memoryOfAll([]int{host.pid})
-	if err != nil {
-		return nil, err
-	}
-	switches := make([]measured, 2)
 	if b.wants(rowSwitches) || b.wants(rowBrokerSwitches) {
-		if switches, err = b.countSwitches(ctx, idle, host.pid, bare); err != nil {
+		switches, err := c.switches(ctx, b)
+		if err != nil {
 			return nil, err
 		}
-	}
-	found := []measured{{ours: own}, {ours: pss}, {ours: brokerPSS}, {ours: brokerRSS}, switches[0], switches[1]}
-	for _, i := range []int{2, 3, 5} { // the broker's
-		found[i].skip = why
+		found = append(found, switches...)
 	}
 	return found, nil
 }
 
-// memoryOfAll returns the private dirty memory, PSS and RSS of each process.
-func memoryOfAll(pids []int) (own, pss, rss []float64, err error) {
-	for _, pid := range pids {
-		m, err := memoryOf(pid)
+// quiet waits until a process has nothing left to do.
+func (b *bench) quiet(ctx context.Context, pid int) error {
+	before, err := switchesOf(pid)
+	for range quietSteps {
 		if err != nil {
-			return nil, nil, nil, err
+			return err
 		}
-		own, pss, rss = append(own, m.privateDirty), append(pss, m.pss), append(rss, m.rss)
+		if err := b.rest(ctx, "until all is quiet", quietStep); err != nil {
+			return err
+		}
+		var now int
+		if now, err = switchesOf(pid); now-before <= quietCount {
+			break
+		}
+		before = now
 	}
-	return own, pss, rss, nil
+	return err
 }
 
-// countSwitches counts the context switches of idle agents and of the broker against those of a process that only waits.
-func (b *bench) countSwitches(ctx context.Context, idle []int, broker int, bare []int) ([]measured, error) {
-	all := append(append([]int{broker}, idle...), bare...)
-	before := make([]int, len(all))
-	start := time.Now()
-	for i, pid := range all {
-		n, err := switchesOf(pid)
+// crowdOnly is what was found of a broker, unless it has no thousand agents.
+func crowdOnly(m measured) measured {
+	if os.Geteuid() != 0 {
+		return measured{skip: "needs root, for agents of many users"}
+	}
+	return m
+}
+
+// memory returns the rows of agents and broker.
+func (c crowd) memory() ([]measured, error) {
+	var own, pss measured
+	for _, pid := range c.agents {
+		m, err := memoryOf(pid)
 		if err != nil {
 			return nil, err
 		}
-		before[i] = n
+		own.ours, pss.ours = append(own.ours, m.privateDirty), append(pss.ours, m.pss)
+	}
+	broker, err := memoryOf(c.broker)
+	return []measured{
+		own,
+		pss,
+		crowdOnly(measured{ours: []float64{broker.pss}}),
+		crowdOnly(measured{ours: []float64{broker.rss}}),
+	}, err
+}
+
+// switches counts the context switches of all in one window, and returns the rows of agents and broker.
+func (c crowd) switches(ctx context.Context, b *bench) ([]measured, error) {
+	all := slices.Concat([]int{c.broker}, c.agents, c.bare)
+	start := time.Now()
+	before, err := switchesOfAll(all)
+	if err != nil {
+		return nil, err
 	}
 	if err := b.rest(ctx, "while context switches are counted", pick(b, window, window/2)); err != nil {
 		return nil, err
 	}
+	after, err := switchesOfAll(all)
+	if err != nil {
+		return nil, err
+	}
+	minutes := time.Since(start).Minutes()
 	rates := make([]float64, len(all))
-	for i, pid := range all {
+	for i := range all {
+		rates[i] = float64(after[i]-before[i]) / minutes
+	}
+	broker, agents, bare := rates[:1], rates[1:1+len(c.agents)], rates[1+len(c.agents):]
+	return []measured{againstFloor(agents, bare), crowdOnly(againstFloor(broker, bare))}, nil
+}
+
+func switchesOfAll(pids []int) ([]int, error) {
+	counts := make([]int, len(pids))
+	for i, pid := range pids {
 		n, err := switchesOf(pid)
 		if err != nil {
 			return nil, err
 		}
-		rates[i] = float64(n-before[i]) / time.Since(start).Minutes()
+		counts[i] = n
 	}
-	ofBroker, ofIdle, ofBare := rates[:1], rates[1:1+len(idle)], rates[1+len(idle):]
-	floor := median(ofBare)
-	against := func(ours []float64) measured {
-		m := measured{ours: ours, limit: &limit{Name: "a Go process that only waits", P50: rounded(floor)}}
-		for _, rate := range ours {
-			m.ratios = append(m.ratios, rate/floor)
-		}
+	return counts, nil
+}
+
+// againstFloor compares rates with those of processes that cannot do less, if they do anything at all.
+func againstFloor(ours, bare []float64) measured {
+	m := measured{ours: ours}
+	floor := median(bare)
+	if floor == 0 {
 		return m
 	}
-	return []measured{against(ofIdle), against(ofBroker)}, nil
+	m.limit = &limit{Name: "a Go process that only waits", P50: rounded(floor)}
+	for _, rate := range ours {
+		m.ratios = append(m.ratios, rate/floor)
+	}
+	return m
 }
 
 // assemble has a thousand agents of many users register, and returns what ends them, even if it fails.

@@ -130,7 +130,10 @@ func (b *bench) stall(ctx context.Context, registry *broker.Registry, disk *slow
 		_, err := registry.Reserve(ctx, stormClaim(stormAgents), nil)
 		return err
 	})
-	<-disk.stalled
+	select {
+	case <-disk.stalled:
+	case <-stalled.Done(): // without a commit; the group says why
+	}
 	var looks [lookers][]float64
 	for n := range looks {
 		group.Go("looker", func(context.Context) (err error) {

@@ -28,7 +28,8 @@ type limit struct {
 	P50  float64 `json:"p50"`
 }
 
-// section measures rows that need the same preparation. It returns one measured for each row, in their order.
+// section measures rows that need the same preparation. It returns one measured for each row, in their order; rows at the
+// end that nobody wants may be missing.
 type section struct {
 	rows    []row
 	measure func(ctx context.Context) ([]measured, error)
@@ -48,7 +49,7 @@ func (b *bench) sections() []section {
 	return []section{
 		{[]row{
 			{"registry storm: 1,000 agents reserve and register, durable", "ms", goal{ofMax, 250}},
-			{"look-ups while a commit stalls for 3 s (stall)", "µs", goal{ofP99, 1000}},
+			{"stall: look-ups while a commit does not return for 3 s", "µs", goal{ofP99, 1000}},
 		}, b.registry},
 		{[]row{{"caller lookup with 10,000 connections open", "µs", goal{ofP50, 20}}}, b.caller},
 		{[]row{
@@ -70,7 +71,7 @@ func (b *bench) sections() []section {
 			{rowBrokerPSS, "MiB", goal{ofMax, 60}},
 			{rowBrokerRSS, "MiB", goal{ofMax, 60}},
 			{rowSwitches, "a minute", goal{ofP50, 3}},
-			{rowBrokerSwitches, "a minute", goal{ofMax, 10}},
-		}, b.crowd},
+			{rowBrokerSwitches, "a minute", goal{ofMax, 20}},
+		}, b.idle},
 	}
 }
