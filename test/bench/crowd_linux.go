@@ -249,10 +249,7 @@ func idleAgents(ctx context.Context, socket, state, number string) error {
 			return group.Wait()
 		}
 	}
-	if err := say(nil); err != nil {
-		return err
-	}
-	return untilEnd()
+	return sayUntilEnd(nil)
 }
 
 // localBroker is a client of a broker that runs as root, or as ourselves.

@@ -16,11 +16,12 @@ import (
 
 // What this program is when it is started as a helper, by the first argument.
 const (
-	helpHold   = "hold"     // ADDRESS COUNT: opens connections and keeps them
-	helpRelay  = "relay"    // TCP URL: the bare relays, to an echo each
-	helpAgents = "agents"   // SOCKET STATE COUNT: idle agents of one user
-	helpIdle   = "idle"     // does nothing
-	helpCard   = "softcard" // serves as cardsandbox, and tells of its allocations
+	helpHold     = "hold"      // ADDRESS COUNT: opens connections and keeps them
+	helpRelayTCP = "relay-tcp" // ADDRESS: a bare relay to an echo
+	helpRelayWeb = "relay-web" // URL: the same with WebSockets
+	helpAgents   = "agents"    // SOCKET STATE COUNT: idle agents of one user
+	helpIdle     = "idle"      // does nothing
+	helpCard     = "softcard"  // serves as cardsandbox, and tells of its allocations
 )
 
 // help is a helper's main. It returns the exit status.
@@ -30,14 +31,14 @@ func help(args []string) int {
 	switch kind := args[0]; {
 	case kind == helpHold && len(args) == 3:
 		err = hold(ctx, args[1], args[2])
-	case kind == helpRelay && len(args) == 3:
-		err = relay(ctx, args[1], args[2])
+	case kind == helpRelayTCP && len(args) == 2:
+		err = relayTCP(ctx, args[1])
+	case kind == helpRelayWeb && len(args) == 2:
+		err = relayWeb(ctx, args[1])
 	case kind == helpAgents && len(args) == 4:
 		err = idleAgents(ctx, args[1], args[2], args[3])
 	case kind == helpIdle && len(args) == 1:
-		if err = say(nil); err == nil {
-			err = untilEnd()
-		}
+		err = sayUntilEnd(nil)
 	case kind == helpCard && len(args) == 1:
 		err = countedCard(ctx)
 	default:
@@ -57,6 +58,13 @@ func say(where any) error { return json.NewEncoder(os.Stdout).Encode(where) }
 func untilEnd() error {
 	_, err := io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+func sayUntilEnd(where any) error {
+	if err := say(where); err != nil {
+		return err
+	}
+	return untilEnd()
 }
 
 // helper is this program again, in a process of its own.

@@ -18,7 +18,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
-// The limits of a tunnel: client → relay → echo → relay → client, the relay in a process of its own. One is TCP with four
+// The limits of a tunnel: client → relay → echo → relay → client, each relay in a process of its own. One is TCP with four
 // bytes of length before each message, the other gorilla in its best use and nothing around it.
 
 const (
@@ -28,20 +28,12 @@ const (
 	writeTimeout = 10 * time.Second
 )
 
-// relayed says where the relays are.
-type relayed struct {
-	TCP string `json:"tcp"` // address
-	URL string `json:"url"` // of the WebSocket
-}
-
-// relay is the helper that relays each connection to the echo at tcp, and each WebSocket to that at url.
-func relay(ctx context.Context, tcp, url string) error {
+// relayTCP is the helper that joins each connection with one to the echo at address.
+func relayTCP(ctx context.Context, address string) error {
 	group := run.New(ctx)
 	defer group.Stop()
-	var where relayed
-	var err error
-	where.TCP, err = listenTCP(group, func(front net.Conn) {
-		back, err := dial(ctx, tcp)
+	where, err := listenTCP(group, func(front net.Conn) {
+		back, err := dial(ctx, address)
 		if err != nil {
 			return
 		}
@@ -51,10 +43,16 @@ func relay(ctx context.Context, tcp, url string) error {
 	if err != nil {
 		return err
 	}
-	where.URL, err = listenWeb(group, func(front *websocket.Conn) {
+	return sayUntilEnd(where)
+}
+
+// relayWeb is the helper that joins each WebSocket with one to the echo at url.
+func relayWeb(ctx context.Context, url string) error {
+	group := run.New(ctx)
+	defer group.Stop()
+	where, err := listenWeb(group, func(front *websocket.Conn) {
 		back, err := dialWeb(ctx, url)
 		if err != nil {
-			front.Close()
 			return
 		}
 		group.Go("back", func(context.Context) error { pumpWeb(front, back); return nil })
@@ -63,10 +61,7 @@ func relay(ctx context.Context, tcp, url string) error {
 	if err != nil {
 		return err
 	}
-	if err := say(where); err != nil {
-		return err
-	}
-	return untilEnd()
+	return sayUntilEnd(where)
 }
 
 func dial(ctx context.Context, address string) (net.Conn, error) {

@@ -108,14 +108,17 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 		return nil, err
 	}
 	defer card.Close()
-	ours, whole := transmitting(ctx, echo), transmitting(ctx, card)
-	if err := inTurns(ctx, pick(b, 60, 15), tcp, gorilla, ours, whole); err != nil {
+	ours, whole, again := transmitting(ctx, echo), transmitting(ctx, card), &path{trip: gorilla.trip}
+	if err := inTurns(ctx, pick(b, 80, 20), tcp, gorilla, ours); err != nil {
+		return nil, err
+	}
+	if err := inTurns(ctx, pick(b, 40, 10), again, whole); err != nil { // apart: it uses the broker as well
 		return nil, err
 	}
 	return []measured{
 		gorilla.against("TCP relay", tcp),
 		ours.against("gorilla relay", gorilla),
-		whole.against("gorilla relay", gorilla),
+		whole.against("gorilla relay", again),
 	}, nil
 }
 
@@ -148,33 +151,46 @@ func transmitting(ctx context.Context, t *virtualreader.Tunnel) *path {
 	}}
 }
 
-// bareRelays starts the echoes here and the relays in a process of their own, which end ends.
+// bareRelays starts the echoes here and the relays in processes of their own, which end ends.
 func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *path, end func(), err error) {
-	address, err := listenTCP(group, func(conn net.Conn) { pumpTCP(conn, conn) })
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	url, err := listenWeb(group, func(ws *websocket.Conn) { pumpWeb(ws, ws) })
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	var where relayed
-	relay, err := b.help(nil, &where, helpRelay, address, url)
-	if err != nil {
-		return nil, nil, nil, err
+	var helpers []*helper
+	end = func() {
+		for _, helper := range helpers {
+			helper.end()
+		}
 	}
 	defer func() {
 		if err != nil {
-			relay.end()
+			end()
 		}
 	}()
-	if tcp, err = tcpPath(group.Context(), where.TCP); err != nil {
-		return nil, nil, nil, err
+	start := func(kind, echo string) (address string, err error) {
+		helper, err := b.help(nil, &address, kind, echo)
+		if err == nil {
+			helpers = append(helpers, helper)
+		}
+		return address, err
 	}
-	if gorilla, err = webPath(group.Context(), where.URL); err != nil {
-		return nil, nil, nil, err
+	ctx := group.Context()
+	echo, err := listenTCP(group, func(conn net.Conn) { pumpTCP(conn, conn) })
+	if err != nil {
+		return nil, nil, end, err
 	}
-	return tcp, gorilla, relay.end, nil
+	address, err := start(helpRelayTCP, echo)
+	if err != nil {
+		return nil, nil, end, err
+	}
+	if tcp, err = tcpPath(ctx, address); err != nil {
+		return nil, nil, end, err
+	}
+	if echo, err = listenWeb(group, func(ws *websocket.Conn) { pumpWeb(ws, ws) }); err != nil {
+		return nil, nil, end, err
+	}
+	if address, err = start(helpRelayWeb, echo); err != nil {
+		return nil, nil, end, err
+	}
+	gorilla, err = webPath(ctx, address)
+	return tcp, gorilla, end, err
 }
 
 // tcpPath is the path to the echo behind the TCP relay.
