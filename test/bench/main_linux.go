@@ -112,6 +112,9 @@ func (b *bench) run(ctx context.Context, r *report) (err error) {
 			return err
 		}
 	}
+	if len(r.Rows)+len(r.Skipped) == 0 {
+		return errors.New("no row has a name that fits")
+	}
 	return nil
 }
 
