@@ -63,9 +63,6 @@ func (s Secret) Matches(hash [32]byte) bool {
 // Empty says whether there is no secret at all.
 func (s Secret) Empty() bool { return len(s.Reveal()) == 0 }
 
-// Wipe overwrites the bytes. Copies that the runtime made of them may remain: best effort.
-func (s Secret) Wipe() { clear(s.Reveal()) }
-
 // String returns the mask.
 func (s Secret) String() string { return secretMask }
 

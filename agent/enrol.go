@@ -98,7 +98,7 @@ type enrolment struct {
 }
 
 // registered registers, holds the link, and re-attaches with the same claim when it breaks: a broker that restarts keeps
-// the port. It returns when the broker does not know the claim any more, or another agent of the session is registered.
+// the port. It returns when the broker does not know the claim any more, or does not take the listeners for the user's.
 func (a *Agent) registered(ctx context.Context, e enrolment) error {
 	delay := backoff{max: reattachDelay}
 	for {

@@ -96,6 +96,27 @@ func tunnelRequest(reader, token, ticket string) string {
 		"\r\nAuthorization: Bearer " + token + "\r\nCardbroker-Ticket: " + ticket + "\r\n\r\n"
 }
 
+// TestMalformedHandshake sends handshakes that cannot be upgraded, with a good ticket: they were found out only when the
+// agent had burnt it.
+func TestMalformedHandshake(t *testing.T) {
+	h, alice, _ := newAttack(t)
+	h.start()
+	h.logon(alice)
+	good := h.offer(alice)
+	request := tunnelRequest("-", h.token("issuer"), good.Ticket)
+	for name, change := range map[string][2]string{
+		"another version": {"Version: 13", "Version: 12"},
+		"a short key":     {"AAAAAAAAAAAAAAAAAAAAAA==", "AAAA"},
+		"another method":  {"GET ", "POST "},
+	} {
+		got := h.knock(strings.Replace(request, change[0], change[1], 1))
+		if !strings.HasPrefix(got, "400\n") && !strings.HasPrefix(got, "404\n") {
+			t.Errorf("%s is answered %s, want 400 or 404", name, got)
+		}
+	}
+	h.apdu(0, good.Ticket, "80EE0000020102")
+}
+
 // TestTicketsLookAlike compares, byte for byte, the answers to everything that can be wrong with a ticket: a back end learns
 // neither which routes, readers and tickets there are nor whose.
 func TestTicketsLookAlike(t *testing.T) {

@@ -85,6 +85,15 @@ func TestClaims(t *testing.T) {
 	}
 	ipv6 := len(h.listen(reservation.Port)) == 2
 
+	t.Run("renew", func(t *testing.T) {
+		renewed, err := h.client().Renew(h.Context(), claim)
+		if err != nil || renewed.Port != reservation.Port || !renewed.Deadline.After(reservation.Deadline) {
+			t.Errorf("Renew = %+v, %v, want port %d until after %v", renewed, err, reservation.Port, reservation.Deadline)
+		}
+		if _, err := h.client().Renew(h.Context(), newClaim("1")); cardbroker.RuleOf(err) != cardbroker.RuleClaim {
+			t.Errorf("Renew with another claim = %v, want a refusal by rule claim", err)
+		}
+	})
 	t.Run("wrong claim", func(t *testing.T) {
 		_, answer := h.register(newClaim("1"), ipv6)
 		wantRefused(t, answer, cardbroker.Unauthenticated, cardbroker.RuleClaim)

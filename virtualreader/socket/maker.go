@@ -6,6 +6,7 @@ package socket
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"net"
 	"net/http"
 	"slices"
@@ -61,12 +62,16 @@ func malformed(w http.ResponseWriter, _ *http.Request, _ int, why error) {
 	api.WriteError(w, cardbroker.Wrapf(why, cardbroker.Invalid, "the WebSocket handshake is malformed"))
 }
 
-// Check says whether r may be upgraded: Invalid if it asks for no WebSocket or not for the maker's subprotocol,
-// OriginDenied if it comes from a web page. Check comes first, then all that may refuse r, then Upgrade.
+// Check says whether r may be upgraded: Invalid if it is no WebSocket handshake (RFC 6455 §4.2.1) or not for the maker's
+// subprotocol, OriginDenied if it comes from a web page. Check comes first, then all that may refuse r, then Upgrade: what
+// Upgrade alone would find wrong, it would find when a ticket is burnt already.
 func (m *Maker) Check(r *http.Request) error {
+	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
 	switch {
 	case !websocket.IsWebSocketUpgrade(r):
 		return cardbroker.Errorf(cardbroker.Invalid, "this address takes WebSocket connections only")
+	case r.Method != http.MethodGet || r.Header.Get("Sec-WebSocket-Version") != "13" || err != nil || len(key) != 16:
+		return cardbroker.Errorf(cardbroker.Invalid, "the WebSocket handshake is malformed")
 	case m.subprotocol != "" && !slices.Contains(websocket.Subprotocols(r), m.subprotocol):
 		return cardbroker.Errorf(cardbroker.Invalid, "the subprotocol is missing, want %s", m.subprotocol)
 	case len(r.Header.Values("Origin")) > 0:

@@ -254,7 +254,10 @@ func TestCheck(t *testing.T) {
 		}
 		return r
 	}
-	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket"}
+	upgrade := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13",
+		"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
+	posted := ask(upgrade...)
+	posted.Method = http.MethodPost
 	tests := []struct {
 		name  string
 		maker *socket.Maker
@@ -265,6 +268,11 @@ func TestCheck(t *testing.T) {
 		{"no WebSocket", socket.NewMaker("a.v1"), ask("Sec-WebSocket-Protocol", "a.v1"), cardbroker.Invalid},
 		{"no subprotocol", socket.NewMaker("a.v1"), ask(upgrade...), cardbroker.Invalid},
 		{"another subprotocol", socket.NewMaker("a.v1"), ask(append(upgrade, "Sec-WebSocket-Protocol", "a.v2")...), cardbroker.Invalid},
+		{"no version", socket.NewJSONMaker(""), ask(append(upgrade, "Sec-WebSocket-Version", "")...), cardbroker.Invalid},
+		{"another version", socket.NewJSONMaker(""), ask(append(upgrade, "Sec-WebSocket-Version", "12")...), cardbroker.Invalid},
+		{"no key", socket.NewJSONMaker(""), ask(append(upgrade, "Sec-WebSocket-Key", "")...), cardbroker.Invalid},
+		{"a short key", socket.NewJSONMaker(""), ask(append(upgrade, "Sec-WebSocket-Key", "c2hvcnQ=")...), cardbroker.Invalid},
+		{"another method", socket.NewJSONMaker(""), posted, cardbroker.Invalid},
 		{"a web page", socket.NewJSONMaker(""), ask(append(upgrade, "Origin", "https://example.com")...), cardbroker.OriginDenied},
 		{"an empty origin", socket.NewJSONMaker(""), ask(append(upgrade, "Origin", "")...), cardbroker.OriginDenied},
 		{"none needed", socket.NewJSONMaker(""), ask(upgrade...), ""},
