@@ -323,3 +323,20 @@ func TestEpochs(t *testing.T) {
 	c = openCard(t, s, "fake 0")
 	step("a new connection", true)
 }
+
+// What a reader can do besides its card goes the way of a command; one that hangs may have reached the card.
+func TestReaderFunctions(t *testing.T) {
+	s := newSandbox(t, cards.Config{CallLimit: 300 * time.Millisecond})
+	c := openCard(t, s, "fake 0")
+	got, err := c.Control(t.Context(), []byte("before "), 2, []byte("input"))
+	if err != nil || string(got) != "before input" {
+		t.Errorf("Control() = %q, %v, want the input", got, err)
+	}
+	_, err = c.Attribute(t.Context(), 7)
+	wantReason(t, "Attribute()", err, cardbroker.Unsupported)
+	got, err = c.Control(t.Context(), []byte("before"), 1, nil)
+	wantReason(t, "Control() that hangs", err, cardbroker.Indeterminate)
+	if string(got) != "before" {
+		t.Errorf("Control() that hangs = %q, want dst as it was", got)
+	}
+}

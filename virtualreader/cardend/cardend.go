@@ -31,6 +31,16 @@ type Card interface {
 	// Close ends the connection, and the transaction if there is one.
 	Close(d cardbroker.Disposition) error
 	Transaction
+	Device
+}
+
+// Device is what a reader can do besides its card.
+type Device interface {
+	// Control calls the function of the reader that code names, as pcsc-lite numbers them, and appends what it returns to
+	// dst. It is Unsupported where the reader has no such function.
+	Control(ctx context.Context, dst []byte, code uint32, input []byte) ([]byte, error)
+	// Attribute returns an attribute, PC/SC Part 3 §3.1.2. It is Unsupported where there is none of that number.
+	Attribute(ctx context.Context, id uint32) ([]byte, error)
 }
 
 // Transaction keeps everybody else from the card between Begin and End.

@@ -139,6 +139,22 @@ func (c *card) gone() error {
 func (c *card) Begin(context.Context) error                       { return c.gone() }
 func (c *card) End(context.Context, cardbroker.Disposition) error { return c.gone() }
 
+// Control implements cardend.Card: function 1 returns its input.
+func (c *card) Control(_ context.Context, dst []byte, code uint32, input []byte) ([]byte, error) {
+	if code != 1 {
+		return dst, cardbroker.Errorf(cardbroker.Unsupported, "the reader has no function %d", code)
+	}
+	return append(dst, input...), c.gone()
+}
+
+// Attribute implements cardend.Card: the only one is the ATR, SCARD_ATTR_ATR_STRING.
+func (c *card) Attribute(_ context.Context, id uint32) ([]byte, error) {
+	if id != 0x00090303 {
+		return nil, cardbroker.Errorf(cardbroker.Unsupported, "the reader has no attribute %08X", id)
+	}
+	return []byte(ATR), c.gone()
+}
+
 func (c *card) Close(d cardbroker.Disposition) error {
 	c.reader.open.Add(-1)
 	c.reader.last.Store(&d)
