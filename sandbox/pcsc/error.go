@@ -42,6 +42,7 @@ const (
 	codeNoReaders       uint32 = 0x8010002E
 	codeReset           uint32 = 0x80100068
 	codeRemoved         uint32 = 0x80100069
+	codeDenied          uint32 = 0x8010006A // SECURITY_VIOLATION
 )
 
 // meanings is the table. What is not in it, or has no reason at its stage, is Internal, or Indeterminate once the card may
@@ -100,8 +101,8 @@ func meanings() []meaning {
 		{0x80100067, "the card has no power", mute, mute, mute},                            // UNPOWERED_CARD
 		{codeReset, "another program reset the card", reset, reset, reset},
 		{codeRemoved, "the card was removed", removed, removed, removed},
-		{0x8010006A, "the system denies access to the reader", forbidden, forbidden, forbidden}, // SECURITY_VIOLATION
-		{0x8010006E, "the user cancelled", canceled, canceled, indeterminate},                   // CANCELLED_BY_USER
+		{codeDenied, "the system denies access to the reader", forbidden, forbidden, forbidden},
+		{0x8010006E, "the user cancelled", canceled, canceled, indeterminate}, // CANCELLED_BY_USER
 	}, systemMeanings()...)
 }
 

@@ -41,6 +41,7 @@ type seat struct{ reader, card uint64 }
 const (
 	serviceLimit = 2 * time.Second // for a service that is started on demand
 	maxName      = 127             // bytes of a reader's name
+	maxDenied    = 3               // denials in a row that are not believed
 )
 
 // New returns the readers of PC/SC. It does not ask for the service yet.
@@ -86,12 +87,17 @@ func isName(name string) bool {
 // demand, or anew.
 func establish(ctx context.Context) (*scard.Context, error) {
 	limit := time.Now().Add(serviceLimit)
+	denied := 0
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		c, err := scard.EstablishContext()
 		if err == nil {
 			return c, nil
 		}
 		code := codeOf(err)
+		if code == codeDenied && denied < maxDenied { // so says pcsc-lite also when the service ends at that moment
+			denied++
+			code = codeNoService
+		}
 		switch {
 		case !isLost(code):
 			return nil, explain(err, code, opening)

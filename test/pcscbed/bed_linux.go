@@ -30,6 +30,8 @@ type Card struct {
 	File string // its state; "": in memory
 	ATR  string // hexadecimal; "": the software card's own
 	Mute bool   // the reader sees it, but it gives no ATR
+
+	Commands io.Writer // not nil: gets a byte for each command, before the card runs it
 }
 
 // Bed is a running service. One goroutine calls its methods.
@@ -260,6 +262,9 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 	if card.Mute {
 		args = append(args, "mute")
 	}
+	if card.Commands != nil {
+		args = append(args, "tell")
+	}
 	if card.ATR != "" {
 		args = append(args, "atr="+card.ATR)
 	}
@@ -268,7 +273,7 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 		args = append(args, card.File)
 	}
 	cmd := b.Command(context.WithoutCancel(ctx), b.cfg.Card, args...)
-	cmd.Stderr = os.Stderr
+	cmd.Stdout, cmd.Stderr = card.Commands, os.Stderr
 	if err := cmd.Start(); err != nil {
 		return err
 	}

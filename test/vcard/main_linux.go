@@ -50,26 +50,17 @@ type vcard struct {
 	conn *net.TCPConn
 	card sandbox.Card
 	atr  []byte
+	tell bool // each command is told on standard output
 }
 
 func run(args []string) error {
 	v := &vcard{}
-	mute := false
-	for ; len(args) > 0; args = args[1:] {
-		atr, isATR := strings.CutPrefix(args[0], "atr=")
-		if isATR {
-			var err error
-			if v.atr, err = hex.DecodeString(atr); err != nil {
-				return err
-			}
-		} else if args[0] == "mute" {
-			mute = true
-		} else {
-			break
-		}
+	args, mute, err := v.options(args)
+	if err != nil {
+		return err
 	}
 	if len(args) < 1 || len(args) > 2 {
-		return errors.New("usage: vcard [mute] [atr=HEX] ADDRESS [FILE]")
+		return errors.New("usage: vcard [mute] [tell] [atr=HEX] ADDRESS [FILE]")
 	}
 	reader, err := softcard.New(strings.Join(args[1:], ""), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
@@ -89,6 +80,24 @@ func run(args []string) error {
 	}
 	defer v.conn.Close()
 	return v.serve()
+}
+
+// options reads what stands before the address.
+func (v *vcard) options(args []string) (rest []string, mute bool, err error) {
+	for i, arg := range args {
+		atr, isATR := strings.CutPrefix(arg, "atr=")
+		switch {
+		case isATR:
+			v.atr, err = hex.DecodeString(atr)
+		case arg == "mute":
+			mute = true
+		case arg == "tell":
+			v.tell = true
+		default:
+			return args[i:], mute, err
+		}
+	}
+	return nil, mute, err
 }
 
 // dial connects to the reader, which may not listen yet.
@@ -184,6 +193,11 @@ func (v *vcard) answer(message []byte) ([]byte, error) {
 		return nil, v.card.End(cardbroker.ResetCard)
 	case len(message) < apdu.MinCommand:
 		return apdu.WrongLength.Append(nil), nil
+	}
+	if v.tell {
+		if _, err := os.Stdout.Write([]byte{'.'}); err != nil {
+			return nil, err
+		}
 	}
 	answer, err := v.card.Transmit(nil, message)
 	if len(answer) > maxMessage {
