@@ -86,22 +86,15 @@ func (c *client) awake(ctx context.Context) error {
 	if err := c.conn.SetReadDeadline(limit); err != nil {
 		return err
 	}
-	select {
-	case code := <-c.event:
-		if err := c.sendEvent(code); err != nil {
-			return err
-		}
-	default:
-	}
-	if c.pending == nil {
-		return nil
+	if err := c.passEvent(); err != nil || c.pending == nil {
+		return err
 	}
 	select {
 	case code := <-c.pending.request.code:
 		return c.resume(ctx, code)
 	default:
 	}
-	if time.Now().Before(limit) {
+	if limit.IsZero() || time.Now().Before(limit) {
 		return nil
 	}
 	return c.putOff(ctx)
@@ -184,8 +177,7 @@ func (c *client) handle(ctx context.Context, m message) error {
 	case cmdStates:
 		return c.send(c.server.view.Load().states[:fixedStates*stateSize])
 	case cmdWait:
-		c.server.do(func(st *state) { st.waiting[c] = true })
-		return c.send(c.server.view.Load().states[:fixedStates*stateSize])
+		return c.startWait()
 	case cmdStopWait:
 		return c.stopWait()
 	case cmdEvents:
@@ -279,6 +271,16 @@ func (c *client) leave(ctx context.Context) {
 	}
 }
 
+// startWait answers with the state of the readers, and later with an event. A client that has not got the last event yet
+// gets it first.
+func (c *client) startWait() error {
+	if err := c.passEvent(); err != nil {
+		return err
+	}
+	c.server.do(func(st *state) { st.waiting[c] = true })
+	return c.send(c.server.view.Load().states[:fixedStates*stateSize])
+}
+
 // stopWait ends a wait for a change: either it is answered so, or the change is the answer.
 func (c *client) stopWait() error {
 	was := false
@@ -286,11 +288,16 @@ func (c *client) stopWait() error {
 	if was {
 		return c.sendEvent(success)
 	}
+	return c.passEvent() // none: it has been sent before
+}
+
+// passEvent sends the event that has come, if one has.
+func (c *client) passEvent() error {
 	select {
 	case code := <-c.event:
 		return c.sendEvent(code)
 	default:
-		return nil // it has been sent before
+		return nil
 	}
 }
 

@@ -59,7 +59,7 @@ func (c *client) exchange(ctx context.Context, h *handle, m message, room uint32
 	put(c.out, 4, r.protocol.Load())
 	out, err := r.up.card.Transmit(ctx, c.out, m.data)
 	if err != nil {
-		return c.server.failed(ctx, r, err)
+		return c.server.failed(r, err)
 	}
 	c.out = out
 	return success
@@ -105,7 +105,7 @@ func (c *client) request(ctx context.Context, h *handle, code uint32, data []byt
 	}
 	out, err := r.up.card.Control(ctx, c.out, code, data)
 	if err != nil {
-		return c.deviceFailed(ctx, r, err)
+		return c.deviceFailed(r, err)
 	}
 	c.out = out
 	return success
@@ -120,19 +120,21 @@ func (c *client) reach(ctx context.Context, h *handle) uint32 {
 	if h.share != cardbroker.ShareDirect {
 		return removedCard
 	}
-	if err := c.server.open(ctx, r, cardbroker.ShareDirect); err != nil {
-		return c.deviceFailed(ctx, r, err)
-	}
-	return success
+	return deviceCode(c.server.open(ctx, r, cardbroker.ShareDirect))
 }
 
-// deviceFailed is [Server.failed] for what is not a command: there, policy's no is that of a reader that cannot do it.
-func (c *client) deviceFailed(ctx context.Context, r *reader, err error) uint32 {
-	switch cardbroker.ReasonOf(err) {
-	case cardbroker.Forbidden, cardbroker.Unsupported:
+// deviceFailed is [Server.failed] for what is not a command.
+func (c *client) deviceFailed(r *reader, err error) uint32 {
+	c.server.failed(r, err)
+	return deviceCode(err)
+}
+
+// deviceCode is [Code] for what is not a command: there, policy's no is that of a reader that cannot do it.
+func deviceCode(err error) uint32 {
+	if cardbroker.ReasonOf(err) == cardbroker.Forbidden {
 		return unsupportedFeature
 	}
-	return c.server.failed(ctx, r, err)
+	return Code(err)
 }
 
 // attribute answers with an attribute of the reader.
@@ -221,7 +223,7 @@ func (c *client) ask(ctx context.Context, h *handle, id uint32) ([]byte, uint32)
 	value, err := r.up.card.Attribute(ctx, id)
 	switch {
 	case err != nil:
-		return nil, c.deviceFailed(ctx, r, err)
+		return nil, c.deviceFailed(r, err)
 	case len(value) > attrSize:
 		return nil, insufficientBuffer
 	}

@@ -43,8 +43,11 @@ func newReader(name string) *reader {
 	return &reader{name: name, counter: 1, handles: make(map[*handle]bool), turn: make(chan struct{}, 1)}
 }
 
-// count counts an insertion or a removal. 0 stands for a client that knows nothing, so it is left out.
-func (r *reader) count() { r.counter = max(1, (r.counter+1)&0xFFFF) }
+// count counts an insertion or a removal.
+func (r *reader) count() { r.counter = next16(r.counter) }
+
+// next16 counts with the 16 bits that clients have for it. They take 0 for the count of somebody who knows nothing yet.
+func next16(n uint32) uint32 { return max(1, (n+1)&0xFFFF) }
 
 // lacks says why the card cannot be connected to in a share mode.
 func (r *reader) lacks(share cardbroker.ShareMode) uint32 {

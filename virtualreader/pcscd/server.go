@@ -42,7 +42,8 @@ const (
 	listLimit    = 2 * time.Second  // clients wait so long for the source to tell which readers there are
 	writeLimit   = 10 * time.Second // to a client that does not read
 	cleanLimit   = 5 * time.Second  // to end what a client has left behind
-	refusalLimit = time.Second      // to tell a client that there are too many
+	acceptPause  = 50 * time.Millisecond
+	refusalLimit = time.Second // to tell a client that there are too many
 )
 
 // maxRefusals is how many clients at a time are told that there are too many; more are just closed.
@@ -53,8 +54,9 @@ type Server struct {
 	cfg    Config
 	loop   *loop.Loop[*state]
 	view   atomic.Pointer[view]
-	group  *run.Group    // the clients, and what cards need besides; set by Serve
-	listed chan struct{} // closed when the source has told all readers
+	group  *run.Group      // the clients, and what cards need besides; set by Serve
+	last   context.Context // ends cleanLimit after the clients' context; likewise
+	listed chan struct{}   // closed when the source has told all readers
 	users  cardbroker.UserID
 
 	clients, refusals atomic.Int32
@@ -88,12 +90,17 @@ func (s *Server) Readers() []string {
 // or clients not accepted any more. It is called once. Clients that are connected are cut off; a card that is then in use
 // is reset where a client held its transaction, and else left as it is.
 func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
-	base := context.WithoutCancel(ctx)
-	owner := run.New(base) // outlives the clients, who need it to the end
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	s.last = last
+	owner := run.New(last) // outlives the clients, who need it to the end
 	st := newState(s)
 	s.group = run.New(ctx)
 	owner.Go("state", func(ctx context.Context) error { return s.loop.Run(ctx, st) })
-	stop := context.AfterFunc(s.group.Context(), func() { listener.Close() })
+	stop := context.AfterFunc(s.group.Context(), func() {
+		listener.Close()
+		time.AfterFunc(cleanLimit, cancel)
+	})
 	defer stop()
 	s.group.Go("readers", s.watch)
 	s.group.Go("accept", func(ctx context.Context) error { return s.accept(ctx, listener) })
@@ -126,15 +133,23 @@ func (s *Server) do(change func(*state)) {
 
 // accept serves each client in a goroutine of its own.
 func (s *Server) accept(ctx context.Context, listener *net.UnixListener) error {
+	list, cancel := context.WithTimeout(ctx, listLimit)
 	select {
 	case <-s.listed:
-	case <-time.After(listLimit):
-	case <-ctx.Done():
+	case <-list.Done():
 	}
+	cancel()
 	for {
 		conn, err := listener.AcceptUnix()
-		if err != nil {
-			return cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot accept PC/SC clients any more")
+		if errors.Is(err, net.ErrClosed) {
+			return cardbroker.Wrapf(err, cardbroker.Unavailable, "the socket for PC/SC clients was closed")
+		}
+		if err != nil { // such as too many open files: better later than never
+			s.cfg.Log.Warn("cannot accept a PC/SC client", "err", err)
+			if !pause(ctx, acceptPause) {
+				return ctx.Err()
+			}
+			continue
 		}
 		switch {
 		case s.clients.Load() < int32(s.cfg.MaxClients):
@@ -157,6 +172,18 @@ func (s *Server) accept(ctx context.Context, listener *net.UnixListener) error {
 	}
 }
 
+// pause waits, and says whether ctx has not ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // attend serves a client until it leaves, breaks the protocol or ctx ends.
 func (s *Server) attend(ctx context.Context, conn *net.UnixConn) {
 	defer conn.Close()
@@ -167,10 +194,8 @@ func (s *Server) attend(ctx context.Context, conn *net.UnixConn) {
 	defer stop()
 	c := newClient(s, conn)
 	err := c.serve(ctx)
-	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit)
-	defer cancel()
-	c.leave(clean)
-	if errors.Is(err, errMalformed) {
+	c.leave(s.last)
+	if errors.Is(err, errMalformed) || errors.Is(err, errClient) {
 		s.cfg.Log.Debug("a PC/SC client was cut off", "err", err)
 	}
 }

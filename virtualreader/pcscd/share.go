@@ -18,7 +18,7 @@ type handle struct {
 	id     uint32
 	reader *reader
 	client *client
-	share  cardbroker.ShareMode // owned by the loop
+	share  cardbroker.ShareMode // changed by the loop, when the client asks for that
 
 	// Written by the loop.
 	trouble atomic.Uint32 // the code that uses of the handle are answered with, or success
@@ -189,4 +189,21 @@ func (st *state) end(h *handle) {
 		r.holder.Store(nil)
 		r.grant()
 	}
+}
+
+// reset notes that the card was reset: by whom but says, or by somebody else.
+func (st *state) reset(r *reader, but *handle) {
+	r.mark(resetCard, but)
+	st.changed = true
+}
+
+// lose notes that the connection to the card is of no use as it is: clients have to reconnect. Without a card there is no
+// transaction.
+func (st *state) lose(r *reader, code uint32) {
+	r.mark(code, nil)
+	if code == removedCard {
+		r.holder.Store(nil)
+		r.grant()
+	}
+	st.changed = true
 }

@@ -33,7 +33,7 @@ type state struct {
 	contexts map[uint32]*client
 	handles  map[uint32]bool // the ids in use
 	waiting  map[*client]bool
-	events   uint32 // readers that came or went
+	events   uint32 // counts readers that came or went, with 16 bits
 	changed  bool   // something that is published, since the last Commit
 	notable  bool   // something that waiting clients are told of, likewise
 }
@@ -49,6 +49,7 @@ var _ loop.Owner[*state] = (*state)(nil)
 func newState(s *Server) *state {
 	return &state{
 		server:   s,
+		events:   1,
 		contexts: make(map[uint32]*client),
 		handles:  make(map[uint32]bool),
 		waiting:  make(map[*client]bool),
@@ -87,7 +88,11 @@ func (st *state) Commit(context.Context, *state) error {
 // wake ends a client's wait for an event.
 func (st *state) wake(c *client, code uint32) {
 	delete(st.waiting, c)
-	c.event <- code // the client takes it before it waits again
+	select {
+	case c.event <- code:
+	default:
+		panic("BUG: a client waits for an event before it has taken the last")
+	}
 	c.interrupt()
 }
 
@@ -182,7 +187,7 @@ func (st *state) removeReader(r *reader) {
 }
 
 func (st *state) noteReaders() {
-	st.events++
+	st.events = next16(st.events)
 	st.changed, st.notable = true, true
 }
 

@@ -25,7 +25,7 @@ func (s *Server) open(ctx context.Context, r *reader, share cardbroker.ShareMode
 	if r.up.card != nil && r.up.epoch == epoch && (direct || !r.up.direct) {
 		return nil
 	}
-	s.close(ctx, r, cardbroker.LeaveCard)
+	s.close(r, cardbroker.LeaveCard)
 	if !direct {
 		share = cardbroker.ShareShared // exclusive is a matter of this server's clients
 	}
@@ -38,13 +38,13 @@ func (s *Server) open(ctx context.Context, r *reader, share cardbroker.ShareMode
 }
 
 // close ends the connection to the card, if there is one.
-func (s *Server) close(ctx context.Context, r *reader, d cardbroker.Disposition) {
+func (s *Server) close(r *reader, d cardbroker.Disposition) {
 	card := r.up.card
 	r.up = upstream{}
 	if card == nil {
 		return
 	}
-	if err := card.Disconnect(ctx, d); err != nil {
+	if err := card.Disconnect(s.last, d); err != nil {
 		s.cfg.Log.Debug("a card was not disconnected in order", "reader", r.name, "err", err)
 	}
 }
@@ -92,7 +92,7 @@ func (s *Server) reset(ctx context.Context, r *reader, d cardbroker.Disposition)
 }
 
 // failed takes the consequences of an error of the card and returns its code. The caller has the turn.
-func (s *Server) failed(ctx context.Context, r *reader, err error) uint32 {
+func (s *Server) failed(r *reader, err error) uint32 {
 	mark := success
 	switch cardbroker.ReasonOf(err) {
 	case cardbroker.CardReset:
@@ -101,18 +101,11 @@ func (s *Server) failed(ctx context.Context, r *reader, err error) uint32 {
 	case cardbroker.Indeterminate, cardbroker.Timeout, cardbroker.Canceled: // nobody knows what the card has seen
 		mark = resetCard
 	case cardbroker.CardRemoved, cardbroker.CardAbsent, cardbroker.ReaderUnknown, cardbroker.Unavailable:
-		s.close(ctx, r, cardbroker.LeaveCard)
+		s.close(r, cardbroker.LeaveCard)
 		mark = removedCard
 	}
 	if mark != success {
-		s.do(func(st *state) {
-			r.mark(mark, nil)
-			if mark == removedCard {
-				r.holder.Store(nil)
-				r.grant()
-			}
-			st.changed = true
-		})
+		s.do(func(st *state) { st.lose(r, mark) })
 	}
 	return Code(err)
 }
@@ -122,7 +115,7 @@ func (s *Server) closeStale(r *reader) {
 	s.group.Go("close card", func(ctx context.Context) error {
 		if r.await(ctx) {
 			if r.up.epoch != r.epoch.Load() {
-				s.close(ctx, r, cardbroker.LeaveCard)
+				s.close(r, cardbroker.LeaveCard)
 			}
 			r.leave()
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 )
 
-// Calls that change who uses a reader.
+// Calls that begin and end the use of a reader.
 
 // connect makes a handle, or leaves that until another client's transaction has ended.
 func (c *client) connect(ctx context.Context, body []byte) error {
@@ -84,8 +84,8 @@ func (c *client) join(ctx context.Context, h *handle, protocols uint32) (protoco
 	if h.share == cardbroker.ShareDirect {
 		return uint32(cardbroker.ProtocolUndefined), success
 	}
-	if !r.take(ctx) {
-		return 0, sharingViolation
+	if !r.await(ctx) {
+		return 0, systemCancelled
 	}
 	defer r.leave()
 	if code := h.trouble.Load(); code != success { // the card was removed meanwhile
@@ -100,12 +100,11 @@ func (c *client) negotiate(ctx context.Context, h *handle, share cardbroker.Shar
 	if share == cardbroker.ShareDirect {
 		return uint32(cardbroker.ProtocolUndefined), success
 	}
-	err := s.open(ctx, r, share)
-	if err == nil {
-		err = s.match(ctx, r)
+	if err := s.open(ctx, r, share); err != nil {
+		return 0, Code(err)
 	}
-	if err != nil {
-		return 0, s.failed(ctx, r, err)
+	if err := s.match(ctx, r); err != nil {
+		return 0, s.failed(r, err)
 	}
 	protocol = uint32(r.up.card.Info().Protocol)
 	if protocol&wanted(protocols) == 0 {
@@ -133,39 +132,41 @@ func (c *client) disconnect(ctx context.Context, h *handle, d cardbroker.Disposi
 	return success
 }
 
-// drop ends a handle and does d with the card, unless that was reset or removed before. The last handle's end is that of
-// the connection to the card.
+// drop ends a handle and does d with the card, unless that was removed before. The last handle's end is that of the
+// connection to the card.
 func (c *client) drop(ctx context.Context, h *handle, d cardbroker.Disposition) {
 	s, r := c.server, h.reader
 	delete(c.handles, h.id)
-	if h.share == cardbroker.ShareDirect && h.trouble.Load() != success {
-		d = cardbroker.LeaveCard
-	}
 	has := r.await(ctx)
 	if has {
 		defer r.leave()
 	}
-	held := r.holder.Load() == h
-	alone := false
-	s.do(func(*state) { alone = len(r.handles) == 1 })
-	if has && !alone && h.trouble.Load() == success {
-		var err error
-		switch {
-		case d != cardbroker.LeaveCard && (held || r.holder.Load() == nil):
-			err = s.reset(ctx, r, d)
-			s.do(func(st *state) { r.mark(resetCard, nil); st.changed = true })
-		case held && r.up.begun:
-			r.up.begun = false
-			err = r.up.card.End(ctx, cardbroker.LeaveCard)
-		}
-		if err != nil {
-			s.failed(ctx, r, err)
-		}
+	if trouble := h.trouble.Load(); trouble != success && trouble != resetCard {
+		d = cardbroker.LeaveCard
+	}
+	if held := r.holder.Load() == h; has && (held || d != cardbroker.LeaveCard) {
+		s.endOwn(ctx, h, d)
 	}
 	last := false
 	s.do(func(st *state) { last = st.disconnect(h) })
 	if has && last {
-		s.close(ctx, r, d)
+		s.close(r, d)
+	}
+}
+
+// endOwn ends the transaction of a handle that is going to be dropped, and does d with the card where it stays connected
+// for others.
+func (s *Server) endOwn(ctx context.Context, h *handle, d cardbroker.Disposition) {
+	r := h.reader
+	alone := false
+	s.do(func(*state) { alone = len(r.handles) == 1 })
+	if alone || h.usable() == sharingViolation {
+		return
+	}
+	if err := s.endUpstream(ctx, r, d); err != nil {
+		s.failed(r, err)
+	} else if d != cardbroker.LeaveCard {
+		s.do(func(st *state) { st.reset(r, h) })
 	}
 }
 
@@ -194,11 +195,14 @@ type rejoining struct {
 
 func (c *client) rejoin(ctx context.Context, h *handle, want rejoining) (protocol, code uint32) {
 	s, r := c.server, h.reader
-	if h.usable() == sharingViolation || !r.take(ctx) {
+	if h.usable() == sharingViolation {
 		return 0, sharingViolation
 	}
+	if !r.await(ctx) {
+		return 0, systemCancelled
+	}
 	defer r.leave()
-	if h.usable() == sharingViolation {
+	if h.usable() == sharingViolation { // it may be otherwise after the wait
 		return 0, sharingViolation
 	}
 	code = serviceStopped
@@ -210,9 +214,9 @@ func (c *client) rejoin(ctx context.Context, h *handle, want rejoining) (protoco
 	if want.disposition != cardbroker.LeaveCard && r.up.card != nil && !stale {
 		err := s.reset(ctx, r, want.disposition)
 		if err != nil && cardbroker.ReasonOf(err) != cardbroker.CardReset { // it was reset, which is what is wanted
-			return 0, s.failed(ctx, r, err)
+			return 0, s.failed(r, err)
 		}
-		s.do(func(st *state) { r.mark(resetCard, h); st.changed = true })
+		s.do(func(st *state) { st.reset(r, h) })
 	}
 	if protocol, code = c.negotiate(ctx, h, want.share, want.protocols); code != success {
 		return 0, code
@@ -223,110 +227,7 @@ func (c *client) rejoin(ctx context.Context, h *handle, want rejoining) (protoco
 		return 0, code
 	}
 	if err := s.match(ctx, r); err != nil {
-		return 0, s.failed(ctx, r, err)
+		return 0, s.failed(r, err)
 	}
 	return protocol, success
-}
-
-// begin begins a transaction, or leaves that until another client's has ended.
-func (c *client) begin(ctx context.Context, h *handle, body []byte) error {
-	var q *request
-	code := serviceStopped
-	c.server.do(func(st *state) { q, code = st.begin(h) })
-	switch {
-	case code != success:
-	case q == nil:
-		code = c.began(ctx, h)
-	case c.holds():
-		return c.beginAgain(ctx, q, body)
-	default:
-		return c.wait(q, body, holdLimit)
-	}
-	return c.answer(body, 4, code)
-}
-
-// holds says whether a handle of this client has a transaction. Then a wait could be for a thread of the client that has
-// to wait itself.
-func (c *client) holds() bool {
-	for _, h := range c.handles {
-		if h.reader.holder.Load() == h {
-			return true
-		}
-	}
-	return false
-}
-
-// beginAgain tells the client at once to ask again.
-func (c *client) beginAgain(ctx context.Context, q *request, body []byte) error {
-	c.pending = &pending{request: q, message: append([]byte(nil), body...)}
-	return c.putOff(ctx)
-}
-
-// began carries a transaction that the client has now to the card.
-func (c *client) began(ctx context.Context, h *handle) uint32 {
-	s, r := c.server, h.reader
-	if h.begun.Load() > 1 {
-		return success
-	}
-	if !r.await(ctx) {
-		s.do(func(st *state) { st.end(h) })
-		return systemCancelled
-	}
-	defer r.leave()
-	if err := s.match(ctx, r); err != nil {
-		s.do(func(st *state) { st.end(h) })
-		return s.failed(ctx, r, err)
-	}
-	return h.trouble.Load() // the card may have been removed
-}
-
-// end ends a transaction and does d with the card.
-func (c *client) end(ctx context.Context, h *handle, d cardbroker.Disposition) uint32 {
-	s, r := c.server, h.reader
-	if d > cardbroker.EjectCard {
-		return invalidValue
-	}
-	if code := h.trouble.Load(); code != success {
-		return code
-	}
-	if r.holder.Load() != h || h.begun.Load() == 0 {
-		return notTransacted
-	}
-	if d == cardbroker.LeaveCard && h.begun.Load() > 1 {
-		s.do(func(st *state) { st.end(h) })
-		return success
-	}
-	if !r.await(ctx) {
-		return systemCancelled
-	}
-	defer r.leave()
-	code := success
-	if err := s.endUpstream(ctx, r, d); err != nil {
-		code = s.failed(ctx, r, err)
-	}
-	s.do(func(st *state) {
-		if d != cardbroker.LeaveCard {
-			r.mark(resetCard, nil)
-			st.changed = true
-		}
-		st.end(h)
-	})
-	if r.holder.Load() == h { // within another transaction, or exclusive
-		if err := s.match(ctx, r); err != nil && code == success {
-			code = s.failed(ctx, r, err)
-		}
-	}
-	return code
-}
-
-// endUpstream ends the card's transaction and does d with the card.
-func (s *Server) endUpstream(ctx context.Context, r *reader, d cardbroker.Disposition) error {
-	switch {
-	case d != cardbroker.LeaveCard:
-		return s.reset(ctx, r, d)
-	case !r.up.begun:
-		return nil
-	}
-	r.up.begun, r.up.doubt = false, false
-	return r.up.card.End(ctx, d)
 }
