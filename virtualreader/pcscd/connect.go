@@ -78,9 +78,20 @@ func wanted(protocols uint32) uint32 {
 	return protocols & either
 }
 
+// agree returns the card's protocol, if the client wants that.
+func agree(protocol, protocols uint32) (uint32, uint32) {
+	if protocol&wanted(protocols) == 0 {
+		return 0, protoMismatch
+	}
+	return protocol, success
+}
+
 // join connects a new handle to the card and returns the protocol.
 func (c *client) join(ctx context.Context, h *handle, protocols uint32) (protocol, code uint32) {
 	r := h.reader
+	if protocol := r.protocol.Load(); protocol != uint32(cardbroker.ProtocolUndefined) && h.share == cardbroker.ShareShared {
+		return agree(protocol, protocols) // others are connected: no need to wait for what the card is at
+	}
 	if h.share == cardbroker.ShareDirect {
 		return uint32(cardbroker.ProtocolUndefined), success
 	}
@@ -107,8 +118,8 @@ func (c *client) negotiate(ctx context.Context, h *handle, share cardbroker.Shar
 		return 0, s.failed(r, err)
 	}
 	protocol = uint32(r.up.card.Info().Protocol)
-	if protocol&wanted(protocols) == 0 {
-		return 0, protoMismatch
+	if protocol, code = agree(protocol, protocols); code != success {
+		return 0, code
 	}
 	if r.protocol.Load() != protocol {
 		s.do(func(st *state) {

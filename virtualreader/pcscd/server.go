@@ -39,9 +39,9 @@ const defaultClients = 256
 
 // Time limits.
 const (
-	listLimit    = 2 * time.Second  // clients wait so long for the source to tell which readers there are
-	writeLimit   = 10 * time.Second // to a client that does not read
-	cleanLimit   = 5 * time.Second  // to end what a client has left behind
+	listLimit    = 2 * time.Second // clients wait so long for the source to tell which readers there are
+	writeLimit   = 2 * time.Second // to a client that does not read; the system's buffer holds any one answer
+	cleanLimit   = 5 * time.Second // to end what a client has left behind
 	acceptPause  = 50 * time.Millisecond
 	refusalLimit = time.Second // to tell a client that there are too many
 )

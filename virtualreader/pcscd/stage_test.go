@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,16 +21,58 @@ import (
 // waitLimit is how long anything may take that a test waits for.
 const waitLimit = 20 * time.Second
 
-// readers is a [pcscd.Source] of readers of this machine.
-type readers struct{ sandbox.Readers }
-
-func (r readers) Watch(ctx context.Context, emit func(pcscd.Event)) error {
-	return r.Readers.Watch(ctx, func(e sandbox.Event) {
-		emit(pcscd.Event{Reader: e.Reader, Present: e.Present, Card: e.Card})
-	})
+// readers is a [pcscd.Source] of readers of this machine, whose cards a test takes out and whose readers it unplugs.
+type readers struct {
+	sandbox.Readers
+	events chan pcscd.Event
+	seen   atomic.Pointer[pcscd.Event] // the last event of the reader
 }
 
-func (r readers) Connect(_ context.Context, name string, share cardbroker.ShareMode) (pcscd.Card, error) {
+func (r *readers) Watch(ctx context.Context, emit func(pcscd.Event)) error {
+	first := make(chan pcscd.Event, 10)
+	list, cancel := context.WithCancel(ctx)
+	r.Readers.Watch(list, func(e sandbox.Event) {
+		if e == (sandbox.Event{}) {
+			cancel()
+			return
+		}
+		first <- pcscd.Event{Reader: e.Reader, Present: e.Present, Card: e.Card}
+	})
+	close(first)
+	for e := range first {
+		r.seen.Store(&e)
+		emit(e)
+	}
+	emit(pcscd.Event{})
+	for {
+		select {
+		case e := <-r.events:
+			r.seen.Store(&e)
+			emit(e)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// takeOut takes the card out, putIn puts it in again, unplug and plug do that with the reader.
+func (r *readers) takeOut()         { r.events <- pcscd.Event{Reader: softcard.Name, Present: true} }
+func (r *readers) unplug()          { r.events <- pcscd.Event{Reader: softcard.Name} }
+func (r *readers) plug(name string) { r.events <- pcscd.Event{Reader: name, Present: true} }
+func (r *readers) putIn() {
+	card, err := r.Readers.Connect(softcard.Name, cardbroker.ShareShared)
+	if err != nil {
+		return
+	}
+	info := card.Info()
+	card.Disconnect(cardbroker.ResetCard)
+	r.events <- pcscd.Event{Reader: softcard.Name, Present: true, Card: &info}
+}
+
+func (r *readers) Connect(_ context.Context, name string, share cardbroker.ShareMode) (pcscd.Card, error) {
+	if seen := r.seen.Load(); seen.Card == nil && share != cardbroker.ShareDirect {
+		return nil, cardbroker.Errorf(cardbroker.CardAbsent, "no card")
+	}
 	card, err := r.Readers.Connect(name, share)
 	if err != nil {
 		return nil, err
@@ -49,21 +92,21 @@ func (c localCard) End(_ context.Context, d cardbroker.Disposition) error { retu
 func (c localCard) Disconnect(_ context.Context, d cardbroker.Disposition) error {
 	return c.card.Disconnect(d)
 }
-func (c localCard) Control(context.Context, []byte, uint32, []byte) ([]byte, error) {
-	return nil, cardbroker.Errorf(cardbroker.Unsupported, "no control")
+func (c localCard) Control(_ context.Context, dst []byte, _ uint32, _ []byte) ([]byte, error) {
+	return dst, cardbroker.Errorf(cardbroker.Unsupported, "no control")
 }
 func (c localCard) Attribute(context.Context, uint32) ([]byte, error) {
 	return nil, cardbroker.Errorf(cardbroker.Unsupported, "no attributes")
 }
 
 // softReader returns the software reader.
-func softReader(t testing.TB) pcscd.Source {
+func softReader(t testing.TB) *readers {
 	t.Helper()
 	reader, err := softcard.New("", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return readers{reader}
+	return &readers{Readers: reader, events: make(chan pcscd.Event)}
 }
 
 // serve starts a server and returns the path of its socket.
