@@ -4,6 +4,7 @@
 package pcscd_test
 
 import (
+	"bufio"
 	"context"
 	"os"
 	"os/exec"
@@ -127,5 +128,45 @@ func TestPKCS11(t *testing.T) {
 	got = client(t, socket, "", "openssl", "dgst", "-sha256", "-keyform", "DER", "-verify", dir+"/key", "-signature", dir+"/signature", dir+"/data")
 	if !strings.Contains(got, "Verified OK") {
 		t.Errorf("openssl printed %q, want a good signature", got)
+	}
+}
+
+// TestPython has a program in Python check everything that pcscd does, through Debian's library.
+func TestPython(t *testing.T) {
+	python := "/usr/bin/python3" // another one in PATH does not have Debian's packages
+	if err := exec.Command(python, "-c", "import smartcard").Run(); err != nil {
+		testenv.Skip(t, "needs python3-pyscard")
+	}
+	source := softReader(t)
+	socket := serve(t, pcscd.Config{Source: source})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*waitLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, "testdata/client.py")
+	cmd.Env = append(os.Environ(), "PCSCLITE_CSOCK_NAME="+socket)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	do := map[string]func(){
+		"take out":  source.takeOut,
+		"put in":    source.putIn,
+		"plug":      func() { source.plug("another reader") },
+		"unplug":    source.unplug,
+		"plug back": source.putIn,
+	}
+	last := ""
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		last = lines.Text()
+		t.Log(last)
+		if f := do[last]; f != nil {
+			f()
+		}
+	}
+	if err := cmd.Wait(); err != nil || last != "ok" {
+		t.Errorf("client.py = %v, its last line is %q, want ok", err, last)
 	}
 }
