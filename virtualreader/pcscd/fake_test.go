@@ -25,7 +25,7 @@ type fake struct {
 	block chan struct{}    // if not nil, Transmit waits for it, and tells began
 	began chan struct{}
 	using map[string]bool // by reader
-	open  int             // cards
+	open  []string        // the readers of connected cards
 }
 
 func newFake(t testing.TB, events ...pcscd.Event) *fake {
@@ -62,6 +62,13 @@ func (f *fake) called() []string {
 	calls := f.calls
 	f.calls = nil
 	return calls
+}
+
+// openCards returns the readers of cards that are connected.
+func (f *fake) openCards() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.open)
 }
 
 func (f *fake) wantCalls(want ...string) {
@@ -102,7 +109,7 @@ func (f *fake) Connect(_ context.Context, reader string, share cardbroker.ShareM
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.open++
+	f.open = append(f.open, reader)
 	return &fakeCard{fake: f, reader: reader, direct: share == cardbroker.ShareDirect}, nil
 }
 
@@ -140,7 +147,7 @@ func (c *fakeCard) Disconnect(_ context.Context, d cardbroker.Disposition) error
 	c.gone = true
 	c.fake.mu.Lock()
 	defer c.fake.mu.Unlock()
-	c.fake.open--
+	c.fake.open = slices.Delete(c.fake.open, slices.Index(c.fake.open, c.reader), slices.Index(c.fake.open, c.reader)+1)
 	return err
 }
 
