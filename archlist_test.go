@@ -20,6 +20,7 @@ var areas = []arch.Area{
 	{Name: "socket", Folders: []string{"virtualreader/socket"}, Imports: []string{"wire", "internal", "api", "root", "apdu"}},
 	{Name: "relay", Folders: []string{"virtualreader/relay"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "cardend", Folders: []string{"virtualreader/cardend"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "pcscd", Folders: []string{"virtualreader/pcscd"}, Imports: []string{"internal", "root", "apdu"}},
 	{Name: "virtualreader", Folders: []string{"virtualreader"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "client", Folders: []string{"client"}, Imports: []string{"socket", "wire", "internal", "api", "root", "apdu"}},
 	{Name: "store", Folders: []string{"store"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
