@@ -21,6 +21,7 @@ var areas = []arch.Area{
 	{Name: "relay", Folders: []string{"virtualreader/relay"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "cardend", Folders: []string{"virtualreader/cardend"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "pcscd", Folders: []string{"virtualreader/pcscd"}, Imports: []string{"internal", "root", "apdu"}},
+	{Name: "remote", Folders: []string{"virtualreader/remote"}, Imports: []string{"virtualreader", "pcscd", "internal", "root", "apdu"}},
 	{Name: "virtualreader", Folders: []string{"virtualreader"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "client", Folders: []string{"client"}, Imports: []string{"socket", "wire", "internal", "api", "root", "apdu"}},
 	{Name: "store", Folders: []string{"store"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
