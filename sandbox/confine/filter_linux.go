@@ -90,8 +90,10 @@ func allow() []unix.SockFilter { return answer(unix.SECCOMP_RET_ALLOW) }
 func fail(errno unix.Errno) []unix.SockFilter { return answer(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
 
 // filterCalls puts the filter into force, for all threads.
-func filterCalls() error {
-	program := filter()
+func filterCalls() error { return install(filter()) }
+
+// install has the kernel run a program for each system call of each thread.
+func install(program []unix.SockFilter) error {
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
 		uintptr(unsafe.Pointer(&prog)))
