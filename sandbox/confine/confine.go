@@ -15,7 +15,7 @@ import (
 )
 
 // Needs says what a source of cards reaches. All else is refused to it. What does not exist is passed over, and stays
-// refused when it comes into being later.
+// refused when it comes into being later, or anew: then only another start of the process helps.
 type Needs struct {
 	Read    []string // files, and directories with all below them
 	Write   []string // directories whose files are read, made, replaced and removed, at any depth
@@ -29,7 +29,7 @@ type State struct {
 }
 
 // PCSC returns what the PC/SC library needs: the directory of the service's socket, which PCSCLITE_CSOCK_NAME names, or
-// "" for the usual one.
+// "" for the usual one. From version 9 of Landlock on, a service that comes back in a directory made anew is out of reach.
 func PCSC(socket string) Needs {
 	directory := "/run/pcscd"
 	if socket != "" {
