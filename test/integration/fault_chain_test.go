@@ -98,7 +98,7 @@ func newChain(t *testing.T) *chain {
 			c.id = r.ID
 		}
 	}
-	c.watch()
+	c.watch(c.id)
 	c.sees(api.EventReaderAdded)
 	c.other = newPython(h, c.bed.Socket())
 	c.insert(pcscbed.Card{})
@@ -114,8 +114,8 @@ func (c *chain) readers() []api.CardReader {
 	return list.Readers
 }
 
-// watch subscribes to the agent's events of the reader, until the test ends.
-func (c *chain) watch() {
+// watch subscribes to the agent's events of a reader, or of all, until the test ends.
+func (c *chain) watch(id cardbroker.ReaderID) {
 	c.t.Helper()
 	cmd := c.Command(c.alice, "cardbroker", "agent", "readers", "--watch", "--json", "--socket", c.socket, "--state", c.alice.Home+"/state")
 	out, err := cmd.StdoutPipe()
@@ -130,7 +130,7 @@ func (c *chain) watch() {
 		defer close(ended)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			var e api.ReaderEvent
-			if json.Unmarshal(lines.Bytes(), &e) == nil && e.Reader == c.id {
+			if json.Unmarshal(lines.Bytes(), &e) == nil && (e.Reader == id || id == "") {
 				c.events <- e
 			}
 		}

@@ -135,8 +135,12 @@ func TestFaultsOfPrograms(t *testing.T) { testFaults(t, byProgram, newServeCalle
 
 func testFaults(t *testing.T, kind int, newCaller func(*chain) caller) {
 	c := newChain(t)
-	client := newCaller(c)
-	for _, f := range faults() {
+	c.faults(kind, newCaller(c), faults()...)
+}
+
+// faults has each fault come at each moment.
+func (c *chain) faults(kind int, client caller, faults ...fault) {
+	for _, f := range faults {
 		for _, moment := range []struct {
 			name string
 			test func(*chain, caller, fault, int)
@@ -150,8 +154,8 @@ func testFaults(t *testing.T, kind int, newCaller func(*chain) caller) {
 			if f.connected == (words{}) && moment.name != "connect" {
 				continue // it comes before everybody else
 			}
-			t.Run(f.name+" during "+moment.name, func(t *testing.T) {
-				outer := c.t
+			outer := c.t
+			outer.Run(f.name+" during "+moment.name, func(t *testing.T) {
 				c.t = t
 				defer func() { c.t = outer }()
 				client.ready()
