@@ -27,18 +27,20 @@ const (
 // Entry is one use of a pin pad: what to ask the user for, and the command that it goes into. Only an Entry whose command
 // was judged exists.
 type Entry struct {
-	INS      byte          // 20: VERIFY, 24: CHANGE REFERENCE DATA, 2C: RESET RETRY COUNTER
-	Old, New bool          // which PINs are asked for: the present one, for 2C the code that unblocks; a new one
+	Old, New bool          // which PINs are asked for: the present one, or the code that unblocks; a new one
 	Repeat   bool          // the new one twice
 	Min, Max int           // characters of each, MinPIN to MaxPIN
 	Digits   bool          // they are digits; else printable ASCII
 	Timeout  time.Duration // that the program wants; 0: the pin pad's own
 
-	header   [4]byte
-	data     []byte // of the command, without the PINs
+	header   [4]byte // of the command
+	data     []byte  // of the command, without the PINs
 	layout   layout
 	old, new span // where the PINs go
 }
+
+// Unblocks says whether the command is RESET RETRY COUNTER: Old is a code that unblocks.
+func (e *Entry) Unblocks() bool { return e.header[1] == insReset }
 
 // ParseVerify reads a PIN_VERIFY_STRUCTURE, PC/SC Part 10 §2.5.2, little-endian, and judges its command. Errors: Invalid,
 // and Forbidden with RuleFirewall for what a pin pad must not do.
@@ -50,8 +52,8 @@ func ParseVerify(p []byte) (*Entry, error) {
 	if err := e.read(p, p[2:5], p[5:], verifySize); err != nil {
 		return nil, err
 	}
-	if e.INS != insVerify {
-		return nil, forbidden("a pin pad verifies a PIN with VERIFY, not with the instruction %02X", e.INS)
+	if e.header[1] != insVerify {
+		return nil, forbidden("a pin pad verifies a PIN with VERIFY, not with the instruction %02X", e.header[1])
 	}
 	if e.header[2] != 0 {
 		return nil, forbidden("VERIFY has P1 %02X, want 00", e.header[2])
@@ -73,12 +75,12 @@ func ParseModify(p []byte) (*Entry, error) {
 		return nil, err
 	}
 	newOnly := byte(1) // P1 of a command without the present PIN
-	switch e.INS {
+	switch e.header[1] {
 	case insChange:
 	case insReset:
 		newOnly = 2
 	default:
-		return nil, forbidden("a pin pad changes a PIN with CHANGE REFERENCE DATA or RESET RETRY COUNTER, not with the instruction %02X", e.INS)
+		return nil, forbidden("a pin pad changes a PIN with CHANGE REFERENCE DATA or RESET RETRY COUNTER, not with the instruction %02X", e.header[1])
 	}
 	if p1 := e.header[2]; p1 != 0 && (p1 != newOnly || e.Old) {
 		return nil, forbidden("a command that changes a PIN has P1 %02X, which does not fit the PINs asked for", p1)
@@ -113,7 +115,6 @@ func (e *Entry) read(p, format, size []byte, header int) (err error) {
 		return forbidden("the command for a PIN has an Lc of %d, but %d bytes follow", data[4], len(data)-5)
 	}
 	e.header = [4]byte(data)
-	e.INS = data[1]
 	if len(data) > 5 {
 		e.data = bytes.Clone(data[5:])
 	}

@@ -81,7 +81,7 @@ func TestVerify(t *testing.T) {
 			if err != nil {
 				t.Fatalf("ParseVerify = %v", err)
 			}
-			if !e.Old || e.New || e.INS != 0x20 || e.Timeout != time.Duration(test.v.timeout)*time.Second || !e.Fits([]byte(test.pin)) {
+			if !e.Old || e.New || e.Unblocks() || e.Timeout != time.Duration(test.v.timeout)*time.Second || !e.Fits([]byte(test.pin)) {
 				t.Errorf("ParseVerify = %+v, %q fits: %v", e, test.pin, e.Fits([]byte(test.pin)))
 			}
 			if got := hex.EncodeToString(e.Command([]byte(test.pin), nil)); got != hexLower(test.want) {
@@ -115,7 +115,7 @@ func TestModify(t *testing.T) {
 			if err != nil {
 				t.Fatalf("ParseModify = %v", err)
 			}
-			if e.Old != (test.old != "") || !e.New || e.Repeat != (test.m.confirm&1 != 0) {
+			if e.Old != (test.old != "") || !e.New || e.Repeat != (test.m.confirm&1 != 0) || e.Unblocks() != (test.m.command[2:4] == "2C") {
 				t.Errorf("ParseModify = %+v", e)
 			}
 			if got := hex.EncodeToString(e.Command([]byte(test.old), []byte(test.new))); got != hexLower(test.want) {
