@@ -65,7 +65,7 @@ func TestPadOnSoftwareCard(t *testing.T) {
 			t.Errorf("% X is answered % X, %v, want % X", command, response, err, want)
 		}
 	}
-	transmit("\x00\xA4\x04\x00\x0B\xA0\x00\x00\x03\x08\x00\x00\x10\x00\x01\x00", "\x90\x00")
+	transmit("\x00\xA4\x04\x00\x0B\xA0\x00\x00\x03\x08\x00\x00\x10\x00\x01\x00", "\x61\x2D")
 	const status = "\x00\x20\x00\x80"
 	transmit(status, "\x63\xC3")
 	for _, test := range []struct {
@@ -93,6 +93,7 @@ func TestPadOnSoftwareCard(t *testing.T) {
 		if got := b.pad(code, p); got != test.want {
 			t.Errorf("%s with %v is answered %s, want %s", test.template, test.enters, got, test.want)
 		}
+		<-u.asked
 	}
 	transmit(status, "\x90\x00")
 }
