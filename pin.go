@@ -13,14 +13,11 @@ const (
 	PINPassthrough                // the back end knows the PIN and sends it
 )
 
-// pinModes are the names of the modes in policy files.
-var pinModes = [...]string{PINDeny: "deny", PINAgent: "agent", PINPassthrough: "passthrough"}
-
 // ParsePINMode accepts deny, agent and passthrough.
 func ParsePINMode(s string) (PINMode, error) {
-	for mode, name := range pinModes {
-		if s == name {
-			return PINMode(mode), nil
+	for mode := PINDeny; mode <= PINPassthrough; mode++ {
+		if s == mode.String() {
+			return mode, nil
 		}
 	}
 	return PINDeny, Errorf(Invalid, "%q is not a PIN mode: want deny, agent or passthrough", s)
@@ -28,8 +25,13 @@ func ParsePINMode(s string) (PINMode, error) {
 
 // String returns the name.
 func (m PINMode) String() string {
-	if int(m) < len(pinModes) {
-		return pinModes[m]
+	switch m {
+	case PINDeny:
+		return "deny"
+	case PINAgent:
+		return "agent"
+	case PINPassthrough:
+		return "passthrough"
 	}
 	return "unknown"
 }

@@ -95,12 +95,13 @@ func accountOf(name string) (cardbroker.UserID, error) {
 const softwareCard = "memory"
 
 func (p *program) agentRun(flags *agentFlags) *cobra.Command {
-	var sandbox, card string
+	var sandbox, card, policyDir string
 	var fd int
 	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
 	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in `FILE` or in memory, and no real one")
 	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
+	c.Flags().StringVar(&policyDir, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		out, err := p.openReady(fd)
@@ -112,6 +113,10 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 			return err
 		}
 		cfg, broker, err := flags.resolve()
+		if err != nil {
+			return err
+		}
+		policy, err := config.LoadPolicy(policyDir)
 		if err != nil {
 			return err
 		}
@@ -127,6 +132,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 			State:   flags.state,
 			Socket:  flags.socket,
 			Sandbox: boxed,
+			Policy:  policy,
 			Version: version(),
 			Ready:   p.agentReady(out, fail),
 			Log:     log,
