@@ -28,3 +28,14 @@ func TestDevice(t *testing.T) {
 	b.refused(wire.TypeAttribute, wire.AppendAttribute(nil, 0x00010100), cardbroker.Unsupported)
 	b.refused(wire.TypeAttribute, wire.AppendAttribute(nil, 0x00010103), cardbroker.Forbidden)
 }
+
+// A card that was taken out and put in again between two looks was out: its like is not taken for it.
+func TestReplacedCard(t *testing.T) {
+	a := newAgent(t)
+	b := a.open("alpha")
+	a.reader.Nudge()
+	b.expect(wire.TypeCardIn, 0)
+	a.reader.Replace()
+	b.expect(wire.TypeCardOut, 0)
+	b.expect(wire.TypeCardIn, 0)
+}

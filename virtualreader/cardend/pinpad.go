@@ -126,7 +126,7 @@ func (e *exchange) enter(ctx context.Context, entry *pinpad.Entry) (apdu.StatusW
 		}
 		e.refusals = 0
 		if q.Problem = problem(entry, pins); q.Problem == "" {
-			return e.present(ctx, entry, pins)
+			return e.submit(ctx, entry, pins)
 		}
 		wipe(pins)
 	}
@@ -172,8 +172,8 @@ func problem(entry *pinpad.Entry, pins []cardbroker.Secret) Problem {
 	return ""
 }
 
-// present sends the command with the PINs to the card.
-func (e *exchange) present(ctx context.Context, entry *pinpad.Entry, pins []cardbroker.Secret) (apdu.StatusWord, error) {
+// submit sends the command with the PINs to the card.
+func (e *exchange) submit(ctx context.Context, entry *pinpad.Entry, pins []cardbroker.Secret) (apdu.StatusWord, error) {
 	defer wipe(pins)
 	var old, new []byte
 	rest := pins

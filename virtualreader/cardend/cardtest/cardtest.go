@@ -28,6 +28,7 @@ type Reader struct {
 	last    atomic.Pointer[cardbroker.Disposition] // of the last Close
 	sent    atomic.Pointer[[]byte]                 // the last command
 	life    atomic.Uint64                          // odd: a card is in; each reset adds 2
+	card    atomic.Pointer[cardbroker.Card]        // that is in; another one each time
 	run     atomic.Int64
 	open    atomic.Int64
 }
@@ -36,14 +37,27 @@ type Reader struct {
 func NewReader() *Reader {
 	r := &Reader{Changed: make(chan struct{}, 1)}
 	r.life.Store(1)
+	r.card.Store(newCard())
 	return r
 }
 
 // Remove takes the card out.
-func (r *Reader) Remove() { r.change(1) }
+func (r *Reader) Remove() {
+	r.card.Store(nil)
+	r.change(1)
+}
 
 // Insert puts a card in.
-func (r *Reader) Insert() { r.change(1) }
+func (r *Reader) Insert() {
+	r.card.Store(newCard())
+	r.change(1)
+}
+
+// Replace takes the card out and puts in another of its kind, too fast for whoever only looks.
+func (r *Reader) Replace() {
+	r.card.Store(newCard())
+	r.change(4)
+}
 
 // Reset resets the card that is in.
 func (r *Reader) Reset() { r.change(2) }
@@ -85,9 +99,10 @@ func (r *Reader) LastClose() *cardbroker.Disposition { return r.last.Load() }
 
 // Present returns the card; nil: none is in.
 func (r *Reader) Present() *cardbroker.Card {
-	if r.life.Load()%2 == 0 {
-		return nil
-	}
+	return r.card.Load()
+}
+
+func newCard() *cardbroker.Card {
 	return &cardbroker.Card{ATR: []byte(ATR), Protocol: cardbroker.ProtocolT1}
 }
 
@@ -116,7 +131,7 @@ type card struct {
 	life   uint64
 }
 
-func (c *card) Info() cardbroker.Card { return *c.reader.Present() }
+func (c *card) Info() cardbroker.Card { return *newCard() }
 
 // Transmit implements cardend.Card. It takes the time of a memory copy, and says a millisecond.
 func (c *card) Transmit(_ context.Context, dst, command []byte) ([]byte, time.Duration, error) {
