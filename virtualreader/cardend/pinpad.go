@@ -81,7 +81,7 @@ func (e *exchange) pinPad(ctx context.Context, input []byte, parse func([]byte) 
 	}
 	switch {
 	case e.tunnel.Asker == nil:
-		return cardbroker.Errorf(cardbroker.Unavailable, "the agent cannot ask for a PIN")
+		return cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
 	case e.before == commandChained: // a careless card takes the PIN for the rest of that
 		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "a chain of commands has not ended: no PIN may follow it")
 	case e.refusals >= maxRefusals:
@@ -121,6 +121,8 @@ func (e *exchange) enter(ctx context.Context, entry *pinpad.Entry) (apdu.StatusW
 		case cardbroker.Timeout:
 			e.refusals++
 			return pinpad.TimedOut, nil
+		case cardbroker.Unavailable: // to a back end this would say that the reader is gone
+			return 0, cardbroker.Wrapf(err, cardbroker.PINCanceled, "the user was not asked: %s", shown(err).Message)
 		default:
 			return 0, err
 		}
