@@ -10,11 +10,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/test/pcscbed"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -26,20 +28,24 @@ type story struct {
 	broker *stage.Service
 	host   stage.Ready // the broker's
 	agents []api.Session
-	ports  []stage.Ready // the agents', in the order of users
+	ports  []stage.Ready  // the agents', in the order of users
+	beds   []*pcscbed.Bed // the users' PC/SC services; none: software readers
+	policy string         // directory of the machine policy; "": there is none
 }
 
 // The tenants of the demo. Their tokens are made anew each time.
 const (
-	tenant = "issuer"
-	rival  = "rival"
+	tenant  = "issuer"
+	station = "station" // policy trusts it with PINs
+	rival   = "rival"
 )
 
 // play plays the scenes. An error ends the demo; what merely does not hold is in the report.
 func play(s *stage.Stage, r *report) error {
 	st := &story{Stage: s, report: r, socket: s.Path("run", "broker.sock")}
+	defer st.unplug()
 	for _, scene := range []func() error{
-		st.logon, st.whoIsWho, st.offerAndUse, st.othersKeepOut, st.sandboxDies, st.brokerDies,
+		st.plugIn, st.logon, st.whoIsWho, st.offerAndUse, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies,
 	} {
 		if err := scene(); err != nil {
 			return err
@@ -55,7 +61,7 @@ func (st *story) logon() error {
 		return err
 	}
 	tokens := ""
-	for _, name := range []string{tenant, rival} {
+	for _, name := range []string{tenant, station, rival} {
 		token := rand.Text()
 		tokens += name + " " + token + "\n"
 		if err := os.WriteFile(st.Path(name+".token"), []byte(token+"\n"), 0o600); err != nil {
@@ -71,8 +77,13 @@ func (st *story) logon() error {
 	st.check(len(st.host.Listen) > 0, "the broker is ready", fmt.Sprintf("%v, back ends at %s", st.host.Listen, st.host.Backend))
 	for i := range st.Users {
 		p := &st.Users[i]
-		_, line, err := st.Start(p, "agent-"+p.Name, "agent", "run", "--socket", st.socket,
-			"--state", p.Home+"/state", "--software-card="+p.Home+"/card.json")
+		args := []string{"agent", "run", "--socket", st.socket, "--state", p.Home + "/state"}
+		if len(st.beds) > 0 {
+			args = append(args, "--pcsc-socket", st.beds[i].Socket(), "--policy", st.policy)
+		} else {
+			args = append(args, "--software-card="+p.Home+"/card.json")
+		}
+		_, line, err := st.Start(p, "agent-"+p.Name, args...)
 		if err != nil {
 			return err
 		}
@@ -171,6 +182,9 @@ func (st *story) othersKeepOut() error {
 	if err := st.bobAtAlicesPort(); err != nil {
 		return err
 	}
+	if err := st.bobLists(); err != nil {
+		return err
+	}
 	return st.bobWithAlicesClaim()
 }
 
@@ -265,12 +279,14 @@ func (st *story) newTunnel(what string) error {
 	return nil
 }
 
-// offer has alice offer her first reader to the tenant.
-func (st *story) offer() (api.Offered, error) {
+// offer has alice offer her first reader to the demo's tenant.
+func (st *story) offer() (api.Offered, error) { return st.offerTo(tenant) }
+
+// offerTo has alice offer her first reader to a tenant.
+func (st *story) offerTo(to string) (api.Offered, error) {
 	var offered api.Offered
 	alice := &st.Users[0]
-	agent := []string{"--socket", st.socket, "--state", alice.Home + "/state", "--json"}
-	out, err := st.Run(alice, "cardbroker", append([]string{"agent", "readers"}, agent...)...)
+	out, err := st.agent(alice, "readers")
 	if err != nil || out.Status != 0 {
 		return offered, fmt.Errorf("agent readers: %w %s", err, out.Stderr)
 	}
@@ -278,20 +294,30 @@ func (st *story) offer() (api.Offered, error) {
 	if err := json.Unmarshal(out.Stdout, &list); err != nil || len(list.Readers) == 0 {
 		return offered, fmt.Errorf("alice has no reader: %s", out.Stdout)
 	}
-	out, err = st.Run(alice, "cardbroker", append([]string{"agent", "offer", string(list.Readers[0].ID), tenant}, agent...)...)
+	out, err = st.agent(alice, "offer", string(list.Readers[0].ID), to)
 	if err != nil || out.Status != 0 {
 		return offered, fmt.Errorf("agent offer: %w %s", err, out.Stderr)
 	}
 	return offered, json.Unmarshal(out.Stdout, &offered)
 }
 
-// reader runs a command of a back end, as the given tenant.
-func (st *story) reader(tenant, ticket string, args ...string) (stage.Outcome, error) {
-	flags := []string{"--broker", st.host.Backend, "--ca", st.Path("door.pem"), "--token-file", st.Path(tenant + ".token"), "--json"}
+// agent asks a user's agent, as that user.
+func (st *story) agent(p *stage.Person, args ...string) (stage.Outcome, error) {
+	return st.Run(p, "cardbroker", slices.Concat([]string{"agent"}, args, []string{"--socket", st.socket, "--state", p.Home + "/state", "--json"})...)
+}
+
+// door returns the flags of a back end's commands.
+func (st *story) door(tenant, ticket string) []string {
+	flags := []string{"--broker", st.host.Backend, "--ca", st.Path("door.pem"), "--token-file", st.Path(tenant + ".token")}
 	if ticket != "" {
 		flags = append(flags, "--ticket", ticket)
 	}
-	return st.Run(nil, "cardbroker", append(append([]string{"reader"}, args...), flags...)...)
+	return flags
+}
+
+// reader runs a command of a back end, as the given tenant.
+func (st *story) reader(tenant, ticket string, args ...string) (stage.Outcome, error) {
+	return st.Run(nil, "cardbroker", slices.Concat([]string{"reader"}, args, st.door(tenant, ticket), []string{"--json"})...)
 }
 
 // refused checks that a command was refused by the given rule.
