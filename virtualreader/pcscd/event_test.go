@@ -161,7 +161,7 @@ func TestCancel(t *testing.T) {
 }
 
 // TestWaitTwice: a client that breaks the protocol so gets each event once, and harms nobody. Such a client could have
-// kept the server's loop waiting.
+// ended the server.
 func TestWaitTwice(t *testing.T) {
 	f, a, b := one(t)
 	for range 50 {
