@@ -17,6 +17,8 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/sandbox"
+	"github.com/cardbroker/cardbroker/sandbox/confine"
+	"github.com/cardbroker/cardbroker/sandbox/pcsc"
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
 )
 
@@ -44,25 +46,27 @@ const heapGrowth = 25
 
 // run is the program. It needs no command line library: there is little to parse, and every start is waited for.
 func run(args []string, stderr io.Writer) int {
-	debug.SetGCPercent(heapGrowth)
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if !known(args) {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
 	}
-	if args[0] != "softcard" {
+	if args[0] == "pkcs11" {
 		return status(cardbroker.Errorf(cardbroker.Unavailable, "%s is not part of this build", args[0]), stderr)
 	}
+	state, err := confine.Enter(needs(args)) // before a source is made, and before anything is loaded for it
+	if err != nil {
+		return status(err, stderr)
+	}
+	debug.SetGCPercent(heapGrowth)
 	streams, err := sandbox.Inherit()
 	if cardbroker.ReasonOf(err) == cardbroker.Invalid {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
 	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if err == nil {
-		err = sandbox.Harden()
-	}
-	if err == nil {
-		err = serve(streams, strings.Join(args[1:], ""), log)
+		state.Log(log)
+		err = serve(streams, args, log)
 	}
 	return status(err, stderr)
 }
@@ -80,13 +84,29 @@ func known(args []string) bool {
 	return args[0] == "softcard" && len(args) <= 2
 }
 
-// serve serves the software card, whose state is in the file, until the agent ends.
-func serve(streams []net.Conn, file string, log *slog.Logger) error {
-	readers, err := softcard.New(file, log)
+// needs says what the source of the cards has to reach.
+func needs(args []string) confine.Needs {
+	if args[0] == "pcsc" {
+		return confine.PCSC(os.Getenv("PCSCLITE_CSOCK_NAME"))
+	}
+	return confine.SoftCard(strings.Join(args[1:], ""))
+}
+
+// serve serves the readers that the arguments name until the agent ends.
+func serve(streams []net.Conn, args []string, log *slog.Logger) error {
+	readers, err := source(args, log)
 	if err != nil {
 		return err
 	}
 	return sandbox.Serve(context.Background(), streams, readers, log)
+}
+
+// source returns the readers that the arguments name: those of PC/SC, or the software card, whose state is in the file.
+func source(args []string, log *slog.Logger) (sandbox.Readers, error) {
+	if args[0] == "pcsc" {
+		return pcsc.New(log), nil
+	}
+	return softcard.New(strings.Join(args[1:], ""), log)
 }
 
 // status says what went wrong and returns the exit status for it.

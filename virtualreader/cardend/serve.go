@@ -4,7 +4,6 @@
 package cardend
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,19 +70,16 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 	defer end(nil)
 	group.Go("exchange", func(context.Context) error { return e.run(ctx, lease) }) // what the card does is not stopped half-way
 	group.Go("events", func(ctx context.Context) error {
-		said := &cardbroker.Card{} // no card is like it
-		for {
+		var said *cardbroker.Card
+		var err error
+		if e.tunnel.Present != nil {
+			said = e.tunnel.Present()
+			err = e.sendPresence(said)
+		}
+		for err == nil {
 			select {
 			case <-e.tunnel.Changed:
-				card := e.tunnel.Present()
-				if sameCard(card, said) { // it was another reader's
-					continue
-				}
-				said = card
-				if err := sendPresence(e.conn, card); err != nil {
-					e.conn.Shutdown(err)
-					return err
-				}
+				said, err = e.present(said)
 			case why := <-revoked:
 				end(why) // before anybody hears of it
 				e.conn.Send(wire.Header{Type: wire.TypeRevoked}, wire.AppendError(nil, why))
@@ -94,22 +90,31 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 				return nil
 			}
 		}
+		e.conn.Shutdown(err)
+		return err
 	})
 	return group.Wait()
 }
 
-// sameCard says whether two answers to "which card is in the reader" are the same.
-func sameCard(a, b *cardbroker.Card) bool {
-	if a == nil || b == nil {
-		return a == b
+// present tells which card is in the reader, unless that is the one that was said last, and returns it. Of one in the place
+// of another it says that the other was taken out, whoever saw it.
+func (e *exchange) present(said *cardbroker.Card) (*cardbroker.Card, error) {
+	card := e.tunnel.Present()
+	if card == said { // it was another reader's change
+		return card, nil
 	}
-	return a.Protocol == b.Protocol && bytes.Equal(a.ATR, b.ATR)
+	if said != nil && card != nil {
+		if err := e.sendPresence(nil); err != nil {
+			return card, err
+		}
+	}
+	return card, e.sendPresence(card)
 }
 
-func sendPresence(conn Conn, card *cardbroker.Card) error {
+func (e *exchange) sendPresence(card *cardbroker.Card) error {
 	if card == nil {
-		return conn.Send(wire.Header{Type: wire.TypeCardOut}, nil)
+		return e.conn.Send(wire.Header{Type: wire.TypeCardOut}, nil)
 	}
 	payload := wire.CardIn{Protocol: card.Protocol, ATR: card.ATR}.Append(nil)
-	return conn.Send(wire.Header{Type: wire.TypeCardIn}, payload)
+	return e.conn.Send(wire.Header{Type: wire.TypeCardIn}, payload)
 }
