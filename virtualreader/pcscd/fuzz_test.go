@@ -26,7 +26,7 @@ func message(command uint32, body []byte, data ...byte) []byte {
 // FuzzClient has a client say anything to a server, to a card that is in use by another. The other never notices, nothing
 // is left behind, and no two calls on a card overlap.
 func FuzzClient(f *testing.F) {
-	connect := (&pcsc{context: contextMark}).connectBody("r", shared, either)
+	connect := (&speaker{context: contextMark}).connectBody("r", shared, either)
 	for _, seed := range [][]byte{
 		message(0x11, words(4, 4, 0)),
 		bytes.Join([][]byte{message(0x07, words(handleMark, 0)), message(0x09, words(handleMark, t1, 16, 5, 0, 0, 300, 0), 0, 0xA4, 4, 0, 0), message(0x08, words(handleMark, reset, 0))}, nil),
