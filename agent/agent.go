@@ -17,7 +17,9 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -30,6 +32,7 @@ type Config struct {
 	State   string // the state directory
 	Socket  string // of the broker, for the note
 	Sandbox cards.Config
+	Policy  config.Policy
 	PCSC    PCSC
 	Version string
 	Ready   func(Note) // is called once, when the agent is registered for the first time; must not block
@@ -55,6 +58,7 @@ type Agent struct {
 	cards   *cards.Sandbox
 	leases  *cardend.Leases
 	holder  *cardend.Holder
+	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
 	tunnels *run.Group
 	ready   sync.Once
@@ -90,6 +94,9 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		refusals: make(chan api.CallerRefused, maxRefusals),
 	}
 	a.holder = cardend.New(opener{a.cards}, a.leases)
+	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
+		a.asker = prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
+	}
 	return a, nil
 }
 
