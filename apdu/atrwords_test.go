@@ -84,7 +84,7 @@ func TestMeanings(t *testing.T) {
 			"TC5=00 not defined for T=15",
 		}},
 		{"global bytes of none", "3B80 81 1E 0F", []string{
-			"TD1=81 protocol T=1; TD2 follows", "TD2=1E protocol T=14 (not standardised); TA3 follow", "TA3=0F not defined for T=14",
+			"TD1=81 protocol T=1; TD2 follows", "TD2=1E protocol T=14 (not standardised); TA3 follows", "TA3=0F not defined for T=14",
 		}},
 	}
 	for _, tt := range tests {
