@@ -30,6 +30,7 @@ type Config struct {
 	State   string // the state directory
 	Socket  string // of the broker, for the note
 	Sandbox cards.Config
+	Lists   []string // of ATRs, internal/atrlist: the first file that is there says what cards are
 	Version string
 	Ready   func(Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
@@ -55,6 +56,7 @@ type Agent struct {
 	leases  *cardend.Leases
 	holder  *cardend.Holder
 	desk    *desk
+	names   *catalogue
 	tunnels *run.Group
 	ready   sync.Once
 
@@ -85,6 +87,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		cards:  cards.New(cfg.Sandbox),
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
+		names:  newCatalogue(cfg.Lists, cfg.Log),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 	}
@@ -101,6 +104,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("cards", a.cards.Run)
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
+	owners.Go("catalogue", a.names.Run)
 	a.tunnels = run.New(owners.Context())
 	serving := run.New(owners.Context())
 	serving.Go("enrol", a.enrol)

@@ -91,10 +91,12 @@ type RemoteReaders struct {
 
 // ReaderEvent is one change of a reader, pushed to whoever watches.
 type ReaderEvent struct {
-	Event  string              `json:"event"` // one of the Event constants
-	Reader cardbroker.ReaderID `json:"reader"`
-	ATR    string              `json:"atr"` // of the card that came in, upper-case hexadecimal; else empty
-	Time   time.Time           `json:"time"`
+	Event       string              `json:"event"` // one of the Event constants
+	Reader      cardbroker.ReaderID `json:"reader"`
+	Name        string              `json:"name,omitempty"`        // of the reader
+	ATR         string              `json:"atr"`                   // of the card that came in, upper-case hexadecimal; else, or if it is mute, empty
+	Description []string            `json:"description,omitempty"` // what that card probably is; to local callers only
+	Time        time.Time           `json:"time"`
 }
 
 // The events.

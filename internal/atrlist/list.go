@@ -39,6 +39,7 @@ const (
 	maxLoose    = 64   // patterns that only a regular expression can match: each costs every look-up
 	maxGroups   = 256  // groups of masked patterns of one length: likewise
 	maxFound    = 32   // descriptions of one ATR
+	maxText     = 8192 // bytes of them
 )
 
 // List is a list of patterns, indexed. The zero List knows no card.
@@ -48,6 +49,7 @@ type List struct {
 	masked  map[int][]group    // by the ATR's length
 	loose   []loose
 	wrong   []Problem
+	path    string
 }
 
 // group are the masked patterns of one length whose first bytes have the same wildcards.
@@ -79,7 +81,9 @@ func Load(paths ...string) (*List, error) {
 		if err != nil {
 			return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the list of ATRs %s", path)
 		}
-		return Parse(text), nil
+		list := Parse(text)
+		list.path = path
+		return list, nil
 	}
 	return &List{}, nil
 }
@@ -123,6 +127,9 @@ func read(path string) (string, error) {
 	return text.String(), err
 }
 
+// Path returns the file that [Load] has read; empty: there was none.
+func (l *List) Path() string { return l.path }
+
 // Len returns how many patterns the list has.
 func (l *List) Len() int { return len(l.entries) }
 
@@ -133,12 +140,17 @@ func (l *List) Skipped() []Problem { return l.wrong }
 // patterns without a wildcard, then the others, both in the order of the file. Nothing is known of most cards: nil.
 func (l *List) Find(atr []byte) []string {
 	var found []string
+	room := maxText
 	for _, i := range l.match(atr) {
 		for line := range strings.Lines(l.entries[i]) {
 			line = strings.TrimSpace(line)
-			if line != "" && len(found) < maxFound && !slices.Contains(found, line) {
-				found = append(found, line)
+			if line == "" || slices.Contains(found, line) {
+				continue
 			}
+			if room -= len(line); room < 0 || len(found) == maxFound {
+				return found
+			}
+			found = append(found, strings.Clone(line)) // not to keep the list's text alive
 		}
 	}
 	return found

@@ -132,6 +132,13 @@ func TestBounds(t *testing.T) {
 	if got := atrlist.Parse(masks.String()); got.Len() > 256+64 {
 		t.Errorf("masks: %d taken, %v", got.Len(), got.Skipped())
 	}
+	long := "3B 00\n" + strings.Repeat("\t"+strings.Repeat("x", 1999)+"\n", 9)
+	for i := range 9 { // each of them another
+		long = strings.Replace(long, "\tx", fmt.Sprintf("\t%d", i), 1)
+	}
+	if got := atrlist.Parse(long).Find([]byte{0x3B, 0}); len(got) != 4 {
+		t.Errorf("Find = %d long descriptions, want the 4 that fit in 8 KiB", len(got))
+	}
 	many := strings.Builder{}
 	many.WriteString("3B 00\n")
 	for i := range 40 {
@@ -170,8 +177,8 @@ func TestLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := list.Find([]byte{0x3B, 0}); !slices.Equal(got, test.want) {
-			t.Errorf("%s: Find = %q, want %q", test.name, got, test.want)
+		if got := list.Find([]byte{0x3B, 0}); !slices.Equal(got, test.want) || (list.Path() == "") != (test.want == nil) {
+			t.Errorf("%s: Find = %q of %q, want %q", test.name, got, list.Path(), test.want)
 		}
 	}
 	large := write(t, strings.Repeat("#", 8<<20+1))
