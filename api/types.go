@@ -93,10 +93,10 @@ type RemoteReaders struct {
 type ReaderEvent struct {
 	Event       string              `json:"event"` // one of the Event constants
 	Reader      cardbroker.ReaderID `json:"reader"`
-	Name        string              `json:"name,omitempty"`        // of the reader
-	ATR         string              `json:"atr"`                   // of the card that came in, upper-case hexadecimal; else, or if it is mute, empty
-	Description []string            `json:"description,omitempty"` // what that card probably is; to local callers only
+	ATR         string              `json:"atr"` // of the card that came in, upper-case hexadecimal; empty: there is none, or it is mute
 	Time        time.Time           `json:"time"`
+	Name        string              `json:"name,omitempty"`        // of the reader
+	Description []string            `json:"description,omitempty"` // what that card probably is; for local callers only
 }
 
 // The events.

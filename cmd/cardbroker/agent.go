@@ -282,7 +282,7 @@ func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 			}
 			return p.write(map[string]any{"readers": readers}, func(w io.Writer) { readerRows(w, readers) })
 		}}
-	c.Flags().BoolVar(&watch, "watch", false, "go on with every change, and explain the cards' ATRs; no card is asked")
+	c.Flags().BoolVar(&watch, "watch", false, "go on with every change, and explain each card's ATR; opens no card")
 	return c
 }
 
