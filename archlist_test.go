@@ -120,5 +120,6 @@ var files = []arch.Exception{}
 
 // interfaces have more methods than the limit.
 var interfaces = []arch.Exception{
-	{Key: "sandbox/reader.go:Card", Count: 1, Why: "the five things that PC/SC does with a connected card"},
+	{Key: "virtualreader/cardend/cardend.go:Card", Count: 1, Why: "the same, with the two that come in pairs embedded"},
+	{Key: "sandbox/reader.go:Card", Count: 1, Why: "what PC/SC does with a connected card, and with its reader"},
 }

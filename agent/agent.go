@@ -30,6 +30,7 @@ type Config struct {
 	State   string // the state directory
 	Socket  string // of the broker, for the note
 	Sandbox cards.Config
+	PCSC    PCSC
 	Lists   []string // of ATRs, internal/atrlist: the first file that is there says what cards are
 	Version string
 	Ready   func(Note) // is called once, when the agent is registered for the first time; must not block
@@ -102,6 +103,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.home.takeNote(os.Getpid())
 	owners := run.New(context.WithoutCancel(ctx))
 	owners.Go("cards", a.cards.Run)
+	a.awaitSharing()
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
 	owners.Go("catalogue", a.names.Run)

@@ -33,11 +33,12 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 		return false, err
 	}
 	a.cfg.Log.Info("registered", "port", registered.Port, "session", a.cfg.Session)
+	a.noteSharing(registered.Sharing)
 	a.registration.Store(&registered)
 	defer a.registration.Store(nil)
 	a.announceReady(e)
 	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
-	group.Go("listen", func(context.Context) error { return a.listen(conn) })
+	group.Go("listen", func(context.Context) error { return a.listen(conn, registered.Sharing.Turns) })
 	return true, group.Wait()
 }
 
@@ -46,17 +47,26 @@ func register(conn *socket.Conn, r api.Register) (api.Registered, error) {
 	if err := conn.WriteJSON(api.FromAgent{Register: &r}); err != nil {
 		return api.Registered{}, err
 	}
-	var answer api.FromBroker
-	if err := conn.NextJSON(&answer); err != nil {
-		return api.Registered{}, err
+	var newer api.Sharing // what the broker said of the host meanwhile
+	for {
+		var answer api.FromBroker
+		if err := conn.NextJSON(&answer); err != nil {
+			return api.Registered{}, err
+		}
+		switch {
+		case answer.Failed != nil:
+			return api.Registered{}, answer.Failed.Error()
+		case answer.Sharing != nil:
+			newer = *answer.Sharing
+		case answer.Registered != nil:
+			if newer.Turns > answer.Registered.Sharing.Turns {
+				answer.Registered.Sharing = newer
+			}
+			return *answer.Registered, nil
+		default:
+			return api.Registered{}, cardbroker.Errorf(cardbroker.Invalid, "the broker answered register with something else")
+		}
 	}
-	switch {
-	case answer.Failed != nil:
-		return api.Registered{}, answer.Failed.Error()
-	case answer.Registered == nil:
-		return api.Registered{}, cardbroker.Errorf(cardbroker.Invalid, "the broker answered register with something else")
-	}
-	return *answer.Registered, nil
 }
 
 // announceReady tells the outside that the agent is registered: by its note, and once by Config.Ready.
@@ -68,17 +78,24 @@ func (a *Agent) announceReady(e enrolment) {
 	a.ready.Do(func() { a.cfg.Ready(note) })
 }
 
-// listen takes the broker's messages until the link ends.
-func (a *Agent) listen(conn *socket.Conn) error {
+// listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
+func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
 	for {
 		var message api.FromBroker
 		if err := conn.NextJSON(&message); err != nil {
 			return err
 		}
-		if message.Open == nil {
+		switch {
+		case message.Open != nil:
+			a.openTunnel(conn, *message.Open)
+		case message.Sharing != nil:
+			if message.Sharing.Turns > turns {
+				turns = message.Sharing.Turns
+				a.noteSharing(*message.Sharing)
+			}
+		default:
 			return cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
 		}
-		a.openTunnel(conn, *message.Open)
 	}
 }
 

@@ -88,6 +88,7 @@ type FromBroker struct {
 	Registered *Registered `json:"registered,omitempty"`
 	Open       *TunnelOpen `json:"open,omitempty"`
 	Failed     *ErrorBody  `json:"failed,omitempty"` // registration was refused; the link ends
+	Sharing    *Sharing    `json:"sharing,omitempty"`
 }
 
 // Register asks for REGISTERED: the agent listens on its port.
@@ -103,6 +104,13 @@ type Registered struct {
 	BackendURL string           `json:"backendUrl"` // wss://host:port of the back-end door; empty: there is none
 	Host       string           `json:"host"`
 	Epoch      uint64           `json:"epoch"`
+	Sharing    Sharing          `json:"sharing"`
+}
+
+// Sharing tells an agent whether agents of another user are on the host. Of two that cross, the one with more turns is newer.
+type Sharing struct {
+	Shared bool   `json:"shared"`
+	Turns  uint64 `json:"turns"` // how often it has changed since the broker's start
 }
 
 // Offers is all that an agent offers at the moment; it replaces what it said before. The broker keeps it in memory, for

@@ -91,6 +91,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	servers := run.New(loops.Context())
 	servers.Go("loopback", b.serveLoopback)
 	servers.Go("local", b.serveLocal)
+	servers.Go("sharing", b.tellSharing)
 	if b.cfg.Backend != nil {
 		servers.Go("backend", b.serveBackend)
 	}

@@ -139,6 +139,17 @@ func (h *hub) watch(ctx context.Context) (changed <-chan struct{}, stop func(), 
 	return watcher, stop, err
 }
 
+// senders returns what sends a message to each agent that has a link.
+func (h *hub) senders(ctx context.Context) (senders []func(api.FromBroker) error, err error) {
+	err = h.loop.Do(ctx, func(s *hubState) error {
+		for _, l := range s.links {
+			senders = append(senders, l.send)
+		}
+		return nil
+	})
+	return senders, err
+}
+
 // setOffers replaces what an agent offers.
 func (h *hub) setOffers(ctx context.Context, route cardbroker.Route, offers api.Offers) error {
 	return h.loop.Do(ctx, func(s *hubState) error {

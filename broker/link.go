@@ -115,6 +115,7 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 		BackendURL: b.backendURL(),
 		Host:       b.cfg.HostName,
 		Epoch:      b.registry.View().Epoch(),
+		Sharing:    *b.sharing(), // read after joining: who joined is told of every turn
 	}
 	if err := send(api.FromBroker{Registered: &registered}); err != nil {
 		return err

@@ -87,6 +87,9 @@ func (r *Registry) Degraded() error { return r.table.health.degraded() }
 // Changed delivers when there is a new View; signals that nobody has taken are one. It has one receiver, the guard.
 func (r *Registry) Changed() <-chan struct{} { return r.table.changed }
 
+// Turned delivers when the View's Sharing is another. It has one receiver, who tells the agents.
+func (r *Registry) Turned() <-chan struct{} { return r.table.turned }
+
 // All operations below wait for the loop: they return Overloaded when too many wait already, Unavailable when the change
 // cannot be made to last or the Registry has ended, and Timeout or Canceled when ctx ends first.
 

@@ -72,6 +72,7 @@ type table struct {
 	view    atomic.Pointer[View] // stored by the loop, loaded by anybody
 	health  health
 	changed chan struct{} // capacity 1
+	turned  chan struct{} // capacity 1
 }
 
 func newTable(cfg RegistryConfig, ledger ledger, log *slog.Logger) *table {
@@ -84,6 +85,7 @@ func newTable(cfg RegistryConfig, ledger ledger, log *slog.Logger) *table {
 		users:    make(map[cardbroker.UserID]holdings),
 		doubtful: make(map[cardbroker.Port]bool),
 		changed:  make(chan struct{}, 1),
+		turned:   make(chan struct{}, 1),
 	}
 }
 
@@ -267,6 +269,18 @@ func (t *table) publish() {
 			t.next = s.deadline
 		}
 	}
-	t.view.Store(newView(t.epoch, agents, guarded))
+	v := newView(t.epoch, agents, guarded)
+	before := t.view.Load()
+	if before != nil {
+		v.sharing.Turns = before.sharing.Turns
+	}
+	turned := before != nil && v.sharing.Shared != before.sharing.Shared
+	if turned {
+		v.sharing.Turns++
+	}
+	t.view.Store(v)
 	loop.Signal(t.changed)
+	if turned {
+		loop.Signal(t.turned)
+	}
 }

@@ -20,6 +20,13 @@ type View struct {
 	byPort  map[cardbroker.Port]int
 	byRoute map[cardbroker.Route]int
 	guarded []cardbroker.Port // ascending: of agents that are gone, and in quarantine
+	sharing Sharing
+}
+
+// Sharing says whether agents of more than one user are on the host, in whatever State.
+type Sharing struct {
+	Shared bool
+	Turns  uint64 // how often that has changed since the broker's start
 }
 
 // newView takes over the agents and ports, in any order.
@@ -33,6 +40,7 @@ func newView(epoch uint64, agents []cardbroker.Agent, guarded []cardbroker.Port)
 		byRoute: make(map[cardbroker.Route]int, len(agents)),
 		guarded: guarded,
 	}
+	v.sharing.Shared = len(agents) > 0 && agents[0].Key.User != agents[len(agents)-1].Key.User
 	for i, a := range agents {
 		v.byPort[a.Port] = i
 		if a.Route != "" {
@@ -44,6 +52,9 @@ func newView(epoch uint64, agents []cardbroker.Agent, guarded []cardbroker.Port)
 
 // Epoch returns the number of this run of the Registry. It rises at each start.
 func (v *View) Epoch() uint64 { return v.epoch }
+
+// Sharing returns whether the host is shared.
+func (v *View) Sharing() Sharing { return v.sharing }
 
 // Agents returns all agents, in ascending order of user and session.
 func (v *View) Agents() []cardbroker.Agent { return v.agents }

@@ -87,6 +87,18 @@ func (o *owner) serve(h wire.Header, payload []byte) (wire.Type, error) {
 		return wire.TypeAPDUResponse, o.transmit(payload)
 	case wire.TypeBegin:
 		return wire.TypeDone, o.card.Begin()
+	case wire.TypeControl:
+		code, input, err := wire.ParseControl(payload)
+		if err != nil {
+			return 0, errMalformed{err}
+		}
+		return wire.TypeControlled, o.control(code, input)
+	case wire.TypeAttribute:
+		id, err := wire.ParseAttribute(payload)
+		if err != nil {
+			return 0, errMalformed{err}
+		}
+		return wire.TypeValue, o.attribute(id)
 	case wire.TypeEnd:
 		d, err := wire.ParseDisposition(payload)
 		if err != nil {
@@ -141,6 +153,30 @@ func (o *owner) transmit(command []byte) error {
 		return cardbroker.Errorf(cardbroker.Internal, "the card's response has %d bytes", n)
 	}
 	wire.Times{Card: card}.Append(buf[:0])
+	o.buf = buf
+	return nil
+}
+
+// control leaves what the reader returned in buf.
+func (o *owner) control(code uint32, input []byte) error {
+	buf, err := o.card.Control(o.buf, code, input)
+	return o.returned(buf, err)
+}
+
+// attribute leaves the value in buf.
+func (o *owner) attribute(id uint32) error {
+	value, err := o.card.Attribute(id)
+	return o.returned(append(o.buf, value...), err)
+}
+
+// returned takes what a reader returned into buf.
+func (o *owner) returned(buf []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	if len(buf) > wire.MaxPayload {
+		return cardbroker.Errorf(cardbroker.Internal, "the reader returned %d bytes", len(buf))
+	}
 	o.buf = buf
 	return nil
 }

@@ -16,7 +16,7 @@ type Readers interface {
 	// any more.
 	Watch(ctx context.Context, emit func(Event)) error
 
-	// Connect opens a connection to the card in the named reader. Errors: ReaderUnknown, ReaderBusy (another connection
+	// Connect opens a connection to the card in the named reader; a direct one is to the reader, with or without a card. Errors: ReaderUnknown, ReaderBusy (another connection
 	// is exclusive, or share asks for that), CardAbsent, CardMute, Invalid (the share mode).
 	Connect(name string, share cardbroker.ShareMode) (Card, error)
 }
@@ -26,7 +26,7 @@ type Event struct {
 	Reader  string           // the reader's name, as PC/SC names it
 	PINPad  bool             // PC/SC Part 10: it can ask for a PIN by itself
 	Present bool             // the reader itself is there
-	Card    *cardbroker.Card // nil: none inside; not changed after the call
+	Card    *cardbroker.Card // nil: none inside; without an ATR: one that does not answer; not changed after the call
 }
 
 // Card is a connection to a card. It has one owner: no two of its methods run at a time.
@@ -44,6 +44,15 @@ type Card interface {
 	// Transmit sends the command APDU to the card and appends the response APDU, 2 to 65,538 bytes, to dst. On an error
 	// it returns dst as it was. Errors: Invalid (under 4 bytes; the card saw nothing), CardRemoved, CardReset, CardMute.
 	Transmit(dst, command []byte) ([]byte, error)
+
+	// Control calls the function of the reader that code names, as pcsc-lite numbers them, and appends what it returns to
+	// dst. On an error it returns dst as it was. It needs no card. Errors: Unsupported (the reader has no such function),
+	// CardRemoved (the reader), CardReset.
+	Control(dst []byte, code uint32, input []byte) ([]byte, error)
+
+	// Attribute returns the attribute of the reader or card that id names, PC/SC Part 3 §3.1.2. Errors: Unsupported (the
+	// reader has none of that name), CardRemoved (the reader).
+	Attribute(id uint32) ([]byte, error)
 
 	// Disconnect ends the connection, its transaction with it, and does d with the card. Card is not used afterwards.
 	Disconnect(d cardbroker.Disposition) error

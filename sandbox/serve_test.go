@@ -62,6 +62,21 @@ func (c *dealt) End(d cardbroker.Disposition) error {
 	c.deck.actions <- fmt.Sprintf("end %s %d", c.name, d)
 	return nil
 }
+func (c *dealt) Control(dst []byte, code uint32, input []byte) ([]byte, error) {
+	switch code {
+	case 1:
+		return dst, cardbroker.Errorf(cardbroker.Unsupported, "the reader has no such function")
+	case 2:
+		return append(dst, make([]byte, wire.MaxPayload+1)...), nil
+	}
+	return append(append(dst, "did "...), input...), nil
+}
+func (c *dealt) Attribute(id uint32) ([]byte, error) {
+	if id == 0 {
+		return nil, cardbroker.Errorf(cardbroker.Unsupported, "the reader has no such attribute")
+	}
+	return []byte("value"), nil
+}
 func (c *dealt) Disconnect(d cardbroker.Disposition) error {
 	c.deck.actions <- fmt.Sprintf("disconnect %s %d", c.name, d)
 	return nil
@@ -292,6 +307,23 @@ func TestCardErrors(t *testing.T) {
 	}
 }
 
+// What a reader can do besides its card: called over the same stream, and refused with its reason.
+func TestReaderFunctions(t *testing.T) {
+	a := newAgent(t)
+	a.watch()
+	a.wantError(1, wire.TypeControl, 1, wire.AppendControl(nil, 3, nil), cardbroker.CardRemoved) // not connected
+	a.connect()
+	if got, answer := a.ask(1, wire.TypeControl, 1, wire.AppendControl(nil, 3, []byte("it"))); got != wire.TypeControlled || string(answer) != "did it" {
+		t.Errorf("the answer to Control is %d, %q, want \"did it\"", got, answer)
+	}
+	if got, answer := a.ask(1, wire.TypeAttribute, 1, wire.AppendAttribute(nil, 7)); got != wire.TypeValue || string(answer) != "value" {
+		t.Errorf("the answer to Attribute is %d, %q, want \"value\"", got, answer)
+	}
+	a.wantError(1, wire.TypeControl, 1, wire.AppendControl(nil, 1, nil), cardbroker.Unsupported)
+	a.wantError(1, wire.TypeControl, 1, wire.AppendControl(nil, 2, nil), cardbroker.Internal)
+	a.wantError(1, wire.TypeAttribute, 1, wire.AppendAttribute(nil, 0), cardbroker.Unsupported)
+}
+
 // A call that hangs is that reader's own trouble.
 func TestHangingCall(t *testing.T) {
 	a := newAgent(t)
@@ -373,6 +405,8 @@ func TestMalformed(t *testing.T) {
 		"Connect twice":         {stream: 1, connect: true, h: wire.Header{Type: wire.TypeConnect, Reader: 1}, payload: []byte{0, 0, 0, 2}},
 		"Disconnect, length":    {stream: 1, h: wire.Header{Type: wire.TypeDisconnect, Reader: 1}, payload: []byte{0}},
 		"End, disposition":      {stream: 1, connect: true, h: wire.Header{Type: wire.TypeEnd, Reader: 1}, payload: []byte{0, 0, 0, 9}},
+		"Control, length":       {stream: 1, connect: true, h: wire.Header{Type: wire.TypeControl, Reader: 1}, payload: []byte{0, 0, 0}},
+		"Attribute, length":     {stream: 1, connect: true, h: wire.Header{Type: wire.TypeAttribute, Reader: 1}, payload: []byte{0}},
 		"APDU too short":        {stream: 1, connect: true, h: wire.Header{Type: wire.TypeAPDU, Reader: 1}, payload: []byte{0, 0, 0}},
 		"APDU too long":         {stream: 1, connect: true, h: wire.Header{Type: wire.TypeAPDU, Reader: 1}, payload: make([]byte, 65545)},
 	}

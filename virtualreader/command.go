@@ -82,6 +82,21 @@ func (t *Tunnel) End(ctx context.Context, d cardbroker.Disposition) error {
 	return err
 }
 
+// Control calls a function of the reader, as SCardControl does, and returns what it returns. Code is as pcsc-lite numbers
+// them. Reasons: Forbidden (the holder's policy), Unsupported (the reader has no such function), and as of Transmit.
+func (t *Tunnel) Control(ctx context.Context, code uint32, input []byte) ([]byte, error) {
+	if len(input) > wire.MaxPayload-4 {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "a function of a reader is given %d bytes", len(input))
+	}
+	return t.ask(ctx, wire.TypeControl, wire.AppendControl(nil, code, input), wire.TypeControlled)
+}
+
+// Attribute returns an attribute of the reader or card, PC/SC Part 3 §3.1.2, as SCardGetAttrib does. Reasons: Forbidden,
+// Unsupported (there is none of that number), and as of Connect.
+func (t *Tunnel) Attribute(ctx context.Context, id uint32) ([]byte, error) {
+	return t.ask(ctx, wire.TypeAttribute, wire.AppendAttribute(nil, id), wire.TypeValue)
+}
+
 // Renew makes the lease last for d from now, in whole seconds, and returns for how long it does: the holder has a limit.
 func (t *Tunnel) Renew(ctx context.Context, d time.Duration) (time.Duration, error) {
 	payload, err := t.ask(ctx, wire.TypeRenew, wire.AppendLease(nil, d), wire.TypeLease)

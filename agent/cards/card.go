@@ -76,6 +76,33 @@ func (c *Card) End(ctx context.Context, d cardbroker.Disposition) error {
 	return err
 }
 
+// Control calls the function of the reader that code names, as pcsc-lite numbers them, and appends what it returns to
+// dst. On an error it returns dst as it was. Errors: Unsupported (the reader has no such function) and as of Transmit: a
+// function may reach the card.
+func (c *Card) Control(ctx context.Context, dst []byte, code uint32, input []byte) ([]byte, error) {
+	if len(input) > wire.MaxPayload-4 {
+		return dst, cardbroker.Errorf(cardbroker.Invalid, "a function of a reader is given %d bytes", len(input))
+	}
+	return c.value(ctx, dst, wire.TypeControl, wire.AppendControl(nil, code, input))
+}
+
+// Attribute returns the attribute of the reader or card that id names, PC/SC Part 3 §3.1.2. Errors: Unsupported (there is
+// none) and as of Begin.
+func (c *Card) Attribute(ctx context.Context, id uint32) ([]byte, error) {
+	return c.value(ctx, nil, wire.TypeAttribute, wire.AppendAttribute(nil, id))
+}
+
+// value asks a question and appends what is answered to dst.
+func (c *Card) value(ctx context.Context, dst []byte, t wire.Type, question []byte) ([]byte, error) {
+	answer, err := c.ask(ctx, t, question)
+	clear(question) // it may hold a PIN
+	if err != nil {
+		return dst, err
+	}
+	defer c.link.leave()
+	return append(dst, answer...), nil
+}
+
 // Close does d with the card and ends the connection and its transaction. While a command of an asker that left is still
 // with the card, that happens later and Close returns Timeout after 5 s. A second Close does nothing, and so does one
 // after the child has ended.
@@ -178,7 +205,7 @@ func (c *Card) exchange(ctx context.Context, t wire.Type, payload []byte) ([]byt
 		if err != nil {
 			return nil, c.broken(t, err)
 		}
-		if refused.Reason == cardbroker.CardReset || refused.Reason == cardbroker.CardRemoved {
+		if epochEnds(refused.Reason) {
 			c.newEpoch()
 		}
 		return nil, refused
@@ -234,10 +261,15 @@ func (c *Card) lost(t wire.Type, sent bool, err error) error {
 	switch {
 	case t == wire.TypeConnect:
 		return cardbroker.Wrapf(fmt.Errorf("%w: %w", errEnded, err), cardbroker.Unavailable, "the sandbox ended; try again")
-	case t == wire.TypeAPDU && sent:
+	case (t == wire.TypeAPDU || t == wire.TypeControl) && sent:
 		return cardbroker.Wrapf(err, cardbroker.Indeterminate, "the sandbox ended while the card had the command")
 	}
 	return cardbroker.Wrapf(err, cardbroker.CardReset, "the sandbox was restarted; connect to the card again")
+}
+
+// epochEnds says whether a card may be another, or in another state, after an error.
+func epochEnds(reason cardbroker.Reason) bool {
+	return reason == cardbroker.CardReset || reason == cardbroker.CardRemoved || reason == cardbroker.Indeterminate
 }
 
 func (c *Card) newEpoch() { c.epoch.Store(c.sandbox.epoch.Add(1)) }
@@ -249,6 +281,10 @@ func answerTo(t wire.Type) wire.Type {
 		return wire.TypeConnected
 	case wire.TypeAPDU:
 		return wire.TypeAPDUResponse
+	case wire.TypeControl:
+		return wire.TypeControlled
+	case wire.TypeAttribute:
+		return wire.TypeValue
 	}
 	return wire.TypeDone
 }

@@ -24,7 +24,8 @@ import (
 // Config says which sandbox to run, and how long it may take.
 type Config struct {
 	Program   string        // path of cardsandbox; it and its directories writable by root and our own user only
-	Args      []string      // what cardsandbox serves: "softcard", or "softcard" and a file
+	Args      []string      // what cardsandbox serves: "pcsc", "softcard", or "softcard" and a file
+	Env       []string      // its whole environment, NAME=value each
 	Idle      time.Duration // the child is stopped this long after its last use; 0: 60 s
 	CallLimit time.Duration // a call that takes longer gets the child killed; 0: 120 s
 	Log       *slog.Logger  // nil: nothing is logged
@@ -97,6 +98,12 @@ func (s *Sandbox) Watch() (changed <-chan struct{}, stop func()) {
 	signal := make(chan struct{}, 1)
 	s.tell(func(st *state) { st.watchers[signal] = true })
 	return signal, func() { s.tell(func(st *state) { delete(st.watchers, signal) }) }
+}
+
+// Forbid has every use of the readers answered with why from now on, and ends the child: what runs there ends with it. nil
+// allows them again.
+func (s *Sandbox) Forbid(why error) error {
+	return s.tell(func(st *state) { st.forbid(why) })
 }
 
 // Snapshot returns the readers as last seen, by name, and waits for nobody: none while no child runs. The result is not

@@ -323,3 +323,50 @@ func TestEpochs(t *testing.T) {
 	c = openCard(t, s, "fake 0")
 	step("a new connection", true)
 }
+
+// What a reader can do besides its card goes the way of a command; one that hangs may have reached the card.
+func TestReaderFunctions(t *testing.T) {
+	s := newSandbox(t, cards.Config{CallLimit: 300 * time.Millisecond})
+	c := openCard(t, s, "fake 0")
+	got, err := c.Control(t.Context(), []byte("before "), 2, []byte("input"))
+	if err != nil || string(got) != "before input" {
+		t.Errorf("Control() = %q, %v, want the input", got, err)
+	}
+	_, err = c.Attribute(t.Context(), 7)
+	wantReason(t, "Attribute()", err, cardbroker.Unsupported)
+	got, err = c.Control(t.Context(), []byte("before"), 1, nil)
+	wantReason(t, "Control() that hangs", err, cardbroker.Indeterminate)
+	if string(got) != "before" {
+		t.Errorf("Control() that hangs = %q, want dst as it was", got)
+	}
+}
+
+// Forbidden readers are nobody's, also of those who use them or wait for them; allowed again, they are there as before.
+func TestForbid(t *testing.T) {
+	s := newSandbox(t, cards.Config{})
+	c := openCard(t, s, "fake 0")
+	changed, stop := s.Watch()
+	defer stop()
+	why := cardbroker.Errorf(cardbroker.ReaderSharedHost, "others are here")
+	if err := s.Forbid(why); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the child ends", func() bool { return s.Status().PID == 0 })
+	<-changed
+	if n := len(s.Snapshot()); n != 0 {
+		t.Errorf("%d readers are shown, want none", n)
+	}
+	wantReason(t, "Transmit()", transmit(t, c, insEcho, 0), cardbroker.CardReset)
+	_, err := s.Readers(t.Context())
+	wantReason(t, "Readers()", err, cardbroker.ReaderSharedHost)
+	_, err = s.Open(t.Context(), "fake 0", cardbroker.ShareShared)
+	wantReason(t, "Open()", err, cardbroker.ReaderSharedHost)
+	if starts := s.Status().Starts; starts != 1 {
+		t.Errorf("%d children were started, want 1: a subscriber is no reason to", starts)
+	}
+	if err := s.Forbid(nil); err != nil {
+		t.Fatal(err)
+	}
+	c.Close(cardbroker.LeaveCard)
+	wantReason(t, "Transmit() again", transmit(t, openCard(t, s, "fake 0"), insEcho, 0), "")
+}

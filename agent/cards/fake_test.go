@@ -156,6 +156,18 @@ func (c *fakeConnection) Begin() error                            { return nil }
 func (c *fakeConnection) End(cardbroker.Disposition) error        { return nil }
 func (c *fakeConnection) Disconnect(cardbroker.Disposition) error { return nil }
 
+// Control returns its input, and hangs for code 1.
+func (c *fakeConnection) Control(dst []byte, code uint32, input []byte) ([]byte, error) {
+	if code == 1 {
+		select {}
+	}
+	return append(dst, input...), nil
+}
+
+func (c *fakeConnection) Attribute(id uint32) ([]byte, error) {
+	return nil, cardbroker.Errorf(cardbroker.Unsupported, "there is no attribute %d", id)
+}
+
 func (c *fakeConnection) Transmit(dst, command []byte) ([]byte, error) {
 	switch command[1] {
 	case insHang:

@@ -19,7 +19,7 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// start starts the child with an empty environment. Descriptors 3 to 18 are its ends of the streams, in order; nothing
+// start starts the child with no other environment than cfg says. Descriptors 3 to 18 are its ends of the streams, in order; nothing
 // else is open in it but its standard error, which goes to our log.
 func start(cfg Config) (_ *child, err error) {
 	program, err := trusted(cfg.Program)
@@ -28,7 +28,7 @@ func start(cfg Config) (_ *child, err error) {
 	}
 	c := &child{started: time.Now(), stderr: &lines{log: cfg.Log}}
 	c.cmd = exec.Command(program, cfg.Args...)
-	c.cmd.Env = []string{}
+	c.cmd.Env = append([]string{}, cfg.Env...) // nil would be our own
 	c.cmd.Stderr = c.stderr
 	c.cmd.WaitDelay = stopLimit
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's ^C is for the agent alone

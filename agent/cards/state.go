@@ -38,6 +38,7 @@ type state struct {
 	restart  time.Time              // not before
 	early    int                    // children in a row that died young
 	why      error                  // the last one did
+	forbids  error                  // why nobody may use the readers; nil: they may
 	status   Status
 	changed  bool // the readers, since the last Commit
 }
@@ -80,20 +81,38 @@ func (st *state) Commit(context.Context, *state) error {
 		st.status.Starts++
 		st.group.Go("sandbox child", st.sandbox.attend)
 	case st.phase != ready:
+	case st.forbids != nil:
+		st.halt()
 	case st.wanted() || st.child.uses > 0:
 		st.idle = time.Time{}
 	case st.idle.IsZero():
 		st.idle = now.Add(st.sandbox.cfg.Idle)
 	case !now.Before(st.idle):
-		st.phase = stopping
-		st.setReaders(nil)
-		st.child.stop()
+		st.halt()
 	}
 	st.publish()
 	return nil
 }
 
-func (st *state) wanted() bool { return len(st.watchers) > 0 || len(st.waiting) > 0 }
+// halt tells the child to end.
+func (st *state) halt() {
+	st.phase = stopping
+	st.setReaders(nil)
+	st.child.stop()
+}
+
+// wanted says whether there is to be a child though nobody uses it.
+func (st *state) wanted() bool {
+	return st.forbids == nil && (len(st.watchers) > 0 || len(st.waiting) > 0)
+}
+
+// forbid closes the readers to everybody, or opens them again.
+func (st *state) forbid(why error) {
+	st.forbids = why
+	if why != nil {
+		st.release(why)
+	}
+}
 
 func (st *state) publish() {
 	v := &view{readers: st.shown, status: st.status}
@@ -120,6 +139,9 @@ func (st *state) setReaders(readers []reader) {
 
 // whenReady runs do if the child is ready. Else it returns a channel that says when to ask again, or that it is no use.
 func (st *state) whenReady(do func(*state) error) (chan error, error) {
+	if st.forbids != nil {
+		return nil, st.forbids
+	}
 	st.idle = time.Time{} // this is a use
 	if st.phase == ready {
 		return nil, do(st)

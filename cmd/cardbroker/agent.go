@@ -96,12 +96,13 @@ func accountOf(name string) (cardbroker.UserID, error) {
 const softwareCard = "memory"
 
 func (p *program) agentRun(flags *agentFlags) *cobra.Command {
-	var sandbox, card string
+	var sandbox, card, pcsc string
 	var fd int
 	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
 	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in `FILE` or in memory, and no real one")
 	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
+	c.Flags().StringVar(&pcsc, "pcsc-socket", "", "socket of this session's PC/SC service (default: $PCSCLITE_CSOCK_NAME, else the system's)")
 	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		out, err := p.openReady(fd)
@@ -116,18 +117,23 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		boxed, err := sandboxConfig(cmp.Or(sandbox, cfg.Sandbox), card, log)
+		service := agent.PCSC{}
+		if card == "" {
+			service.Socket = pcscSocket(pcsc)
+		}
+		boxed, err := sandboxConfig(cmp.Or(sandbox, cfg.Sandbox), card, service.Socket, log)
 		if err != nil {
 			return err
 		}
 		ctx, stop := p.service(c.Context())
 		defer stop()
 		ctx, fail := context.WithCancelCause(ctx)
-		service, err := agent.New(agent.Config{
+		served, err := agent.New(agent.Config{
 			Session: cardbroker.SessionID(flags.session),
 			State:   flags.state,
 			Socket:  flags.socket,
 			Sandbox: boxed,
+			PCSC:    service,
 			Lists:   atrLists(cfg),
 			Version: version(),
 			Ready:   p.agentReady(out, fail),
@@ -136,7 +142,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := service.Run(ctx); err != nil {
+		if err := served.Run(ctx); err != nil {
 			return err
 		}
 		if err := context.Cause(ctx); err != nil && cardbroker.ReasonOf(err) != cardbroker.Canceled {
@@ -164,8 +170,22 @@ func (p *program) agentReady(out io.Writer, fail context.CancelCauseFunc) func(a
 	}
 }
 
-// sandboxConfig says which sandbox to start: the one beside the running program, for real cards or for a software card.
-func sandboxConfig(program, card string, log *slog.Logger) (cards.Config, error) {
+// pcscVariable is how pcsc-lite's own programs are told of another service.
+const pcscVariable = "PCSCLITE_CSOCK_NAME"
+
+// pcscSocket returns the absolute path of the PC/SC service's socket. It is the service of this very session: the agent's
+// own environment names it, and nobody else's.
+func pcscSocket(flag string) string {
+	path := cmp.Or(flag, os.Getenv(pcscVariable), defaultPCSC)
+	if absolute, err := filepath.Abs(path); err == nil {
+		return absolute
+	}
+	return path
+}
+
+// sandboxConfig says which sandbox to start: the one beside the running program, for the cards of the PC/SC service behind
+// socket, or for a software card.
+func sandboxConfig(program, card, socket string, log *slog.Logger) (cards.Config, error) {
 	if program == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -173,7 +193,7 @@ func sandboxConfig(program, card string, log *slog.Logger) (cards.Config, error)
 		}
 		program = filepath.Join(filepath.Dir(self), "cardsandbox")
 	}
-	args := []string{"pcsc"}
+	args, env := []string{"pcsc"}, []string{pcscVariable + "=" + socket}
 	switch card {
 	case "":
 	case softwareCard:
@@ -185,7 +205,10 @@ func sandboxConfig(program, card string, log *slog.Logger) (cards.Config, error)
 		}
 		args = []string{"softcard", file}
 	}
-	return cards.Config{Program: program, Args: args, Log: log}, nil
+	if card != "" {
+		env = nil
+	}
+	return cards.Config{Program: program, Args: args, Env: env, Log: log}, nil
 }
 
 // find returns this session's agent: as the broker knows it, or, while no broker answers, as its note says, without a State.

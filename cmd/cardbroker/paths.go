@@ -19,6 +19,9 @@ func defaultSocket(instance string) string {
 // defaultHostState is the broker's state directory.
 func defaultHostState(instance string) string { return "/var/lib/" + named("cardbroker", instance) }
 
+// defaultPCSC is the socket of the system's PC/SC service, as Debian builds pcsc-lite.
+const defaultPCSC = "/run/pcscd/pcscd.comm"
+
 func named(name, instance string) string {
 	if instance != "" {
 		return name + "-" + instance

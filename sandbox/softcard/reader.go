@@ -148,6 +148,21 @@ func (c *connection) Transmit(dst, command []byte) ([]byte, error) {
 	return c.reader.card.transmit(dst, command), nil
 }
 
+// Control knows no function: the software reader has no pin pad and nothing to be set.
+func (c *connection) Control(dst []byte, code uint32, _ []byte) ([]byte, error) {
+	return dst, cardbroker.Errorf(cardbroker.Unsupported, "the software reader has no function %08X", code)
+}
+
+// attributeATR is SCARD_ATTR_ATR_STRING, PC/SC Part 3 §3.1.2.
+const attributeATR = 0x00090303
+
+func (c *connection) Attribute(id uint32) ([]byte, error) {
+	if id != attributeATR {
+		return nil, cardbroker.Errorf(cardbroker.Unsupported, "the software reader has no attribute %08X", id)
+	}
+	return c.info.ATR, nil
+}
+
 func (c *connection) Disconnect(d cardbroker.Disposition) error {
 	r := c.reader
 	if err := r.enter(); err != nil {

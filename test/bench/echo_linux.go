@@ -114,6 +114,10 @@ func (echoCard) Transmit(_ context.Context, dst, command []byte) ([]byte, time.D
 	return append(append(dst, command[7:len(command)-2]...), 0x90, 0), 0, nil
 }
 
+func (echoCard) Control(_ context.Context, dst []byte, _ uint32, input []byte) ([]byte, error) {
+	return append(dst, input...), nil
+}
+func (echoCard) Attribute(context.Context, uint32) ([]byte, error) { return nil, nil }
 func (echoCard) Begin(context.Context) error                       { return nil }
 func (echoCard) End(context.Context, cardbroker.Disposition) error { return nil }
 func (echoCard) Close(cardbroker.Disposition) error                { return nil }

@@ -168,14 +168,24 @@ func (h *host) link(p *stage.Person, claim api.Claim, ipv6 bool) (*socket.Conn, 
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { conn.Close() })
-	var answer api.FromBroker
 	if err := conn.WriteJSON(api.FromAgent{Register: &api.Register{Claim: claim, IPv6: ipv6}}); err != nil {
 		h.t.Fatal(err)
 	}
-	if err := conn.NextJSON(&answer); err != nil {
+	answer, err := hear(conn)
+	if err != nil {
 		h.t.Fatal(err)
 	}
 	return conn, answer
+}
+
+// hear returns the broker's next message but for what it says of the host, which comes when it comes.
+func hear(conn *socket.Conn) (api.FromBroker, error) {
+	for {
+		var message api.FromBroker
+		if err := conn.NextJSON(&message); err != nil || message.Sharing == nil {
+			return message, err
+		}
+	}
 }
 
 // puppet is an agent of p whose every word is ours.
@@ -205,8 +215,8 @@ func (h *host) puppet(p *stage.Person, session cardbroker.SessionID) puppet {
 // opened returns the next tunnel that the broker asks for.
 func (p puppet) opened(t *testing.T) api.TunnelOpen {
 	t.Helper()
-	var message api.FromBroker
-	if err := p.NextJSON(&message); err != nil || message.Open == nil {
+	message, err := hear(p.Conn)
+	if err != nil || message.Open == nil {
 		t.Fatalf("the link said %+v, %v, want open", message, err)
 	}
 	return *message.Open

@@ -31,6 +31,16 @@ type Card interface {
 	// Close ends the connection, and the transaction if there is one.
 	Close(d cardbroker.Disposition) error
 	Transaction
+	Device
+}
+
+// Device is what a reader can do besides its card.
+type Device interface {
+	// Control calls the function of the reader that code names, as pcsc-lite numbers them, and appends what it returns to
+	// dst. It is Unsupported where the reader has no such function.
+	Control(ctx context.Context, dst []byte, code uint32, input []byte) ([]byte, error)
+	// Attribute returns an attribute, PC/SC Part 3 §3.1.2. It is Unsupported where there is none of that number.
+	Attribute(ctx context.Context, id uint32) ([]byte, error)
 }
 
 // Transaction keeps everybody else from the card between Begin and End.
@@ -68,7 +78,8 @@ type Tunnel struct {
 	Reader string // the reader's name
 	Epoch  uint64 // the reader's card epoch now
 
-	// Changed has a value when the card in the reader may be another than before; Present then says which, nil for none.
+	// Changed has a value when the card in the reader may be another than before; Present then says which, nil for none. A
+	// card that was put in anew is another pointer, though it may be the same card.
 	// Changed has capacity 1: who changes something and finds it full has nothing to do. Both nil: no events are sent.
 	Changed <-chan struct{}
 	Present func() *cardbroker.Card

@@ -146,6 +146,10 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 		return e.leave(r.disposition)
 	case wire.TypeRenew:
 		return e.renew(ctx, leaseDuration(r.lease))
+	case wire.TypeControl:
+		return e.control(ctx, r.number, r.input)
+	case wire.TypeAttribute:
+		return e.attribute(ctx, r.number)
 	}
 	if err := e.need(ctx); err != nil {
 		return err

@@ -18,6 +18,8 @@ type request struct {
 	share       cardbroker.ShareMode   // Connect
 	disposition cardbroker.Disposition // Disconnect, End
 	lease       time.Duration          // Renew
+	number      uint32                 // Control: the code; Attribute: which
+	input       []byte                 // Control
 }
 
 // parseRequest reads a frame. One that is malformed, or not for the holder of a card, is Invalid.
@@ -32,6 +34,10 @@ func parseRequest(kind wire.Type, p []byte) (r request, err error) {
 		r.share = m.Share
 	case wire.TypeDisconnect, wire.TypeEnd:
 		r.disposition, err = wire.ParseDisposition(p)
+	case wire.TypeControl:
+		r.number, r.input, err = wire.ParseControl(p)
+	case wire.TypeAttribute:
+		r.number, err = wire.ParseAttribute(p)
 	case wire.TypeRenew:
 		r.lease, err = wire.ParseLease(p)
 	case wire.TypeBegin:

@@ -4,7 +4,6 @@
 package cardend
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,16 +70,18 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 	defer end(nil)
 	group.Go("exchange", func(context.Context) error { return e.run(ctx, lease) }) // what the card does is not stopped half-way
 	group.Go("events", func(ctx context.Context) error {
-		said := &cardbroker.Card{} // no card is like it
+		var said *cardbroker.Card
+		first := true
 		for {
 			select {
 			case <-e.tunnel.Changed:
 				card := e.tunnel.Present()
-				if sameCard(card, said) { // it was another reader's
+				if card == said && !first { // it was another reader's
 					continue
 				}
-				said = card
-				if err := sendPresence(e.conn, card); err != nil {
+				err := sendPresence(e.conn, said, card)
+				said, first = card, false
+				if err != nil {
 					e.conn.Shutdown(err)
 					return err
 				}
@@ -98,17 +99,12 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 	return group.Wait()
 }
 
-// sameCard says whether two answers to "which card is in the reader" are the same.
-func sameCard(a, b *cardbroker.Card) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return a.Protocol == b.Protocol && bytes.Equal(a.ATR, b.ATR)
-}
-
-func sendPresence(conn Conn, card *cardbroker.Card) error {
-	if card == nil {
-		return conn.Send(wire.Header{Type: wire.TypeCardOut}, nil)
+// sendPresence tells that card is in the reader in place of before. That one was taken out in between, whoever looked.
+func sendPresence(conn Conn, before, card *cardbroker.Card) error {
+	if card == nil || before != nil {
+		if err := conn.Send(wire.Header{Type: wire.TypeCardOut}, nil); err != nil || card == nil {
+			return err
+		}
 	}
 	payload := wire.CardIn{Protocol: card.Protocol, ATR: card.ATR}.Append(nil)
 	return conn.Send(wire.Header{Type: wire.TypeCardIn}, payload)

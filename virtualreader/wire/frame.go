@@ -66,8 +66,12 @@ const (
 	TypeError        Type = 19 // holder: the frame of this seq failed [Error]
 	TypeDone         Type = 20 // holder: the frame of this seq succeeded; no payload
 	TypeWatch        Type = 21 // asker, to a sandbox: send the readers, then every change; no payload
+	TypeControl      Type = 22 // asker: calls a function of the reader, SCardControl [AppendControl]
+	TypeControlled   Type = 23 // holder: answers Control; what the reader returned as payload
+	TypeAttribute    Type = 24 // asker: asks for an attribute of the reader, SCardGetAttrib [AppendAttribute]
+	TypeValue        Type = 25 // holder: answers Attribute; the value as payload
 
-	lastType = TypeWatch
+	lastType = TypeValue
 )
 
 // Header is the fixed part of a frame.

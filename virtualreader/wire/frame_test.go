@@ -17,7 +17,7 @@ import (
 // header draws a header that Parse accepts.
 func header(t *rapid.T) wire.Header {
 	return wire.Header{
-		Type:   wire.Type(rapid.IntRange(int(wire.TypeHello), int(wire.TypeWatch)).Draw(t, "type")),
+		Type:   wire.Type(rapid.IntRange(int(wire.TypeHello), int(wire.TypeValue)).Draw(t, "type")),
 		Reader: rapid.Uint32().Draw(t, "reader"),
 		Seq:    rapid.Uint64().Draw(t, "seq"),
 		Ack:    rapid.Uint64().Draw(t, "ack"),
@@ -60,7 +60,7 @@ func TestParseRefuses(t *testing.T) {
 		{"version 0", changed(0, 0)},
 		{"version 2", changed(0, 2)},
 		{"type 0", changed(1, 0)},
-		{"the type after the last", changed(1, byte(wire.TypeWatch)+1)},
+		{"the type after the last", changed(1, byte(wire.TypeValue)+1)},
 		{"type 255", changed(1, 255)},
 		{"a flag", changed(2, 0x80)},
 		{"another flag", changed(3, 1)},

@@ -162,6 +162,32 @@ func ParseDisposition(p []byte) (cardbroker.Disposition, error) {
 	return d, nil
 }
 
+// AppendControl appends the payload of Control: control code u32, as pcsc-lite numbers them, and the input.
+func AppendControl(dst []byte, code uint32, input []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(dst, code), input...)
+}
+
+// ParseControl reads what [AppendControl] wrote. The input is part of p, not a copy.
+func ParseControl(p []byte) (code uint32, input []byte, err error) {
+	if len(p) < 4 {
+		return 0, nil, wrongLength("Control", len(p), "4 or more")
+	}
+	return binary.BigEndian.Uint32(p), p[4:], nil
+}
+
+// AppendAttribute appends the payload of Attribute: the attribute's number u32, SCARD_ATTR_*.
+func AppendAttribute(dst []byte, id uint32) []byte {
+	return binary.BigEndian.AppendUint32(dst, id)
+}
+
+// ParseAttribute reads what [AppendAttribute] wrote.
+func ParseAttribute(p []byte) (id uint32, err error) {
+	if len(p) != 4 {
+		return 0, wrongLength("Attribute", len(p), "4")
+	}
+	return binary.BigEndian.Uint32(p), nil
+}
+
 // AppendLease appends the payload of Renew and Lease: seconds u32.
 func AppendLease(dst []byte, d time.Duration) []byte {
 	return binary.BigEndian.AppendUint32(dst, uint32(d/time.Second))

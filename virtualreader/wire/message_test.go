@@ -65,6 +65,16 @@ func codecs() []codec {
 			return d, wire.AppendDisposition(nil, d), err
 		}, []string{zero4, "\x00\x00\x00\x03"},
 			[]string{"", "\x00\x00\x03", "\x00\x00\x00\x04", zero4 + "\x00"}},
+		{"Control", func(p []byte) (any, []byte, error) {
+			code, input, err := wire.ParseControl(p)
+			return input, wire.AppendControl(nil, code, input), err
+		}, []string{zero4, "\x42\x00\x0d\x48", "\xff\xff\xff\xffinput"},
+			[]string{"", "\x00\x00\x00"}},
+		{"Attribute", func(p []byte) (any, []byte, error) {
+			id, err := wire.ParseAttribute(p)
+			return id, wire.AppendAttribute(nil, id), err
+		}, []string{zero4, "\x00\x09\x03\x03"},
+			[]string{"", "\x00\x00\x03", zero4 + "\x00"}},
 		{"Lease", func(p []byte) (any, []byte, error) {
 			d, err := wire.ParseLease(p)
 			return d, wire.AppendLease(nil, d), err

@@ -26,6 +26,7 @@ type Reader struct {
 	gate    atomic.Pointer[chan chan struct{}]     // see Hold
 	last    atomic.Pointer[cardbroker.Disposition] // of the last Close
 	life    atomic.Uint64                          // odd: a card is in; each reset adds 2
+	card    atomic.Pointer[cardbroker.Card]        // that is in; another one each time
 	run     atomic.Int64
 	open    atomic.Int64
 }
@@ -34,14 +35,27 @@ type Reader struct {
 func NewReader() *Reader {
 	r := &Reader{Changed: make(chan struct{}, 1)}
 	r.life.Store(1)
+	r.card.Store(newCard())
 	return r
 }
 
 // Remove takes the card out.
-func (r *Reader) Remove() { r.change(1) }
+func (r *Reader) Remove() {
+	r.card.Store(nil)
+	r.change(1)
+}
 
 // Insert puts a card in.
-func (r *Reader) Insert() { r.change(1) }
+func (r *Reader) Insert() {
+	r.card.Store(newCard())
+	r.change(1)
+}
+
+// Replace takes the card out and puts in another of its kind, too fast for whoever only looks.
+func (r *Reader) Replace() {
+	r.card.Store(newCard())
+	r.change(4)
+}
 
 // Reset resets the card that is in.
 func (r *Reader) Reset() { r.change(2) }
@@ -75,9 +89,10 @@ func (r *Reader) LastClose() *cardbroker.Disposition { return r.last.Load() }
 
 // Present returns the card; nil: none is in.
 func (r *Reader) Present() *cardbroker.Card {
-	if r.life.Load()%2 == 0 {
-		return nil
-	}
+	return r.card.Load()
+}
+
+func newCard() *cardbroker.Card {
 	return &cardbroker.Card{ATR: []byte(ATR), Protocol: cardbroker.ProtocolT1}
 }
 
@@ -106,7 +121,7 @@ type card struct {
 	life   uint64
 }
 
-func (c *card) Info() cardbroker.Card { return *c.reader.Present() }
+func (c *card) Info() cardbroker.Card { return *newCard() }
 
 // Transmit implements cardend.Card. It takes the time of a memory copy, and says a millisecond.
 func (c *card) Transmit(_ context.Context, dst, command []byte) ([]byte, time.Duration, error) {
@@ -138,6 +153,22 @@ func (c *card) gone() error {
 
 func (c *card) Begin(context.Context) error                       { return c.gone() }
 func (c *card) End(context.Context, cardbroker.Disposition) error { return c.gone() }
+
+// Control implements cardend.Card: function 1 returns its input.
+func (c *card) Control(_ context.Context, dst []byte, code uint32, input []byte) ([]byte, error) {
+	if code != 1 {
+		return dst, cardbroker.Errorf(cardbroker.Unsupported, "the reader has no function %d", code)
+	}
+	return append(dst, input...), c.gone()
+}
+
+// Attribute implements cardend.Card: the only one is the ATR, SCARD_ATTR_ATR_STRING.
+func (c *card) Attribute(_ context.Context, id uint32) ([]byte, error) {
+	if id != 0x00090303 {
+		return nil, cardbroker.Errorf(cardbroker.Unsupported, "the reader has no attribute %08X", id)
+	}
+	return []byte(ATR), c.gone()
+}
 
 func (c *card) Close(d cardbroker.Disposition) error {
 	c.reader.open.Add(-1)

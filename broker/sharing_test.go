@@ -1,0 +1,123 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/store"
+)
+
+// startRegistry runs a registry on a real store until the end of the test.
+func startRegistry(t *testing.T) *Registry {
+	t.Helper()
+	ports, err := cardbroker.ParsePorts(cardbroker.DefaultPorts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := store.Open(filepath.Join(t.TempDir(), "registry.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewRegistry(t.Context(), RegistryConfig{Ports: ports}, ledger, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := run.New(t.Context())
+	group.Go("registry", r.Run)
+	t.Cleanup(func() {
+		group.Stop()
+		ledger.Close()
+	})
+	return r
+}
+
+// TestSharingTurns: the host is shared while agents of two users are on it, in whatever state, and each turn is counted
+// and told once.
+func TestSharingTurns(t *testing.T) {
+	h := startRegistry(t)
+	claims := map[string]Claim{}
+	steps := []struct {
+		name string
+		do   func() error
+		want Sharing
+	}{
+		{"nobody", func() error { return nil }, Sharing{}},
+		{"alice", func() error { _, err := h.Reserve(t.Context(), claims["alice"], nil); return err }, Sharing{}},
+		{"alice twice", func() error { _, err := h.Reserve(t.Context(), claims["alice 2"], nil); return err }, Sharing{}},
+		{"bob", func() error { _, err := h.Reserve(t.Context(), claims["bob"], nil); return err }, Sharing{Shared: true, Turns: 1}},
+		{"alice leaves", func() error { return h.Release(t.Context(), claims["alice"]) }, Sharing{Shared: true, Turns: 1}},
+		{"alice leaves altogether", func() error { return h.Release(t.Context(), claims["alice 2"]) }, Sharing{Turns: 2}},
+	}
+	claims["alice"] = Claim{Key: cardbroker.AgentKey{User: alice, Session: "1"}, Hash: [32]byte{1}}
+	claims["alice 2"] = Claim{Key: cardbroker.AgentKey{User: alice, Session: "2"}, Hash: [32]byte{2}}
+	claims["bob"] = Claim{Key: cardbroker.AgentKey{User: bob, Session: "1"}, Hash: [32]byte{3}}
+	var before Sharing
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		got := h.View().Sharing()
+		if got != step.want {
+			t.Errorf("%s: Sharing() = %+v, want %+v", step.name, got, step.want)
+		}
+		select {
+		case <-h.Turned():
+			if got.Turns == before.Turns {
+				t.Errorf("%s: a turn is told that was none", step.name)
+			}
+		default:
+			if got.Turns != before.Turns {
+				t.Errorf("%s: a turn is not told", step.name)
+			}
+		}
+		before = got
+	}
+}
+
+// TestSharingIsTold: each agent with a link hears of a turn, and one whose link is stuck keeps nobody waiting.
+func TestSharingIsTold(t *testing.T) {
+	h := startRegistry(t)
+	b := &Broker{cfg: Config{Log: slog.New(slog.DiscardHandler)}, registry: h, hub: newHub()}
+	group := run.New(t.Context())
+	group.Go("hub", b.hub.Run)
+	b.conns = run.New(group.Context())
+	group.Go("sharing", b.tellSharing)
+	defer group.Stop()
+	stuck := make(chan struct{})
+	defer b.conns.Stop()
+	defer close(stuck)
+	told := make(chan api.Sharing, 8)
+	for i, send := range []func(api.FromBroker) error{
+		func(api.FromBroker) error { <-stuck; return nil },
+		func(m api.FromBroker) error { told <- *m.Sharing; return nil },
+	} {
+		agent := cardbroker.Agent{Route: cardbroker.Route([]string{"0123456789abcdef", "1123456789abcdef"}[i])}
+		if err := b.hub.join(t.Context(), &link{linkView: linkView{agent: agent}, send: send}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, user := range []cardbroker.UserID{alice, bob} {
+		if _, err := h.Reserve(t.Context(), Claim{Key: cardbroker.AgentKey{User: user, Session: "1"}, Hash: [32]byte{byte(i)}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	select {
+	case got := <-told:
+		if want := (api.Sharing{Shared: true, Turns: 1}); got != want {
+			t.Errorf("the agent was told %+v, want %+v", got, want)
+		}
+	case <-ctx.Done():
+		t.Error("the agent was not told")
+	}
+}
