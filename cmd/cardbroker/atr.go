@@ -13,23 +13,29 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 )
 
-// cardStates are what events say of a reader, as people who know pcsc_scan expect it.
-var cardStates = map[string]string{
-	api.EventReaderAdded:   "reader connected",
-	api.EventReaderRemoved: "reader removed",
-	api.EventCardIn:        "card inserted",
-	api.EventCardOut:       "no card",
+// stateOf is what an event says of a reader, as people who know pcsc_scan expect it.
+func stateOf(e api.ReaderEvent) string {
+	switch {
+	case e.Event == api.EventReaderAdded:
+		return "reader connected"
+	case e.Event == api.EventReaderRemoved:
+		return "reader removed"
+	case e.Event == api.EventCardOut:
+		return "no card"
+	case e.Event == api.EventCardIn && e.ATR == "":
+		return "card inserted, mute: it does not answer"
+	case e.Event == api.EventCardIn:
+		return "card inserted"
+	}
+	return e.Event
 }
 
 // writeScan writes one event of a reader with all that its card's ATR says. It knows no more than the event: no card is
 // asked.
 func (p *program) writeScan(e api.ReaderEvent) error {
 	return p.write(e, func(w io.Writer) {
-		state := cardStates[e.Event]
-		if e.Event == api.EventCardIn && e.ATR == "" {
-			state = "card inserted, mute: it does not answer"
-		}
-		fmt.Fprintf(w, "%s\nReader: %s (%s)\n  State: %s\n", e.Time.Local().Format("2006-01-02 15:04:05.000"), line(e.Name), e.Reader, state)
+		at := e.Time.Local().Format("2006-01-02 15:04:05.000")
+		fmt.Fprintf(w, "%s\nReader: %s (%s)\n  State: %s\n", at, line(e.Name), e.Reader, line(stateOf(e)))
 		if raw, err := hex.DecodeString(e.ATR); err == nil && len(raw) > 0 {
 			fmt.Fprintf(w, "  ATR: % X\n", raw)
 			for _, text := range atrLines(raw) {

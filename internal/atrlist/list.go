@@ -88,20 +88,21 @@ func Load(paths ...string) (*List, error) {
 	return &List{}, nil
 }
 
-// Check reads the file strictly. Errors: Invalid, with the number of the first line that is malformed.
-func Check(path string) error {
+// Check reads the file strictly and returns how many patterns it has. Errors: Invalid, with the number of the first line
+// that is malformed.
+func Check(path string) (patterns int, err error) {
 	text, err := read(path)
 	if err != nil {
-		return cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the list of ATRs %s", path)
+		return 0, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the list of ATRs %s", path)
 	}
-	wrong := Parse(text).wrong
-	switch len(wrong) {
+	list := Parse(text)
+	switch wrong := list.wrong; len(wrong) {
 	case 0:
-		return nil
+		return list.Len(), nil
 	case 1:
-		return cardbroker.Errorf(cardbroker.Invalid, "%s: %v", path, wrong[0])
+		return 0, cardbroker.Errorf(cardbroker.Invalid, "%s: %v", path, wrong[0])
 	}
-	return cardbroker.Errorf(cardbroker.Invalid, "%s: %v; and %d more malformed lines", path, wrong[0], len(wrong)-1)
+	return 0, cardbroker.Errorf(cardbroker.Invalid, "%s: %v; and %d more malformed lines", path, list.wrong[0], len(list.wrong)-1)
 }
 
 // read returns the text of a regular file.

@@ -197,12 +197,12 @@ func TestCheck(t *testing.T) {
 		"3B 00\n\n\tx\n":          "line 1: a pattern without a description; and 1 more malformed lines",
 	} {
 		path := write(t, text)
-		err := atrlist.Check(path)
-		if want == "" && err != nil || want != "" && (cardbroker.ReasonOf(err) != cardbroker.Invalid || !strings.Contains(err.Error(), path+": "+want)) {
+		n, err := atrlist.Check(path)
+		if want == "" && (err != nil || n == 0) || want != "" && (cardbroker.ReasonOf(err) != cardbroker.Invalid || !strings.Contains(err.Error(), path+": "+want)) {
 			t.Errorf("Check(%.30q) = %v, want %q", text, err, want)
 		}
 	}
-	if err := atrlist.Check(filepath.Join(t.TempDir(), "missing")); cardbroker.ReasonOf(err) != cardbroker.Invalid {
+	if _, err := atrlist.Check(filepath.Join(t.TempDir(), "missing")); cardbroker.ReasonOf(err) != cardbroker.Invalid {
 		t.Errorf("Check of a missing file = %v, want invalid", err)
 	}
 }
