@@ -35,7 +35,7 @@ type CardReader struct {
 
 // CardReaderCard is the card in it.
 type CardReaderCard struct {
-	ATR         string   `json:"atr"`         // upper-case hexadecimal
+	ATR         string   `json:"atr"`         // upper-case hexadecimal; empty if the card is mute
 	Description []string `json:"description"` // what the card probably is; empty if unknown
 	Modules     []string `json:"modules"`     // token modules that fit; empty if none
 }
