@@ -111,6 +111,10 @@ func TestCatalogueDropsTheList(t *testing.T) {
 	if known := c.describe(t.Context(), []string{"3B0000FF07"}); !slices.Equal(known["3B0000FF07"], []string{"the card with the number 7"}) {
 		t.Errorf("describe = %q", known)
 	}
+	runtime.ReadMemStats(&after)
+	if kept := after.HeapIdle - after.HeapReleased; kept > 1<<20 {
+		t.Errorf("%d bytes are not returned to the system, want next to none", kept)
+	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64<<10 {

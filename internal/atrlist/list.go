@@ -12,7 +12,7 @@
 package atrlist
 
 import (
-	"cmp"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -44,9 +44,10 @@ const (
 
 // List is a list of patterns, indexed. The zero List knows no card.
 type List struct {
-	entries []string           // the descriptions of each pattern, lines of the file, in its order
-	exact   map[string][]int32 // by ATR, the entries without a wildcard
-	masked  map[int][]group    // by the ATR's length
+	entries []string         // the descriptions of each pattern, lines of the file, in its order
+	exact   map[string]int32 // by pattern, the last of the entries without a wildcard
+	before  []int32          // for each entry: the one before it with the same pattern; -1: none
+	masked  map[int][]group  // by the ATR's length
 	loose   []loose
 	wrong   []Problem
 	path    string
@@ -66,6 +67,7 @@ type masked struct {
 
 // loose is a pattern that is not of fixed length, or that has too many alternatives.
 type loose struct {
+	prefix  string         // that the ATR begins with in any case
 	pattern *regexp.Regexp // of the ATR in upper-case hexadecimal, a space between bytes
 	entry   int32
 }
@@ -159,8 +161,15 @@ func (l *List) Find(atr []byte) []string {
 
 // match returns the entries that an ATR matches.
 func (l *List) match(atr []byte) []int32 {
-	exact := l.exact[string(atr)]
-	found := slices.Clip(exact)
+	text := spaced(atr)
+	var found []int32
+	if i, ok := l.exact[string(text)]; ok {
+		for ; i >= 0; i = l.before[i] {
+			found = append(found, i)
+		}
+		slices.Reverse(found)
+	}
+	exact := len(found)
 	head := headOf(atr)
 	for _, g := range l.masked[len(atr)] {
 		for _, m := range g.rows[head&g.mask] {
@@ -169,15 +178,12 @@ func (l *List) match(atr []byte) []int32 {
 			}
 		}
 	}
-	if len(l.loose) > 0 {
-		text := spaced(atr)
-		for _, p := range l.loose {
-			if p.pattern.Match(text) {
-				found = append(found, p.entry)
-			}
+	for _, p := range l.loose {
+		if bytes.HasPrefix(text, []byte(p.prefix)) && p.pattern.Match(text) {
+			found = append(found, p.entry)
 		}
 	}
-	slices.SortFunc(found[len(exact):], cmp.Compare)
+	slices.Sort(found[exact:])
 	return found
 }
 

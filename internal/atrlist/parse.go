@@ -35,7 +35,14 @@ type parser struct {
 
 // Parse reads a list from its text, of which it keeps parts. Malformed lines are skipped, see [List.Skipped].
 func Parse(text string) *List {
-	p := &parser{list: &List{exact: map[string][]int32{}, masked: map[int][]group{}}, text: text}
+	const usual = 110 // bytes for a pattern and its descriptions: room for all at once, so that little is thrown away
+	n := min(len(text)/usual, maxPatterns) + 1
+	p := &parser{text: text, list: &List{
+		entries: make([]string, 0, n),
+		exact:   make(map[string]int32, n),
+		before:  make([]int32, 0, n),
+		masked:  map[int][]group{},
+	}}
 	at := 0
 	for line := range strings.Lines(text) {
 		p.line++
@@ -109,7 +116,21 @@ func (l *List) add(pattern, text string) error {
 	if len(l.entries) == maxPatterns {
 		return fmt.Errorf("more than %d patterns", maxPatterns)
 	}
-	number := int32(len(l.entries))
+	number, before := int32(len(l.entries)), int32(-1)
+	if exact(pattern) {
+		if last, ok := l.exact[pattern]; ok {
+			before = last
+		}
+		l.exact[pattern] = number
+	} else if err := l.mask(pattern, number); err != nil {
+		return err
+	}
+	l.entries, l.before = append(l.entries, text), append(l.before, before)
+	return nil
+}
+
+// mask takes a pattern with wildcards.
+func (l *List) mask(pattern string, number int32) error {
 	sets, ok := plain(pattern)
 	if len(sets) > 2*maxLength {
 		return fmt.Errorf("%d bytes, an ATR has at most %d", len(sets)/2, maxLength)
@@ -119,9 +140,6 @@ func (l *List) add(pattern, text string) error {
 		list, ok = variants(sets)
 	}
 	switch {
-	case len(list) == 1 && list[0].exact():
-		key := string(list[0].value)
-		l.exact[key] = append(l.exact[key], number)
 	case ok:
 		for _, m := range list {
 			m.entry = number
@@ -129,16 +147,15 @@ func (l *List) add(pattern, text string) error {
 				return errors.New("too many kinds of masks")
 			}
 		}
+		return nil
 	case len(l.loose) == maxLoose:
 		return errors.New("too many patterns that are neither bytes nor simple masks")
-	default:
-		compiled, err := expression(pattern)
-		if err != nil {
-			return err
-		}
-		l.loose = append(l.loose, loose{compiled, number})
 	}
-	l.entries = append(l.entries, text)
+	compiled, err := expression(pattern)
+	if err != nil {
+		return err
+	}
+	l.loose = append(l.loose, loose{prefixOf(pattern), compiled, number})
 	return nil
 }
 

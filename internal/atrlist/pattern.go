@@ -140,14 +140,30 @@ func variants(sets []nibbles) ([]masked, bool) {
 	return list, true
 }
 
-// exact says whether the pattern has no wildcard.
-func (m masked) exact() bool {
-	for _, c := range m.mask {
-		if c != 0xFF {
+// exact says whether a pattern is the whole ATR, without a wildcard.
+func exact(pattern string) bool {
+	if len(pattern)%3 != 2 || len(pattern) >= 3*maxLength {
+		return false
+	}
+	for i := range len(pattern) {
+		_, ok := digit(pattern[i])
+		if i%3 == 2 {
+			ok = pattern[i] == ' '
+		}
+		if !ok {
 			return false
 		}
 	}
 	return true
+}
+
+// prefixOf returns what all that a regular expression matches begins with.
+func prefixOf(pattern string) string {
+	if strings.Contains(pattern, "|") {
+		return ""
+	}
+	end := strings.IndexFunc(pattern, func(r rune) bool { return !strings.ContainsRune("0123456789ABCDEF ", r) })
+	return pattern[:max(end-1, 0)] // the last character may be repeated, or left out
 }
 
 // looseChars are what a regular expression for an ATR may be made of: no escapes, no words.
