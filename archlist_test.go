@@ -20,6 +20,7 @@ var areas = []arch.Area{
 	{Name: "socket", Folders: []string{"virtualreader/socket"}, Imports: []string{"wire", "internal", "api", "root", "apdu"}},
 	{Name: "relay", Folders: []string{"virtualreader/relay"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "cardend", Folders: []string{"virtualreader/cardend"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "pcscd", Folders: []string{"virtualreader/pcscd"}, Imports: []string{"internal", "root", "apdu"}},
 	{Name: "virtualreader", Folders: []string{"virtualreader"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "client", Folders: []string{"client"}, Imports: []string{"socket", "wire", "internal", "api", "root", "apdu"}},
 	{Name: "store", Folders: []string{"store"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
@@ -35,6 +36,7 @@ var areas = []arch.Area{
 var fences = []arch.Fence{
 	{Library: "github.com/gorilla/websocket", Folders: []string{"virtualreader/socket", "test"}}, // the others use package socket
 	{Library: "github.com/gorilla/websocket", Folders: []string{"*"}, Tests: true},
+	{Library: "github.com/ebfe/scard", Folders: []string{"sandbox/pcsc"}},
 	{Library: "github.com/goccy/go-yaml", Folders: []string{"internal/config"}},
 	{Library: "github.com/spf13/cobra", Folders: []string{"cmd"}},
 	{Library: "go.etcd.io/bbolt", Folders: []string{"store"}},
@@ -47,7 +49,7 @@ var fences = []arch.Fence{
 	{Library: "pgregory.net/rapid", Folders: []string{"*"}, Tests: true},
 
 	// Of the standard library.
-	{Library: "C"}, // the sandbox's PC/SC and PKCS#11 will be the only cgo
+	{Library: "C"}, // the sandbox's PC/SC has cgo in its library
 	{Library: "flag", Folders: []string{"*"}, Tests: true}, // -update of golden files; command lines are cobra's
 	{Library: "log"}, // a *slog.Logger is passed to New
 	{Library: "log/slog", Folders: []string{"*"}},
@@ -95,6 +97,7 @@ const logKeys = "host session user agent port tenant origin reader atr module sl
 // goroutines are what starts one outside internal/run, which owns all others.
 var goroutines = []arch.Exception{
 	{Key: "internal/run/run.go", Count: 1, Why: "run.Group itself"},
+	{Key: "sandbox/pcsc/watch.go", Count: 2, Why: "who cancels the watcher's wait, which waits for him; and questions to new readers, which nobody can cancel"},
 	{Key: "sandbox/serve.go", Count: 2, Why: "the owners of readers and the watcher, whose C calls cannot be cancelled; and who waits for them, with a limit"},
 	{Key: "virtualreader/socket/push.go", Count: 1, Why: "the reading goroutine of a WebSocket; Run waits for it"},
 }

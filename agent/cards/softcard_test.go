@@ -18,12 +18,17 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 )
 
-// buildSandbox returns the real cardsandbox, built for this test.
+// buildSandbox returns the real cardsandbox, built for this test without cgo.
 func buildSandbox(t testing.TB) string {
+	t.Helper()
+	return buildSandboxWith(t, "CGO_ENABLED=0")
+}
+
+func buildSandboxWith(t testing.TB, env string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "cardsandbox")
 	build := exec.Command("go", "build", "-o", program, "github.com/cardbroker/cardbroker/cmd/cardsandbox")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), env)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build = %v: %s", err, out)
 	}
@@ -99,7 +104,8 @@ func TestStartedByHand(t *testing.T) {
 		"no argument":     {nil, 2, "not started by hand"},
 		"softcard":        {[]string{"softcard"}, 2, "not started by hand"},
 		"two files":       {[]string{"softcard", "a", "b"}, 2, "not started by hand"},
-		"PC/SC":           {[]string{"pcsc"}, 4, "unavailable: pcsc"},
+		"PC/SC":           {[]string{"pcsc"}, 2, "not started by hand"},
+		"PC/SC with more": {[]string{"pcsc", "a"}, 2, "not started by hand"},
 		"PKCS#11":         {[]string{"pkcs11", "module.so"}, 4, "unavailable: pkcs11"},
 		"without module":  {[]string{"pkcs11"}, 2, "not started by hand"},
 		"unknown command": {[]string{"serve"}, 2, "not started by hand"},

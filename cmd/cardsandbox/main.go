@@ -17,6 +17,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/sandbox"
+	"github.com/cardbroker/cardbroker/sandbox/pcsc"
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
 )
 
@@ -50,7 +51,7 @@ func run(args []string, stderr io.Writer) int {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
 	}
-	if args[0] != "softcard" {
+	if args[0] == "pkcs11" {
 		return status(cardbroker.Errorf(cardbroker.Unavailable, "%s is not part of this build", args[0]), stderr)
 	}
 	streams, err := sandbox.Inherit()
@@ -62,7 +63,7 @@ func run(args []string, stderr io.Writer) int {
 		err = sandbox.Harden()
 	}
 	if err == nil {
-		err = serve(streams, strings.Join(args[1:], ""), log)
+		err = serve(streams, args, log)
 	}
 	return status(err, stderr)
 }
@@ -80,13 +81,21 @@ func known(args []string) bool {
 	return args[0] == "softcard" && len(args) <= 2
 }
 
-// serve serves the software card, whose state is in the file, until the agent ends.
-func serve(streams []net.Conn, file string, log *slog.Logger) error {
-	readers, err := softcard.New(file, log)
+// serve serves the readers that the arguments name until the agent ends.
+func serve(streams []net.Conn, args []string, log *slog.Logger) error {
+	readers, err := source(args, log)
 	if err != nil {
 		return err
 	}
 	return sandbox.Serve(context.Background(), streams, readers, log)
+}
+
+// source returns the readers that the arguments name: those of PC/SC, or the software card, whose state is in the file.
+func source(args []string, log *slog.Logger) (sandbox.Readers, error) {
+	if args[0] == "pcsc" {
+		return pcsc.New(log), nil
+	}
+	return softcard.New(strings.Join(args[1:], ""), log)
 }
 
 // status says what went wrong and returns the exit status for it.

@@ -21,18 +21,32 @@ const watchLimit = 10 * time.Second
 // selectDefault is SELECT without a name, ISO/IEC 7816-4 §11.2.2: any card answers it with some status word.
 const selectDefault = "\x00\xA4\x04\x00\x00"
 
-// Run runs the suite. open returns the readers under test; each call may return the same ones.
-func Run(t *testing.T, open func(t *testing.T) sandbox.Readers) {
-	tests := []struct {
-		name string
-		run  func(t *testing.T, readers sandbox.Readers)
-	}{
+// Hand takes the card out of the reader and puts it back. Each returns when that has been noticed.
+type Hand struct{ Pull, Insert func(t *testing.T) }
+
+// test is a part of the suite.
+type test struct {
+	name string
+	run  func(t *testing.T, readers sandbox.Readers)
+}
+
+// Run runs the suite. open returns the readers under test; each call may return the same ones. Where hand is nil the card
+// is never taken out.
+func Run(t *testing.T, open func(t *testing.T) sandbox.Readers, hand *Hand) {
+	tests := []test{
 		{"Watch", testWatch},
 		{"ConnectErrors", testConnectErrors},
 		{"Exclusive", testExclusive},
 		{"Transmit", testTransmit},
 		{"Transaction", testTransaction},
+		{"Nested", testNested},
 		{"Reset", testReset},
+		{"Direct", testDirect},
+		{"Functions", testFunctions},
+		{"Disconnect", testDisconnect},
+	}
+	if hand != nil {
+		tests = append(tests, hand.tests()...)
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
@@ -168,25 +182,112 @@ func testTransmit(t *testing.T, readers sandbox.Readers) {
 	}
 }
 
-// testTransaction: within a transaction no other connection begins one.
+// testTransaction: within a transaction no other connection begins one: it is refused at once, or waits for the end.
 func testTransaction(t *testing.T, readers sandbox.Readers) {
 	one, other := connect(t, readers, cardbroker.ShareShared), connect(t, readers, cardbroker.ShareShared)
 	want(t, "Begin", one.Begin(), "")
-	want(t, "another's Begin", other.Begin(), cardbroker.ReaderBusy)
-	want(t, "Transmit within", transmit(t, one), "")
+	begun := make(chan error, 1)
+	go func() { begun <- other.Begin() }()
+	for range 20 { // time enough to begin
+		want(t, "Transmit within", transmit(t, one), "")
+	}
+	refused := false
+	select {
+	case err := <-begun:
+		want(t, "another's Begin within", err, cardbroker.ReaderBusy)
+		refused = true
+	default:
+	}
 	want(t, "End", one.End(cardbroker.LeaveCard), "")
-	want(t, "another's Begin afterwards", other.Begin(), "")
+	if !refused {
+		select {
+		case err := <-begun:
+			refused = cardbroker.ReasonOf(err) == cardbroker.ReaderBusy
+			if !refused {
+				want(t, "another's Begin that waited", err, "")
+			}
+		case <-time.After(watchLimit):
+			t.Fatal("another's Begin goes on after the end of the transaction")
+		}
+	}
+	if refused {
+		want(t, "another's Begin afterwards", other.Begin(), "")
+	}
 	want(t, "Disconnect with a transaction", other.Disconnect(cardbroker.LeaveCard), "")
 	want(t, "Begin after that", one.Begin(), "")
 	want(t, "End", one.End(cardbroker.LeaveCard), "")
 }
 
+// testNested: transactions nest, and every End has its Begin.
+func testNested(t *testing.T, readers sandbox.Readers) {
+	card := connect(t, readers, cardbroker.ShareShared)
+	want(t, "End without Begin", card.End(cardbroker.LeaveCard), cardbroker.Invalid)
+	want(t, "Begin", card.Begin(), "")
+	want(t, "second Begin", card.Begin(), "")
+	want(t, "End with disposition 4", card.End(4), cardbroker.Invalid)
+	want(t, "End", card.End(cardbroker.LeaveCard), "")
+	want(t, "Transmit within", transmit(t, card), "")
+	want(t, "second End", card.End(cardbroker.LeaveCard), "")
+	want(t, "third End", card.End(cardbroker.LeaveCard), cardbroker.Invalid)
+}
+
 // testReset: who resets the card goes on; others are told once and then go on.
 func testReset(t *testing.T, readers sandbox.Readers) {
 	one, other := connect(t, readers, cardbroker.ShareShared), connect(t, readers, cardbroker.ShareShared)
+	for _, d := range []cardbroker.Disposition{cardbroker.ResetCard, cardbroker.UnpowerCard} {
+		want(t, "Begin", one.Begin(), "")
+		want(t, "End with a reset", one.End(d), "")
+		want(t, "Transmit of who reset the card", transmit(t, one), "")
+		want(t, "another's Transmit", transmit(t, other), cardbroker.CardReset)
+		want(t, "another's second Transmit", transmit(t, other), "")
+	}
 	want(t, "Begin", one.Begin(), "")
 	want(t, "End with a reset", one.End(cardbroker.ResetCard), "")
+	want(t, "another's Begin", other.Begin(), cardbroker.CardReset)
+	want(t, "another's second Begin", other.Begin(), "")
+	want(t, "another's End", other.End(cardbroker.LeaveCard), "")
 	want(t, "Transmit of who reset the card", transmit(t, one), "")
-	want(t, "another's Transmit", transmit(t, other), cardbroker.CardReset)
-	want(t, "another's second Transmit", transmit(t, other), "")
+	want(t, "Disconnect with a reset", other.Disconnect(cardbroker.ResetCard), "")
+	want(t, "Transmit after that", transmit(t, one), cardbroker.CardReset)
+}
+
+// testDirect: a direct connection is to the reader. It takes no commands, and others work beside it.
+func testDirect(t *testing.T, readers sandbox.Readers) {
+	reader, end := list(t, readers)
+	end()
+	direct, err := readers.Connect(reader.Reader, cardbroker.ShareDirect)
+	if err != nil {
+		t.Fatalf("Connect directly = %v", err)
+	}
+	if info := direct.Info(); info.Protocol != cardbroker.ProtocolUndefined {
+		t.Errorf("Info() = %+v, want no protocol", info)
+	}
+	want(t, "Transmit directly", transmit(t, direct), cardbroker.Invalid)
+	want(t, "Transmit beside", transmit(t, connect(t, readers, cardbroker.ShareShared)), "")
+	want(t, "Disconnect", direct.Disconnect(cardbroker.LeaveCard), "")
+}
+
+// testFunctions: what the reader does not have is Unsupported, and changes nothing.
+func testFunctions(t *testing.T, readers sandbox.Readers) {
+	card := connect(t, readers, cardbroker.ShareShared)
+	const noFunction, noAttribute = 0x42000000 + 0x7F17, 0x7A7A7A7A
+	got, err := card.Control([]byte("before"), noFunction, []byte{1})
+	want(t, "Control of a function that is not there", err, cardbroker.Unsupported)
+	if string(got) != "before" {
+		t.Errorf("Control = %q, want dst as it was", got)
+	}
+	_, err = card.Attribute(noAttribute)
+	want(t, "Attribute that is not there", err, cardbroker.Unsupported)
+	want(t, "Transmit", transmit(t, card), "")
+}
+
+// testDisconnect: a connection ends once, and only with a disposition that there is.
+func testDisconnect(t *testing.T, readers sandbox.Readers) {
+	card := connect(t, readers, cardbroker.ShareShared)
+	want(t, "Disconnect with disposition 4", card.Disconnect(4), cardbroker.Invalid)
+	want(t, "Transmit", transmit(t, card), "")
+	want(t, "Disconnect", card.Disconnect(cardbroker.LeaveCard), "")
+	want(t, "second Disconnect", card.Disconnect(cardbroker.LeaveCard), cardbroker.Invalid)
+	want(t, "Transmit", transmit(t, card), cardbroker.Invalid)
+	want(t, "Begin", card.Begin(), cardbroker.Invalid)
 }

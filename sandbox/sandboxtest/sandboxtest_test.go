@@ -19,5 +19,5 @@ func TestSoftwareCard(t *testing.T) {
 			t.Fatal(err)
 		}
 		return reader
-	})
+	}, nil)
 }

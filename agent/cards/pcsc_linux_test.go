@@ -1,0 +1,149 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cards_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/internal/testenv"
+	"github.com/cardbroker/cardbroker/test/pcscbed"
+)
+
+// pcscReader is the reader of the bed that the tests put their card into.
+const pcscReader = "Bed 0 00 00"
+
+// newBed starts a PC/SC service with a card in its first reader, and returns how a sandbox reaches it.
+func newBed(t testing.TB) (context.Context, *pcscbed.Bed, cards.Config) {
+	t.Helper()
+	if err := pcscbed.Supported(); err != nil {
+		testenv.Skip(t, err.Error())
+	}
+	testenv.Tool(t, "gcc")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	bed, err := pcscbed.Start(ctx, pcscbed.Config{Dir: filepath.Join(t.TempDir(), "bed"), Readers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := bed.Stop(); err != nil {
+			t.Errorf("Stop() = %v", err)
+		}
+	})
+	if err := bed.Insert(ctx, 0, pcscbed.Card{}); err != nil {
+		t.Fatal(err)
+	}
+	return ctx, bed, cards.Config{
+		Program: buildSandboxWith(t, "CGO_ENABLED=1"),
+		Args:    []string{"pcsc"},
+		Env:     []string{"PCSCLITE_CSOCK_NAME=" + bed.Socket()},
+	}
+}
+
+// runBeside runs a sandbox until the end of the test. Unlike newSandbox it does not mind the bed's processes.
+func runBeside(t testing.TB, cfg cards.Config) *cards.Sandbox {
+	t.Helper()
+	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	ctx, cancel := context.WithCancel(context.Background())
+	s := cards.New(cfg)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run() = %v, want nil", err)
+		}
+	})
+	return s
+}
+
+// TestPCSC runs the real sandbox on a real PC/SC service, with the deaths of both.
+func TestPCSC(t *testing.T) {
+	ctx, bed, cfg := newBed(t)
+	s := runBeside(t, cfg)
+	wants := watch(t, s)
+	wants("Bed 0 00 00, Bed 0 00 01 (empty)")
+	c := openCard(t, s, pcscReader)
+	echoes := func(c *cards.Card) {
+		t.Helper()
+		got, _, err := c.Transmit(t.Context(), nil, echo)
+		if err != nil || len(got) != 302 {
+			t.Fatalf("echo = %d bytes, %v, want 302 (%s)", len(got), err, s.Status().LastExit)
+		}
+	}
+	if info := c.Info(); info.Protocol != cardbroker.ProtocolT1 || !bytes.HasPrefix(info.ATR, []byte{0x3B, 0x8E}) {
+		t.Errorf("Info() = %+v, want the software card's", info)
+	}
+	echoes(c)
+
+	kill(t, s.Status().PID)
+	eventually(t, "the card is lost with the sandbox", func() bool {
+		_, _, err := c.Transmit(t.Context(), nil, echo)
+		return err != nil
+	})
+	wants("Bed 0 00 00, Bed 0 00 01 (empty)")
+	c = openCard(t, s, pcscReader)
+	echoes(c)
+	if st := s.Status(); st.Starts != 2 {
+		t.Errorf("Status() = %+v, want a second child", st)
+	}
+
+	if err := bed.Remove(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	wants("Bed 0 00 00 (empty), Bed 0 00 01 (empty)")
+	_, _, err := c.Transmit(t.Context(), nil, echo)
+	wantReason(t, "Transmit to a card that is out", err, cardbroker.CardRemoved)
+	c.Close(cardbroker.ResetCard)
+	_, err = s.Open(t.Context(), pcscReader, cardbroker.ShareShared)
+	wantReason(t, "Open without a card", err, cardbroker.CardAbsent)
+
+	bed.Kill()
+	wants("")
+	if err := bed.StartService(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wants("Bed 0 00 00 (empty), Bed 0 00 01 (empty)")
+	if err := bed.Insert(ctx, 0, pcscbed.Card{}); err != nil {
+		t.Fatal(err)
+	}
+	wants("Bed 0 00 00, Bed 0 00 01 (empty)")
+	echoes(openCard(t, s, pcscReader))
+	if st := s.Status(); st.Starts != 2 || st.Kills != 0 {
+		t.Errorf("Status() = %+v, want that the child outlived the service", st)
+	}
+}
+
+// TestPCSCWithoutService: what there is not is Unavailable, and says where it was looked for.
+func TestPCSCWithoutService(t *testing.T) {
+	testenv.Tool(t, "gcc")
+	socket := filepath.Join(t.TempDir(), "pcscd.comm")
+	s := newSandbox(t, cards.Config{
+		Program: buildSandboxWith(t, "CGO_ENABLED=1"),
+		Args:    []string{"pcsc"},
+		Env:     []string{"PCSCLITE_CSOCK_NAME=" + socket},
+	})
+	_, err := s.Readers(t.Context())
+	wantReason(t, "Readers()", err, cardbroker.Unavailable)
+	if err != nil && !bytes.Contains([]byte(err.Error()), []byte(socket)) {
+		t.Errorf("Readers() = %v, want the socket's path", err)
+	}
+}
+
+// TestPCSCWithoutCgo: a program without cgo says so.
+func TestPCSCWithoutCgo(t *testing.T) {
+	s := newSandbox(t, cards.Config{Program: buildSandbox(t), Args: []string{"pcsc"}})
+	_, err := s.Readers(t.Context())
+	wantReason(t, "Readers()", err, cardbroker.Unavailable)
+	if err != nil && !bytes.Contains([]byte(err.Error()), []byte("without cgo")) {
+		t.Errorf("Readers() = %v, want that cgo is missing", err)
+	}
+}

@@ -1,0 +1,138 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo || windows
+
+package pcsc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/ebfe/scard"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/sandbox"
+)
+
+var _ sandbox.Readers = (*Readers)(nil)
+
+// Readers are the readers of PC/SC.
+type Readers struct {
+	log      *slog.Logger
+	watching atomic.Bool
+	numbers  atomic.Uint64        // given out to watches, readers and cards
+	view     atomic.Pointer[view] // nil: nobody watches
+}
+
+// view is what the watcher knows. It is never changed.
+type view struct {
+	watch uint64          // this view's watch
+	seats map[string]seat // by the reader's name
+}
+
+// seat says which reader and which card it is: another one of the same name has another number.
+type seat struct{ reader, card uint64 }
+
+const (
+	serviceLimit = 2 * time.Second // for a service that is started on demand
+	maxName      = 127             // bytes of a reader's name
+	maxDenied    = 3               // denials in a row that are not believed
+)
+
+// New returns the readers of PC/SC. It does not ask for the service yet.
+func New(log *slog.Logger) *Readers { return &Readers{log: log} }
+
+// Connect opens a connection to the card in the named reader. While another program holds a transaction on the reader it
+// waits in C for its end, and nothing can end that wait. Errors: ReaderUnknown, ReaderBusy, CardAbsent, CardRemoved, CardMute,
+// Unsupported (no protocol in common), Forbidden, Overloaded, Unavailable (no service), Invalid (the share mode).
+func (r *Readers) Connect(name string, share cardbroker.ShareMode) (_ sandbox.Card, err error) {
+	switch {
+	case share < cardbroker.ShareExclusive || share > cardbroker.ShareDirect:
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "share mode %d, want 1 to 3", share)
+	case !isName(name):
+		return nil, cardbroker.Errorf(cardbroker.ReaderUnknown, "no such reader")
+	}
+	c := &connection{readers: r, name: name, share: share}
+	if v := r.view.Load(); v != nil {
+		c.watch, c.seat = v.watch, v.seats[name]
+	}
+	if c.context, err = establish(context.Background()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			c.context.Release() // and with it the connection
+		}
+	}()
+	if c.card, err = c.context.Connect(name, scard.ShareMode(share), c.protocols()); err != nil {
+		return nil, explain(err, codeOf(err), opening)
+	}
+	if err := c.look(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// isName says whether a reader can have that name.
+func isName(name string) bool {
+	return name != "" && len(name) <= maxName && !strings.Contains(name, "\x00")
+}
+
+// establish returns a new context. Where the service does not run it tries again for two seconds: it may be starting on
+// demand, or anew.
+func establish(ctx context.Context) (*scard.Context, error) {
+	limit := time.Now().Add(serviceLimit)
+	denied := 0
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		c, err := scard.EstablishContext()
+		if err == nil {
+			return c, nil
+		}
+		code := codeOf(err)
+		if code == codeDenied && denied < maxDenied { // so says pcsc-lite also when the service ends at that moment
+			denied++
+			code = codeNoService
+		}
+		switch {
+		case !isLost(code):
+			return nil, explain(err, code, opening)
+		case time.Now().Add(wait).After(limit):
+			return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "no PC/SC service answers at %s", place())
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits, or returns ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// list returns the names of all readers, in the service's order.
+func list(c *scard.Context) ([]string, error) {
+	names, err := c.ListReaders()
+	if codeOf(err) == codeNoReaders {
+		return nil, nil
+	}
+	return names, err
+}
+
+// codeOf returns the number in err's chain that a PC/SC call returned, or 0.
+func codeOf(err error) uint32 {
+	e, _ := errors.AsType[scard.Error](err)
+	return uint32(e)
+}
