@@ -71,20 +71,15 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 	group.Go("exchange", func(context.Context) error { return e.run(ctx, lease) }) // what the card does is not stopped half-way
 	group.Go("events", func(ctx context.Context) error {
 		var said *cardbroker.Card
-		first := true
-		for {
+		var err error
+		if e.tunnel.Present != nil {
+			said = e.tunnel.Present()
+			err = e.sendPresence(said)
+		}
+		for err == nil {
 			select {
 			case <-e.tunnel.Changed:
-				card := e.tunnel.Present()
-				if card == said && !first { // it was another reader's
-					continue
-				}
-				err := sendPresence(e.conn, said, card)
-				said, first = card, false
-				if err != nil {
-					e.conn.Shutdown(err)
-					return err
-				}
+				said, err = e.present(said)
 			case why := <-revoked:
 				end(why) // before anybody hears of it
 				e.conn.Send(wire.Header{Type: wire.TypeRevoked}, wire.AppendError(nil, why))
@@ -95,17 +90,31 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 				return nil
 			}
 		}
+		e.conn.Shutdown(err)
+		return err
 	})
 	return group.Wait()
 }
 
-// sendPresence tells that card is in the reader in place of before. That one was taken out in between, whoever looked.
-func sendPresence(conn Conn, before, card *cardbroker.Card) error {
-	if card == nil || before != nil {
-		if err := conn.Send(wire.Header{Type: wire.TypeCardOut}, nil); err != nil || card == nil {
-			return err
+// present tells which card is in the reader, unless that is the one that was said last, and returns it. Of one in the place
+// of another it says that the other was taken out, whoever saw it.
+func (e *exchange) present(said *cardbroker.Card) (*cardbroker.Card, error) {
+	card := e.tunnel.Present()
+	if card == said { // it was another reader's change
+		return card, nil
+	}
+	if said != nil && card != nil {
+		if err := e.sendPresence(nil); err != nil {
+			return card, err
 		}
 	}
+	return card, e.sendPresence(card)
+}
+
+func (e *exchange) sendPresence(card *cardbroker.Card) error {
+	if card == nil {
+		return e.conn.Send(wire.Header{Type: wire.TypeCardOut}, nil)
+	}
 	payload := wire.CardIn{Protocol: card.Protocol, ATR: card.ATR}.Append(nil)
-	return conn.Send(wire.Header{Type: wire.TypeCardIn}, payload)
+	return e.conn.Send(wire.Header{Type: wire.TypeCardIn}, payload)
 }
