@@ -17,8 +17,8 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/sandbox"
-	"github.com/cardbroker/cardbroker/sandbox/pcsc"
 	"github.com/cardbroker/cardbroker/sandbox/confine"
+	"github.com/cardbroker/cardbroker/sandbox/pcsc"
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
 )
 
