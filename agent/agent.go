@@ -34,6 +34,7 @@ type Config struct {
 	Sandbox cards.Config
 	Policy  config.Policy
 	PCSC    PCSC
+	Lists   []string // of ATRs, internal/atrlist: the first file that is there says what cards are
 	Version string
 	Ready   func(Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
@@ -60,6 +61,7 @@ type Agent struct {
 	holder  *cardend.Holder
 	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
+	names   *catalogue
 	tunnels *run.Group
 	ready   sync.Once
 
@@ -90,6 +92,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		cards:  cards.New(cfg.Sandbox),
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
+		names:  newCatalogue(cfg.Lists, cfg.Log),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 	}
@@ -110,6 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.awaitSharing()
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
+	owners.Go("catalogue", a.names.Run)
 	a.tunnels = run.New(owners.Context())
 	serving := run.New(owners.Context())
 	serving.Go("enrol", a.enrol)

@@ -22,6 +22,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/internal/atrlist"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/peer"
@@ -136,6 +137,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 			Sandbox: boxed,
 			Policy:  policy,
 			PCSC:    service,
+			Lists:   atrLists(cfg),
 			Version: version(),
 			Log:     log,
 		})
@@ -160,6 +162,14 @@ func (p *program) serveAgent(ctx context.Context, out io.Writer, broker *client.
 		return err
 	}
 	return nil
+}
+
+// atrLists returns where lists of ATRs are looked for.
+func atrLists(cfg config.Agent) []string {
+	if cfg.ATRList != "" {
+		return []string{cfg.ATRList}
+	}
+	return []string{atrlist.AdminFile, atrlist.DistributionFile}
 }
 
 // agentReady returns what writes the ready line, once.
@@ -298,7 +308,7 @@ func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 			if watch {
 				ctx, stop := p.service(c.Context())
 				defer stop()
-				return untilStopped(ctx, asked.Events(ctx, p.writeEvent))
+				return untilStopped(ctx, asked.Events(ctx, p.writeScan))
 			}
 			readers, err := asked.Readers(c.Context())
 			if err != nil {
@@ -306,7 +316,7 @@ func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 			}
 			return p.write(map[string]any{"readers": readers}, func(w io.Writer) { readerRows(w, readers) })
 		}}
-	c.Flags().BoolVar(&watch, "watch", false, "go on with every change, one a line")
+	c.Flags().BoolVar(&watch, "watch", false, "go on with every change, and explain each card's ATR; opens no card")
 	return c
 }
 
@@ -355,11 +365,14 @@ func (p *program) agentLeases(flags *agentFlags) *cobra.Command {
 }
 
 func readerRows(w io.Writer, readers []api.CardReader) {
-	rows(w, "ID\tREADER\tCARD", readers, func(r api.CardReader) string {
-		card := "none"
+	rows(w, "ID\tREADER\tCARD\tPROBABLY", readers, func(r api.CardReader) string {
+		card, probably := "none", "-"
 		if r.Card != nil {
-			card = r.Card.ATR
+			card = cmp.Or(r.Card.ATR, "mute")
+			if len(r.Card.Description) > 0 {
+				probably = r.Card.Description[0]
+			}
 		}
-		return fmt.Sprintf("%s\t%s\t%s", r.ID, r.Name, card)
+		return fmt.Sprintf("%s\t%s\t%s\t%s", r.ID, r.Name, card, probably)
 	})
 }

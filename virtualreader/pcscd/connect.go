@@ -23,7 +23,7 @@ func (c *client) connect(ctx context.Context, body []byte) error {
 	}
 	var h *handle
 	var q *request
-	code := serviceStopped
+	var code uint32
 	c.server.do(func(st *state) { h, q, code = st.connect(c, want) })
 	if q != nil {
 		return c.wait(q, body, 0)
@@ -216,7 +216,6 @@ func (c *client) rejoin(ctx context.Context, h *handle, want rejoining) (protoco
 	if h.usable() == sharingViolation { // it may be otherwise after the wait
 		return 0, sharingViolation
 	}
-	code = serviceStopped
 	s.do(func(st *state) { code = st.checkReconnect(h, want.share) })
 	if code != success {
 		return 0, code

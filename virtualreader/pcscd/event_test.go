@@ -50,7 +50,7 @@ func TestRemoval(t *testing.T) {
 	f.events <- without("r")
 	check(t, "the Begin that waited", word(b.read(8), 4), removedCard)
 	check(t, "the Connect that waited", word(c.read(152), 148), noSmartcard)
-	for p, h := range map[*pcsc]uint32{a: ha, b: hb} {
+	for p, h := range map[*speaker]uint32{a: ha, b: hb} {
 		check(t, "Transmit", p.try(h), removedCard)
 		check(t, "Status", p.status(h), removedCard)
 		check(t, "Begin", p.begin(h), removedCard)
@@ -161,7 +161,7 @@ func TestCancel(t *testing.T) {
 }
 
 // TestWaitTwice: a client that breaks the protocol so gets each event once, and harms nobody. Such a client could have
-// kept the server's loop waiting.
+// ended the server.
 func TestWaitTwice(t *testing.T) {
 	f, a, b := one(t)
 	for range 50 {

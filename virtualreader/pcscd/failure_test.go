@@ -142,7 +142,7 @@ func TestQueue(t *testing.T) {
 	f := newFake(t, with("r"), with("s"))
 	f.block = make(chan struct{})
 	socket := serve(t, pcscd.Config{Source: f})
-	var all []*pcsc
+	var all []*speaker
 	for range 12 {
 		p := enter(t, socket)
 		h := p.connect("r")

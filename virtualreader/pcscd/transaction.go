@@ -14,7 +14,7 @@ import (
 // begin begins a transaction, or leaves that until another client's has ended.
 func (c *client) begin(ctx context.Context, h *handle, body []byte) error {
 	var q *request
-	code := serviceStopped
+	var code uint32
 	c.server.do(func(st *state) { q, code = st.begin(h) })
 	switch {
 	case code != success:

@@ -110,7 +110,7 @@ func (s *Server) failed(r *reader, err error) uint32 {
 	return Code(err)
 }
 
-// closeStale ends, when its turn comes, the connection to a card that was removed. The loop calls it.
+// closeStale ends, when its turn comes, the connection to a card that was removed. It is called with the state.
 func (s *Server) closeStale(r *reader) {
 	s.group.Go("close card", func(ctx context.Context) error {
 		if r.await(ctx) {
