@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,11 +205,20 @@ func TestHangs(t *testing.T) {
 
 // TestLeavesTheGroup: somebody who cannot be found holds the pipe; the question ends nevertheless.
 func TestLeavesTheGroup(t *testing.T) {
-	p, dir, _ := asks(t, 500*time.Millisecond, "setsid sh -c 'echo $$ >>'$D'/pids; exec sleep 1' & wait")
+	p, dir, _ := asks(t, 500*time.Millisecond, "setsid sh -c 'echo $$ >>'$D'/pids; exec sleep 20' & wait")
+	start := time.Now()
 	if pins, err := p.AskPIN(t.Context(), verify); cardbroker.ReasonOf(err) != cardbroker.Timeout {
 		t.Errorf("AskPIN = %v, %v, want %s", reveal(pins), err, cardbroker.Timeout)
 	}
-	gone(t, await(t, filepath.Join(dir, "pids"), 1)[0])
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("AskPIN took %v", took)
+	}
+	pid, err := strconv.Atoi(await(t, filepath.Join(dir, "pids"), 1)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(pid, syscall.SIGKILL)
+	gone(t, strconv.Itoa(pid))
 }
 
 // TestAskerLeaves: the prompt is closed as soon as nobody waits for its answer.
