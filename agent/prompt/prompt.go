@@ -11,7 +11,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -124,17 +123,4 @@ func (p *Prompt) ask(ctx context.Context, question []byte, lines int) ([]cardbro
 		pins = append(pins, cardbroker.NewSecret(bytes.Clone(line)))
 	}
 	return pins, nil
-}
-
-// environment is all that the program gets of ours: what it takes to find the user's display and speak his language.
-func environment() []string {
-	env := []string{"PATH=/usr/bin:/bin"}
-	for _, name := range []string{
-		"DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "HOME", "LANG", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR",
-	} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
 }
