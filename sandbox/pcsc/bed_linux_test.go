@@ -25,6 +25,9 @@ import (
 const socketVariable = "PCSCLITE_CSOCK_NAME"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == watchArgument {
+		watchAlone()
+	}
 	dir, err := os.MkdirTemp("", "pcsc")
 	if err == nil {
 		err = os.Setenv(socketVariable, filepath.Join(dir, "bed", "user", "pcscd", "pcscd.comm"))
