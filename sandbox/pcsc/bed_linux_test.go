@@ -21,7 +21,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/pcscbed"
 )
 
-// socket is where the beds of this process are, one after the other: libpcsclite reads the variable once.
+// socketVariable says where the beds of this process are, one after the other: libpcsclite reads it once.
 const socketVariable = "PCSCLITE_CSOCK_NAME"
 
 func TestMain(m *testing.M) {
@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "pcsc")
 	if err == nil {
 		err = os.Setenv(socketVariable, filepath.Join(dir, "bed", "user", "pcscd", "pcscd.comm"))
+	}
+	if err == nil && pcscbed.Supported() == nil {
+		err = pcscbed.BuildCard(context.Background(), filepath.Join(dir, "vcard"))
 	}
 	if err != nil {
 		panic(err)
@@ -57,12 +60,8 @@ func newBed(t *testing.T) *bed {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	dir, err := filepath.Rel("/", os.Getenv(socketVariable))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir = "/" + filepath.Dir(filepath.Dir(filepath.Dir(dir)))
-	b, err := pcscbed.Start(ctx, pcscbed.Config{Dir: dir, Readers: 2})
+	dir := filepath.Dir(filepath.Dir(filepath.Dir(os.Getenv(socketVariable))))
+	b, err := pcscbed.Start(ctx, pcscbed.Config{Dir: dir, Readers: 2, Card: filepath.Join(filepath.Dir(dir), "vcard")})
 	if err != nil {
 		t.Fatal(err)
 	}
