@@ -51,7 +51,9 @@ func newBed(t testing.TB) (context.Context, *pcscbed.Bed, cards.Config) {
 // runBeside runs a sandbox until the end of the test. Unlike newSandbox it does not mind the bed's processes.
 func runBeside(t testing.TB, cfg cards.Config) *cards.Sandbox {
 	t.Helper()
-	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	if _, isTest := t.(*testing.T); isTest {
+		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := cards.New(cfg)
 	ended := make(chan error, 1)
@@ -146,4 +148,21 @@ func TestPCSCWithoutCgo(t *testing.T) {
 	if err != nil && !bytes.Contains([]byte(err.Error()), []byte("without cgo")) {
 		t.Errorf("Readers() = %v, want that cgo is missing", err)
 	}
+}
+
+// BenchmarkPCSC measures 300 bytes to a card behind a real service and back, through the sandbox.
+func BenchmarkPCSC(b *testing.B) {
+	_, _, cfg := newBed(b)
+	s := runBeside(b, cfg)
+	c := openCard(b, s, pcscReader)
+	buf := make([]byte, 0, 512)
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		if _, _, err := c.Transmit(b.Context(), buf, echo); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	report(b, took)
 }

@@ -1,8 +1,6 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build cgo
-
 package pcsc_test
 
 import (
@@ -45,20 +43,30 @@ func TestMain(m *testing.M) {
 
 // bed is a service for one test, and what the test needs of it.
 type bed struct {
-	*testing.T
+	testing.TB
 	*pcscbed.Bed
 	ctx     context.Context
 	readers *pcsc.Readers
 	name    string // of reader 0
 }
 
-// newBed starts a service with two readers.
-func newBed(t *testing.T) *bed {
+// needCgo skips the test where this program was built without cgo.
+func needCgo(t testing.TB) {
 	t.Helper()
+	_, err := pcsc.New(slog.New(slog.DiscardHandler)).Connect("", cardbroker.ShareShared)
+	if cardbroker.ReasonOf(err) == cardbroker.Unavailable {
+		testenv.Skip(t, "needs cgo")
+	}
+}
+
+// newBed starts a service with two readers.
+func newBed(t testing.TB) *bed {
+	t.Helper()
+	needCgo(t)
 	if err := pcscbed.Supported(); err != nil {
 		testenv.Skip(t, err.Error())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	dir := filepath.Dir(filepath.Dir(filepath.Dir(os.Getenv(socketVariable))))
 	b, err := pcscbed.Start(ctx, pcscbed.Config{Dir: dir, Readers: 2, Card: filepath.Join(filepath.Dir(dir), "vcard")})
@@ -71,7 +79,7 @@ func newBed(t *testing.T) *bed {
 		}
 	})
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	return &bed{T: t, Bed: b, ctx: ctx, readers: pcsc.New(log), name: b.Readers()[0]}
+	return &bed{TB: t, Bed: b, ctx: ctx, readers: pcsc.New(log), name: b.Readers()[0]}
 }
 
 func (b *bed) insert(card pcscbed.Card) {

@@ -44,7 +44,8 @@ const (
 	maxName      = 127             // bytes of a reader's name
 )
 
-// New returns the readers of PC/SC. It does not ask for the service yet.
+// New returns the readers of PC/SC. It does not ask for the service yet. A process makes one of them, because it may watch
+// only once.
 func New(log *slog.Logger) *Readers { return &Readers{log: log} }
 
 // Connect opens a connection to the card in the named reader. While another program holds a transaction on the reader it
