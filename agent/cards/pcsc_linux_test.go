@@ -124,6 +124,32 @@ func TestPCSC(t *testing.T) {
 	}
 }
 
+// TestPCSCHangs: a call in C that takes too long ends with its process, also within a transaction. The service gives the
+// card back when the command is over.
+func TestPCSCHangs(t *testing.T) {
+	_, _, cfg := newBed(t)
+	cfg.CallLimit = 500 * time.Millisecond
+	s := runBeside(t, cfg)
+	c := openCard(t, s, pcscReader)
+	if err := c.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := c.Transmit(t.Context(), nil, []byte{0x80, 0xEF, 2000 >> 8, 2000 & 0xFF})
+	wantReason(t, "Transmit of a command that takes 2 s", err, cardbroker.Indeterminate)
+	eventually(t, "the card answers again", func() bool {
+		c, err := s.Open(t.Context(), pcscReader, cardbroker.ShareShared)
+		if err != nil {
+			return false
+		}
+		defer c.Close(cardbroker.LeaveCard)
+		_, _, err = c.Transmit(t.Context(), nil, echo)
+		return err == nil
+	})
+	if st := s.Status(); st.Kills == 0 {
+		t.Errorf("Status() = %+v, want a kill", st)
+	}
+}
+
 // TestPCSCWithoutService: what there is not is Unavailable, and says where it was looked for.
 func TestPCSCWithoutService(t *testing.T) {
 	testenv.Tool(t, "gcc")
