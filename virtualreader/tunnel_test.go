@@ -92,6 +92,9 @@ func TestTunnelTakesTurns(t *testing.T) {
 func TestEventsBetweenCommands(t *testing.T) {
 	d := newDoor(t)
 	tunnel := d.open(t)
+	if e := <-tunnel.Events(); e.Card == nil {
+		t.Error("the first event says that there is no card")
+	}
 	for range 3 {
 		if _, err := tunnel.Connect(t.Context(), cardbroker.ShareShared); err != nil {
 			t.Fatal(err)

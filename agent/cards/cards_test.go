@@ -42,7 +42,7 @@ func startSandbox(t testing.TB, cfg cards.Config, fake ...string) (s *cards.Sand
 		}
 		cfg.Program, cfg.Args = program, append([]string{"fake"}, fake...)
 	}
-	if _, isTest := t.(*testing.T); isTest {
+	if _, isTest := t.(*testing.T); isTest && cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	goroutines, files := runtime.NumGoroutine(), countFiles(t)

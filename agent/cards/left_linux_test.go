@@ -19,3 +19,12 @@ func dumpable() bool {
 	n, _, _ := syscall.Syscall6(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0, 0, 0, 0)
 	return n != 0
 }
+
+// landlock returns the version of the kernel's Landlock, 0 if it has none.
+func landlock() int {
+	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}

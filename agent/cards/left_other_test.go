@@ -8,3 +8,5 @@ package cards_test
 func hasChild() bool { return false }
 
 func dumpable() bool { return false }
+
+func landlock() int { return 0 }

@@ -13,8 +13,11 @@ import (
 // maxLine is the longest line of the child's that is kept, in bytes.
 const maxLine = 300
 
-// lines takes the child's standard error: it logs each line and keeps the last, or the one that a crash begins with. One
-// goroutine writes; last is called when that has ended.
+// informs begins a line of cardsandbox's own log that is no complaint.
+const informs = "level=INFO "
+
+// lines takes the child's standard error: it logs each line and keeps the last complaint, or the one that a crash begins
+// with. One goroutine writes; last is called when that has ended.
 type lines struct {
 	log     *slog.Logger
 	partial []byte
@@ -44,6 +47,10 @@ func (l *lines) flush() {
 	line := strings.TrimSpace(strings.Map(printable, string(l.partial)))
 	l.partial = l.partial[:0]
 	if line == "" {
+		return
+	}
+	if strings.HasPrefix(line, informs) {
+		l.log.Info("sandbox says", "status", strings.TrimPrefix(line, informs))
 		return
 	}
 	l.log.Warn("sandbox says", "err", line)

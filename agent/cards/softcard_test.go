@@ -7,15 +7,18 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
 // buildSandbox returns the real cardsandbox, built for this test without cgo.
@@ -85,12 +88,77 @@ func TestHardening(t *testing.T) {
 	threads, _ := filepath.Glob(proc + "task/*/status")
 	for _, thread := range threads {
 		status, _ := os.ReadFile(thread)
-		if !bytes.Contains(status, []byte("NoNewPrivs:\t1\n")) {
-			t.Errorf("%s does not say NoNewPrivs: 1", thread)
+		for _, want := range []string{"NoNewPrivs:\t1\n", "Seccomp:\t2\n"} { // 2: by a filter
+			if !bytes.Contains(status, []byte(want)) {
+				t.Errorf("%s does not say %q", thread, want)
+			}
 		}
 	}
 	if len(threads) == 0 {
 		t.Error("the child has no threads, want some")
+	}
+}
+
+// A confined card keeps its state in its file, and sees no other.
+func TestSoftwareCardFile(t *testing.T) {
+	program, dir := buildSandbox(t), t.TempDir()
+	file := filepath.Join(dir, "card.json")
+	s := newSandbox(t, cards.Config{Program: program, Args: []string{"softcard", file}})
+	wrong := []byte("\x00\x20\x00\x80\x08000000\xFF\xFF")
+	for _, want := range []string{"\x63\xC2", "\x63\xC1"} {
+		c := openCard(t, s, softReader)
+		for _, command := range [][]byte{[]byte("\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08\x00"), wrong} {
+			got, _, err := c.Transmit(t.Context(), nil, command)
+			if err != nil || command[1] == 0x20 && string(got) != want {
+				t.Fatalf("Transmit(%x) = %x, %v, want %x (%s)", command, got, err, want, s.Status().LastExit)
+			}
+		}
+		pid := s.Status().PID
+		kill(t, pid)
+		eventually(t, "the child is gone", func() bool { return s.Status().PID != pid })
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("the card's file: %v", err)
+	}
+
+	if landlock() == 0 {
+		testenv.Skip(t, "needs a kernel with Landlock")
+	}
+	elsewhere := filepath.Join(dir, "elsewhere", "card.json")
+	if err := os.Mkdir(filepath.Dir(elsewhere), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(file, elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	s = newSandbox(t, cards.Config{Program: program, Args: []string{"softcard", elsewhere}})
+	if _, err := s.Readers(t.Context()); err == nil || !strings.Contains(s.Status().LastExit, "cannot be opened") {
+		t.Errorf("Readers() with a file in another directory = %v (%s), want that it cannot be opened", err, s.Status().LastExit)
+	}
+}
+
+// What the child says of its confinement is told, and is no complaint.
+func TestConfinementIsTold(t *testing.T) {
+	var out bytes.Buffer
+	cfg := cards.Config{Program: buildSandbox(t), Args: []string{"softcard"}, Log: slog.New(slog.NewTextHandler(&out, nil))}
+	s, stop := startSandbox(t, cfg)
+	if _, err := s.Readers(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, s.Status().PID)
+	eventually(t, "the child has ended", func() bool { return s.Status().LastExit != "" })
+	if got := s.Status().LastExit; got != "signal: killed" {
+		t.Errorf("LastExit = %q, want no last words", got)
+	}
+	stop()
+	if landlock() < 6 {
+		testenv.Skip(t, "needs a kernel with Landlock of version 6")
+	}
+	if want := `level=INFO msg="sandbox says" status="msg=confined landlock=`; !strings.Contains(out.String(), want) {
+		t.Errorf("the log is %s\nwant a line %s", out.String(), want)
+	}
+	if strings.Contains(out.String(), "level=WARN") {
+		t.Errorf("the log is %s\nwant no warning", out.String())
 	}
 }
 

@@ -75,6 +75,7 @@ type ready struct {
 	Backend string               `json:"backend,omitempty"`
 	Session cardbroker.SessionID `json:"session,omitempty"`
 	Port    cardbroker.Port      `json:"port,omitempty"`
+	Readers []string             `json:"readers,omitempty"`
 	Version string               `json:"version"`
 }
 

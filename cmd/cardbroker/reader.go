@@ -29,7 +29,7 @@ type readerFlags struct {
 	brokers   []string
 	tokenFile string
 	caFile    string
-	ticket    string
+	tickets   []string
 	timeout   time.Duration
 }
 
@@ -37,11 +37,11 @@ type readerFlags struct {
 func (p *program) readerCommand() *cobra.Command {
 	var flags readerFlags
 	c := p.group("reader", "List and drive readers that users have offered (back ends)",
-		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags))
+		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags), p.readerServe(&flags))
 	c.PersistentFlags().StringArrayVar(&flags.brokers, "broker", nil, "a broker's door, wss://host:port; may be repeated")
 	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token")
 	c.PersistentFlags().StringVar(&flags.caFile, "ca", "", "certificates to trust, PEM (default: the system's)")
-	c.PersistentFlags().StringVar(&flags.ticket, "ticket", "", "ticket of the reader, from the user's offer")
+	c.PersistentFlags().StringArrayVar(&flags.tickets, "ticket", nil, "ticket of the reader, from the user's offer; serve takes several")
 	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command; 0: none")
 	return c
 }
@@ -72,6 +72,14 @@ func (f *readerFlags) client() (*virtualreader.Client, error) {
 		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
 	}
 	return virtualreader.New(cfg)
+}
+
+// ticket returns the only ticket, or "" where there is none.
+func (f *readerFlags) ticket() (string, error) {
+	if len(f.tickets) > 1 {
+		return "", cardbroker.Errorf(cardbroker.Invalid, "%d tickets are given; this command takes one", len(f.tickets))
+	}
+	return strings.Join(f.tickets, ""), nil
 }
 
 // within bounds one request.
@@ -168,9 +176,11 @@ func (p *program) readerAPDU(flags *readerFlags) *cobra.Command {
 			}
 			ctx, stop := p.service(c.Context())
 			defer stop()
-			opening, cancel := flags.within(ctx)
-			defer cancel()
-			tunnel, err := asked.Open(opening, args[0], flags.ticket, virtualreader.Options{})
+			ticket, err := flags.ticket()
+			if err != nil {
+				return err
+			}
+			tunnel, err := flags.open(ctx, asked, args[0], ticket, virtualreader.Options{})
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/sandbox"
+	"github.com/cardbroker/cardbroker/sandbox/confine"
 	"github.com/cardbroker/cardbroker/sandbox/pcsc"
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
 )
@@ -45,8 +46,6 @@ const heapGrowth = 25
 
 // run is the program. It needs no command line library: there is little to parse, and every start is waited for.
 func run(args []string, stderr io.Writer) int {
-	debug.SetGCPercent(heapGrowth)
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if !known(args) {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
@@ -54,15 +53,19 @@ func run(args []string, stderr io.Writer) int {
 	if args[0] == "pkcs11" {
 		return status(cardbroker.Errorf(cardbroker.Unavailable, "%s is not part of this build", args[0]), stderr)
 	}
+	state, err := confine.Enter(needs(args)) // before a source is made, and before anything is loaded for it
+	if err != nil {
+		return status(err, stderr)
+	}
+	debug.SetGCPercent(heapGrowth)
 	streams, err := sandbox.Inherit()
 	if cardbroker.ReasonOf(err) == cardbroker.Invalid {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
 	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if err == nil {
-		err = sandbox.Harden()
-	}
-	if err == nil {
+		state.Log(log)
 		err = serve(streams, args, log)
 	}
 	return status(err, stderr)
@@ -79,6 +82,14 @@ func known(args []string) bool {
 		return len(args) == 2
 	}
 	return args[0] == "softcard" && len(args) <= 2
+}
+
+// needs says what the source of the cards has to reach.
+func needs(args []string) confine.Needs {
+	if args[0] == "pcsc" {
+		return confine.PCSC(os.Getenv("PCSCLITE_CSOCK_NAME"))
+	}
+	return confine.SoftCard(strings.Join(args[1:], ""))
 }
 
 // serve serves the readers that the arguments name until the agent ends.

@@ -175,6 +175,8 @@ type Ready struct {
 	Backend string   `json:"backend"`
 	Session string   `json:"session"`
 	Port    int      `json:"port"`
+	Socket  string   `json:"socket"`
+	Readers []string `json:"readers"`
 }
 
 // Start starts cardbroker as a service and waits for its ready line. Its log is the file name.log on stage.

@@ -14,11 +14,12 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// Serve holds a reader for the back end at the other end of conn, until one of them ends it, the lease ends, or ctx does.
-// It owns conn and closes it. It returns nil if the back end ended the tunnel in order; else why it ended, which the back
+// Serve holds a reader for the back end at the other end of c, until one of them ends it, the lease ends, or ctx does.
+// It owns c and closes it. It returns nil if the back end ended the tunnel in order; else why it ended, which the back
 // end has been told: Invalid if it broke the protocol, ReaderBusy if another tunnel has the reader, Forbidden or Timeout
 // if the lease was revoked or expired.
-func (h *Holder) Serve(ctx context.Context, conn Conn, t Tunnel) error {
+func (h *Holder) Serve(ctx context.Context, c Conn, t Tunnel) error {
+	conn := newLookahead(ctx, c)
 	defer conn.Close()
 	err := h.serve(ctx, conn, t)
 	if errors.Is(err, io.EOF) {
@@ -42,7 +43,7 @@ func drain(conn Conn) {
 	}
 }
 
-func (h *Holder) serve(ctx context.Context, conn Conn, t Tunnel) error {
+func (h *Holder) serve(ctx context.Context, conn *lookahead, t Tunnel) error {
 	e := newExchange(h, conn, t)
 	hello, err := e.hello()
 	if err != nil {
@@ -71,20 +72,15 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 	group.Go("exchange", func(context.Context) error { return e.run(ctx, lease) }) // what the card does is not stopped half-way
 	group.Go("events", func(ctx context.Context) error {
 		var said *cardbroker.Card
-		first := true
-		for {
+		var err error
+		if e.tunnel.Present != nil {
+			said = e.tunnel.Present()
+			err = e.sendPresence(said)
+		}
+		for err == nil {
 			select {
 			case <-e.tunnel.Changed:
-				card := e.tunnel.Present()
-				if card == said && !first { // it was another reader's
-					continue
-				}
-				err := sendPresence(e.conn, said, card)
-				said, first = card, false
-				if err != nil {
-					e.conn.Shutdown(err)
-					return err
-				}
+				said, err = e.present(said)
 			case why := <-revoked:
 				end(why) // before anybody hears of it
 				e.conn.Send(wire.Header{Type: wire.TypeRevoked}, wire.AppendError(nil, why))
@@ -95,17 +91,31 @@ func (h *Holder) watched(ctx context.Context, e *exchange, revoked <-chan *cardb
 				return nil
 			}
 		}
+		e.conn.Shutdown(err)
+		return err
 	})
 	return group.Wait()
 }
 
-// sendPresence tells that card is in the reader in place of before. That one was taken out in between, whoever looked.
-func sendPresence(conn Conn, before, card *cardbroker.Card) error {
-	if card == nil || before != nil {
-		if err := conn.Send(wire.Header{Type: wire.TypeCardOut}, nil); err != nil || card == nil {
-			return err
+// present tells which card is in the reader, unless that is the one that was said last, and returns it. Of one in the place
+// of another it says that the other was taken out, whoever saw it.
+func (e *exchange) present(said *cardbroker.Card) (*cardbroker.Card, error) {
+	card := e.tunnel.Present()
+	if card == said { // it was another reader's change
+		return card, nil
+	}
+	if said != nil && card != nil {
+		if err := e.sendPresence(nil); err != nil {
+			return card, err
 		}
 	}
+	return card, e.sendPresence(card)
+}
+
+func (e *exchange) sendPresence(card *cardbroker.Card) error {
+	if card == nil {
+		return e.conn.Send(wire.Header{Type: wire.TypeCardOut}, nil)
+	}
 	payload := wire.CardIn{Protocol: card.Protocol, ATR: card.ATR}.Append(nil)
-	return conn.Send(wire.Header{Type: wire.TypeCardIn}, payload)
+	return e.conn.Send(wire.Header{Type: wire.TypeCardIn}, payload)
 }
