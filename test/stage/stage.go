@@ -174,6 +174,7 @@ type Ready struct {
 	Listen  []string `json:"listen"`
 	Backend string   `json:"backend"`
 	Session string   `json:"session"`
+	Readers []string `json:"readers"`
 	Port    int      `json:"port"`
 	Socket  string   `json:"socket"`
 	Readers []string `json:"readers"`
