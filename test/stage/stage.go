@@ -177,7 +177,6 @@ type Ready struct {
 	Readers []string `json:"readers"`
 	Port    int      `json:"port"`
 	Socket  string   `json:"socket"`
-	Readers []string `json:"readers"`
 }
 
 // Start starts cardbroker as a service and waits for its ready line. Its log is the file name.log on stage.
