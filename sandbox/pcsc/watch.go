@@ -34,7 +34,15 @@ type watcher struct {
 	watched  []*watched
 	pnp      scard.StateFlag
 	complete bool // the end of the list was told
+	looks    int  // at what a wait may have missed, since the last change
 }
+
+// firstLook and secondLook are when, since the last change and since the first, the watcher looks whether the wait that
+// runs has missed something. After that it does nothing until the wait returns.
+const (
+	firstLook  = time.Second
+	secondLook = 14 * time.Second
+)
 
 // watched is a reader as it was last seen.
 type watched struct {
@@ -86,8 +94,9 @@ func (w *watcher) serve(ctx context.Context) (err error) {
 		if err != nil {
 			return w.failed(err)
 		}
-		w.remove(names)
-		w.add(names)
+		if w.remove(names) || w.add(names) {
+			w.looks = 0
+		}
 		if !w.complete && !slices.ContainsFunc(w.watched, func(r *watched) bool { return r.state == scard.StateUnaware }) {
 			w.complete = true
 			w.emit(sandbox.Event{})
@@ -98,7 +107,7 @@ func (w *watcher) serve(ctx context.Context) (err error) {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			misses = 0
+			misses, w.looks = 0, 0
 			if err := w.apply(states); err != nil {
 				return err
 			}
@@ -122,8 +131,8 @@ func (w *watcher) failed(err error) error {
 	return err
 }
 
-// remove forgets, and tells of, the readers that are not in the list.
-func (w *watcher) remove(names []string) {
+// remove forgets, and tells of, the readers that are not in the list, and says whether there was one.
+func (w *watcher) remove(names []string) (any bool) {
 	for _, r := range slices.Clone(w.watched) {
 		if slices.Contains(names, r.name) {
 			continue
@@ -133,11 +142,14 @@ func (w *watcher) remove(names []string) {
 		if r.told {
 			w.emit(sandbox.Event{Reader: r.name})
 		}
+		any = true
 	}
+	return any
 }
 
-// add adds the readers of the list that are new, as far as there is room. They are told when their state is known.
-func (w *watcher) add(names []string) {
+// add adds the readers of the list that are new, as far as there is room, and says whether there was one. They are told
+// when their state is known.
+func (w *watcher) add(names []string) bool {
 	var added []*watched
 	for _, name := range names {
 		known := slices.ContainsFunc(w.watched, func(r *watched) bool { return r.name == name })
@@ -150,6 +162,7 @@ func (w *watcher) add(names []string) {
 		probe(added)
 		w.publish()
 	}
+	return len(added) > 0
 }
 
 // probe finds out which of the readers are PIN pads, of all at the same time. One that does not answer soon is none: it
@@ -214,11 +227,16 @@ func (w *watcher) wait(ctx context.Context, states []scard.ReaderState, names []
 	return err
 }
 
-// interrupt cancels a wait that has not returned when ctx ends, or that has missed a reader: older services notice only
-// what comes or goes during the wait, so what did so right before it is looked for twice, soon and late. After that
-// nothing is done until the wait returns.
+// interrupt cancels the wait when ctx ends, and, soon after a change, once more to begin it anew: pcsc-lite keeps the states
+// of all readers in one place for the whole process, where another thread's older ones may have hidden a newer one. Late
+// after a change it looks whether the wait has missed a reader, because older services notice only what comes or goes
+// during the wait, and not what did right before it.
 func (w *watcher) interrupt(ctx context.Context, returned <-chan struct{}, names []string) {
-	for _, after := range []time.Duration{time.Second, 14 * time.Second} {
+	for w.looks < 2 {
+		after := firstLook
+		if w.looks == 1 {
+			after = secondLook
+		}
 		timer := time.NewTimer(after)
 		select {
 		case <-returned:
@@ -230,7 +248,7 @@ func (w *watcher) interrupt(ctx context.Context, returned <-chan struct{}, names
 			return
 		case <-timer.C:
 		}
-		if missed(names) {
+		if w.looks++; w.looks == 1 || missed(names) {
 			w.cancel(returned)
 			return
 		}
