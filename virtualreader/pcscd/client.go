@@ -274,11 +274,7 @@ func (c *client) startWait() error {
 	if err := c.passEvent(); err != nil {
 		return err
 	}
-	c.server.do(func(st *state) {
-		if len(c.event) == 0 { // else the event has come meanwhile, to a client that was waiting already
-			st.waiting[c] = true
-		}
-	})
+	c.server.do(func(st *state) { st.startWaiting(c) })
 	return c.send(c.server.view.Load().states[:fixedStates*stateSize])
 }
 

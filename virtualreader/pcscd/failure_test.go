@@ -5,6 +5,7 @@ package pcscd_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/pcscd"
@@ -139,6 +140,33 @@ func TestResetWhileBeginning(t *testing.T) {
 	_, code := a.reconnect(ha, shared, leave)
 	check(t, "Reconnect", code, success)
 	check(t, "another's Begin", a.begin(ha), success)
+}
+
+// TestEndFails: whether the far end still has the transaction is not known then, so it is ended once more.
+func TestEndFails(t *testing.T) {
+	f, a, b := one(t)
+	ha, hb := a.connect("r"), b.connect("r")
+	check(t, "Begin", a.begin(ha), success)
+	f.failNext("end 1", cardbroker.ReaderBusy)
+	check(t, "End with a reset", a.end(ha, reset), sharingViolation)
+	check(t, "another's Status", b.status(hb), success) // there was none
+	f.called()
+	check(t, "another's Begin", b.begin(hb), success)
+	f.wantCalls("end 0", "begin")
+}
+
+// TestDeathAfterReset: a card that was reset is not reset again for a client that knows nothing of it.
+func TestDeathAfterReset(t *testing.T) {
+	f, a, b := one(t)
+	h := a.connect("r")
+	check(t, "Begin", a.begin(h), success)
+	f.failNext("transmit", cardbroker.CardReset)
+	check(t, "Transmit", a.try(h), resetCard)
+	a.conn.Close()
+	for start := time.Now(); b.state("r").sharing != 0 && time.Since(start) < waitLimit; {
+	}
+	b.connect("r") // after that, for the turn
+	f.wantCalls("connect", "begin", "transmit", "disconnect 0", "connect")
 }
 
 func TestControlFails(t *testing.T) {

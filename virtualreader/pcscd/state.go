@@ -135,6 +135,13 @@ func (st *state) cancel(context uint32) uint32 {
 	return success
 }
 
+// startWaiting notes who waits. A client that was waiting already may have an event by now, which then ends this wait.
+func (st *state) startWaiting(c *client) {
+	if len(c.event) == 0 {
+		st.waiting[c] = true
+	}
+}
+
 // stopWaiting says whether the client was still waiting.
 func (st *state) stopWaiting(c *client) bool {
 	was := st.waiting[c]
