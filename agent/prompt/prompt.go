@@ -58,6 +58,7 @@ type question struct {
 	Max     int               `json:"max"`
 	Digits  bool              `json:"digits"`
 	Problem cardend.Problem   `json:"problem,omitempty"`
+	Tries   *int              `json:"tries_left,omitempty"`
 	Timeout int               `json:"timeout_s"`
 }
 
@@ -77,10 +78,14 @@ func (p *Prompt) AskPIN(ctx context.Context, q cardend.Question) ([]cardbroker.S
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	start := time.Now()
-	text, err := json.Marshal(question{
+	say := question{
 		Kind: "pin", Action: q.Action, Tenant: q.Tenant, Reader: q.Reader, Ask: q.Ask, Min: q.Min, Max: q.Max, Digits: q.Digits,
 		Problem: q.Problem, Timeout: max(1, int(deadline.Sub(start)/time.Second)),
-	})
+	}
+	if q.Problem == cardend.ProblemWrong {
+		say.Tries = &q.Tries
+	}
+	text, err := json.Marshal(say)
 	if err != nil {
 		return nil, err
 	}

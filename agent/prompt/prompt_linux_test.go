@@ -92,7 +92,7 @@ func TestTold(t *testing.T) {
 	t.Setenv("PATH", "/nowhere")
 	p, dir, log := asks(t, 20*time.Second, "cat >$D/told; env >$D/env; pwd >$D/wd; echo canary >&2; echo 123456")
 	q := verify
-	q.Problem = cardend.ProblemLength
+	q.Problem, q.Tries = cardend.ProblemWrong, 0
 	if pins, err := p.AskPIN(t.Context(), q); err != nil || string(pins[0].Reveal()) != "123456" {
 		t.Fatalf("AskPIN = %v, %v", reveal(pins), err)
 	}
@@ -112,7 +112,7 @@ func TestTold(t *testing.T) {
 		t.Errorf("timeout_s is %v, want what is left of 20", told["timeout_s"])
 	}
 	delete(told, "timeout_s")
-	want := map[string]any{"kind": "pin", "action": "verify", "tenant": "issuer", "reader": `A "Reader" 00 00`, "ask": []any{"pin"}, "min": 4.0, "max": 8.0, "digits": true, "problem": "length"}
+	want := map[string]any{"kind": "pin", "action": "verify", "tenant": "issuer", "reader": `A "Reader" 00 00`, "ask": []any{"pin"}, "min": 4.0, "max": 8.0, "digits": true, "problem": "wrong", "tries_left": 0.0}
 	if !reflect.DeepEqual(told, want) {
 		t.Errorf("the program was told %v, want %v", told, want)
 	}

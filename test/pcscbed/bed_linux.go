@@ -5,6 +5,7 @@ package pcscbed
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type Card struct {
 	Mute bool   // the reader sees it, but it gives no ATR
 
 	Commands io.Writer // not nil: gets a byte for each command, before the card runs it
+	Seen     io.Writer // not nil, and no Commands: gets a byte when the reader has got the card's ATR for the first time
 }
 
 // Bed is a running service. One goroutine calls its methods.
@@ -273,6 +275,9 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 	if card.Commands != nil {
 		args = append(args, "tell")
 	}
+	if card.Seen != nil {
+		args = append(args, "seen")
+	}
 	if card.ATR != "" {
 		args = append(args, "atr="+card.ATR)
 	}
@@ -281,7 +286,7 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 		args = append(args, card.File)
 	}
 	cmd := b.Command(context.WithoutCancel(ctx), b.cfg.Card, args...)
-	cmd.Stdout, cmd.Stderr = card.Commands, os.Stderr
+	cmd.Stdout, cmd.Stderr = cmp.Or(card.Commands, card.Seen), os.Stderr
 	if err := cmd.Start(); err != nil {
 		return err
 	}

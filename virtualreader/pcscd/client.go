@@ -114,9 +114,6 @@ func (c *client) wait(q *request, body []byte, limit time.Duration) error {
 func (c *client) resume(ctx context.Context, code uint32) error {
 	p := c.pending
 	c.pending = nil
-	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
 	if p.request.handle == nil {
 		return c.connect(ctx, p.message)
 	}

@@ -120,6 +120,27 @@ func TestBeginFails(t *testing.T) {
 	check(t, "another's Begin", b.begin(hb), success)
 }
 
+// TestResetWhileBeginning: a client has the transaction, and waits for its turn at the card, when the card is reset. It
+// was told of the reset, and the transaction was nobody's for ever.
+func TestResetWhileBeginning(t *testing.T) {
+	f, a, b := one(t)
+	ha, hb := a.connect("r"), b.connect("r")
+	f.block = make(chan struct{})
+	f.failNext("transmit", cardbroker.Indeterminate)
+	a.send(0x09, words(ha, t1, 16, 4, 0, 0, 100, 0), 0, 0xA4, 4, 0)
+	<-f.began
+	b.send(0x07, words(hb, 0))
+	b.silent(pause) // until it waits
+	close(f.block)
+	check(t, "Transmit", word(a.read(32), 28), commError)
+	check(t, "Begin", word(b.read(8), 4), resetCard)
+	check(t, "End", b.end(hb, leave), resetCard)
+	f.wantCalls("connect", "transmit")
+	_, code := a.reconnect(ha, shared, leave)
+	check(t, "Reconnect", code, success)
+	check(t, "another's Begin", a.begin(ha), success)
+}
+
 func TestControlFails(t *testing.T) {
 	f, a, _ := one(t)
 	h := a.connect("r")

@@ -74,20 +74,6 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Listed is closed when the source has told which readers there are.
-func (s *Server) Listed() <-chan struct{} { return s.listed }
-
-// Readers returns the names of the readers.
-func (s *Server) Readers() []string {
-	var names []string
-	for states := s.view.Load().states; len(states) > 0; states = states[stateSize:] {
-		if name := text(states[:nameSize]); name != "" {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // Serve serves clients of the listener's socket, which it closes, until ctx ends (nil), or the readers cannot be watched
 // or clients not accepted any more. It is called once. Clients that are connected are cut off; a card that is then in use
 // is reset where a client held its transaction, and else left as it is.

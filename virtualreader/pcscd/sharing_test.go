@@ -214,7 +214,10 @@ func TestReset(t *testing.T) {
 			return a.begin(h) | a.end(h, unpower)
 		}, resetCard, []string{"begin", "end 2"}},
 		"inner End with a reset": {func(a *speaker, h uint32) uint32 {
-			return a.begin(h) | a.begin(h) | a.end(h, reset) | (a.end(h, leave) ^ resetCard)
+			code := a.begin(h)
+			code |= a.begin(h)
+			code |= a.end(h, reset)
+			return code | a.end(h, leave) ^ resetCard
 		}, resetCard, []string{"begin", "end 1", "begin"}},
 		"Disconnect with a reset": {func(a *speaker, h uint32) uint32 {
 			return a.disconnect(h, reset)

@@ -113,6 +113,14 @@ func serve(t testing.TB, cfg pcscd.Config) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "s")
+	serveAt(t, cfg, path)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return path
+}
+
+// serveAt starts a server.
+func serveAt(t testing.TB, cfg pcscd.Config, path string) {
+	t.Helper()
 	listener, err := pcscd.Listen(path)
 	if err != nil {
 		t.Fatal(err)
@@ -134,8 +142,5 @@ func serve(t testing.TB, cfg pcscd.Config) string {
 		case <-time.After(waitLimit):
 			t.Error("Serve() has not ended")
 		}
-		os.RemoveAll(dir)
 	})
-	<-server.Listed()
-	return path
 }

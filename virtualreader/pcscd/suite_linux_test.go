@@ -7,6 +7,8 @@ package pcscd_test
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/cardbroker/cardbroker/sandbox"
@@ -16,12 +18,27 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/pcscd"
 )
 
-// TestSuite is what every source of readers does, by way of Debian's library and the server. It is the one test that has
-// that library in this process: the library reads the socket's path once.
+// suiteSocket names the one socket that Debian's library uses in this process: it reads the variable once.
+const suiteSocket = "PCSCLITE_CSOCK_NAME"
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "suite")
+	if err == nil {
+		err = os.Setenv(suiteSocket, filepath.Join(dir, "s"))
+	}
+	if err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// TestSuite is what every source of readers does, by way of Debian's library and the server.
 func TestSuite(t *testing.T) {
 	source := softReader(t)
-	socket := serve(t, pcscd.Config{Source: source})
-	t.Setenv("PCSCLITE_CSOCK_NAME", socket)
+	socket := os.Getenv(suiteSocket)
+	serveAt(t, pcscd.Config{Source: source}, socket)
 	p := enter(t, socket)
 	hand := &sandboxtest.Hand{
 		Pull: func(t *testing.T) {
