@@ -42,6 +42,7 @@ const (
 	serviceLimit = 2 * time.Second // for a service that is started on demand
 	deniedLimit  = time.Second     // for a denial, which is not believed at once
 	maxName      = 127             // bytes of a reader's name
+	maxLists     = 10              // questions for a list that grows meanwhile
 )
 
 // New returns the readers of PC/SC. It does not ask for the service yet. A process makes one of them, because it may watch
@@ -123,8 +124,13 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // list returns the names of all readers, in the service's order.
-func list(c *scard.Context) ([]string, error) {
-	names, err := c.ListReaders()
+func list(c *scard.Context) (names []string, err error) {
+	for range maxLists {
+		names, err = c.ListReaders()
+		if codeOf(err) != codeShortBuffer { // else a reader came between the question for the length and that for the list
+			break
+		}
+	}
 	if codeOf(err) == codeNoReaders {
 		return nil, nil
 	}

@@ -37,12 +37,22 @@ type watcher struct {
 	looks    int  // at what a wait may have missed, since the last change
 }
 
-// firstLook and secondLook are when, since the last change and since the first, the watcher looks whether the wait that
-// runs has missed something. After that it does nothing until the wait returns.
-const (
-	firstLook  = time.Second
-	secondLook = 14 * time.Second
-)
+// pauseBefore returns how long after the last change, or the last look, the watcher looks whether the wait that runs has
+// missed something; 0: it does nothing any more until the wait returns. The looks are at 50 ms, 1 s and 15 s.
+func pauseBefore(look int) time.Duration {
+	switch look {
+	case 0:
+		return 50 * time.Millisecond
+	case anew:
+		return 950 * time.Millisecond
+	case 2:
+		return 14 * time.Second
+	}
+	return 0
+}
+
+// anew is the look that begins the wait anew in any case.
+const anew = 1
 
 // watched is a reader as it was last seen.
 type watched struct {
@@ -90,12 +100,9 @@ func (w *watcher) serve(ctx context.Context) (err error) {
 	defer w.context.Release()
 	w.pnp = scard.StateUnaware
 	for misses := 0; ; {
-		names, err := list(w.context)
+		names, err := w.list(ctx)
 		if err != nil {
 			return w.failed(err)
-		}
-		if w.remove(names) || w.add(names) {
-			w.looks = 0
 		}
 		if !w.complete && !slices.ContainsFunc(w.watched, func(r *watched) bool { return r.state == scard.StateUnaware }) {
 			w.complete = true
@@ -120,6 +127,23 @@ func (w *watcher) serve(ctx context.Context) (err error) {
 		default:
 			return w.failed(err)
 		}
+	}
+}
+
+// list takes over which readers there are, again and again until nothing is new: the time between the list and the wait,
+// in which a reader can be missed, is to be short. A reader of two slots, for one, brings the second while the first is
+// asked what it is.
+func (w *watcher) list(ctx context.Context) ([]string, error) {
+	for {
+		names, err := list(w.context)
+		if err != nil {
+			return nil, err
+		}
+		removed, added := w.remove(names), w.add(names)
+		if !removed && !added || ctx.Err() != nil {
+			return names, nil
+		}
+		w.looks = 0
 	}
 }
 
@@ -227,17 +251,13 @@ func (w *watcher) wait(ctx context.Context, states []scard.ReaderState, names []
 	return err
 }
 
-// interrupt cancels the wait when ctx ends, and, soon after a change, once more to begin it anew: pcsc-lite keeps the states
-// of all readers in one place for the whole process, where another thread's older ones may have hidden a newer one. Late
-// after a change it looks whether the wait has missed a reader, because older services notice only what comes or goes
-// during the wait, and not what did right before it.
+// interrupt cancels the wait when ctx ends, and when it has missed a reader: older services notice only what comes or goes
+// during the wait, and not what did right before it. Once after a change it begins the wait anew in any case: pcsc-lite keeps
+// the states of all readers in one place for the whole process, where another thread's older ones may have hidden a newer
+// one.
 func (w *watcher) interrupt(ctx context.Context, returned <-chan struct{}, names []string) {
-	for w.looks < 2 {
-		after := firstLook
-		if w.looks == 1 {
-			after = secondLook
-		}
-		timer := time.NewTimer(after)
+	for pause := pauseBefore(w.looks); pause > 0; pause = pauseBefore(w.looks) {
+		timer := time.NewTimer(pause)
 		select {
 		case <-returned:
 			timer.Stop()
@@ -248,7 +268,9 @@ func (w *watcher) interrupt(ctx context.Context, returned <-chan struct{}, names
 			return
 		case <-timer.C:
 		}
-		if w.looks++; w.looks == 1 || missed(names) {
+		look := w.looks
+		w.looks++
+		if look == anew || missed(names) {
 			w.cancel(returned)
 			return
 		}
