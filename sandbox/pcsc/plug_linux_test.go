@@ -119,7 +119,6 @@ func newPlugs(t *testing.T, readers ...string) (*bed, *plugs) {
 		}
 		os.RemoveAll(filepath.Dir(filepath.Dir(filepath.Dir(socket))))
 	})
-	<-server.Listed()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	return &bed{TB: t, ctx: ctx, readers: pcsc.New(log)}, p
 }
