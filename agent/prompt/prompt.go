@@ -11,7 +11,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -58,6 +57,7 @@ type question struct {
 	Max     int               `json:"max"`
 	Digits  bool              `json:"digits"`
 	Problem cardend.Problem   `json:"problem,omitempty"`
+	Tries   *int              `json:"tries_left,omitempty"`
 	Timeout int               `json:"timeout_s"`
 }
 
@@ -77,10 +77,14 @@ func (p *Prompt) AskPIN(ctx context.Context, q cardend.Question) ([]cardbroker.S
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	start := time.Now()
-	text, err := json.Marshal(question{
+	say := question{
 		Kind: "pin", Action: q.Action, Tenant: q.Tenant, Reader: q.Reader, Ask: q.Ask, Min: q.Min, Max: q.Max, Digits: q.Digits,
 		Problem: q.Problem, Timeout: max(1, int(deadline.Sub(start)/time.Second)),
-	})
+	}
+	if q.Problem == cardend.ProblemWrong {
+		say.Tries = &q.Tries
+	}
+	text, err := json.Marshal(say)
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +123,4 @@ func (p *Prompt) ask(ctx context.Context, question []byte, lines int) ([]cardbro
 		pins = append(pins, cardbroker.NewSecret(bytes.Clone(line)))
 	}
 	return pins, nil
-}
-
-// environment is all that the program gets of ours: what it takes to find the user's display and speak his language.
-func environment() []string {
-	env := []string{"PATH=/usr/bin:/bin"}
-	for _, name := range []string{
-		"DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "HOME", "LANG", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR",
-	} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
 }

@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,7 +94,7 @@ func TestTold(t *testing.T) {
 	t.Setenv("PATH", "/nowhere")
 	p, dir, log := asks(t, 20*time.Second, "cat >$D/told; env >$D/env; pwd >$D/wd; echo canary >&2; echo 123456")
 	q := verify
-	q.Problem = cardend.ProblemLength
+	q.Problem, q.Tries = cardend.ProblemWrong, 0
 	if pins, err := p.AskPIN(t.Context(), q); err != nil || string(pins[0].Reveal()) != "123456" {
 		t.Fatalf("AskPIN = %v, %v", reveal(pins), err)
 	}
@@ -112,7 +114,7 @@ func TestTold(t *testing.T) {
 		t.Errorf("timeout_s is %v, want what is left of 20", told["timeout_s"])
 	}
 	delete(told, "timeout_s")
-	want := map[string]any{"kind": "pin", "action": "verify", "tenant": "issuer", "reader": `A "Reader" 00 00`, "ask": []any{"pin"}, "min": 4.0, "max": 8.0, "digits": true, "problem": "length"}
+	want := map[string]any{"kind": "pin", "action": "verify", "tenant": "issuer", "reader": `A "Reader" 00 00`, "ask": []any{"pin"}, "min": 4.0, "max": 8.0, "digits": true, "problem": "wrong", "tries_left": 0.0}
 	if !reflect.DeepEqual(told, want) {
 		t.Errorf("the program was told %v, want %v", told, want)
 	}
@@ -203,11 +205,20 @@ func TestHangs(t *testing.T) {
 
 // TestLeavesTheGroup: somebody who cannot be found holds the pipe; the question ends nevertheless.
 func TestLeavesTheGroup(t *testing.T) {
-	p, dir, _ := asks(t, 500*time.Millisecond, "setsid sh -c 'echo $$ >>'$D'/pids; exec sleep 1' & wait")
+	p, dir, _ := asks(t, 500*time.Millisecond, "setsid sh -c 'echo $$ >>'$D'/pids; exec sleep 20' & wait")
+	start := time.Now()
 	if pins, err := p.AskPIN(t.Context(), verify); cardbroker.ReasonOf(err) != cardbroker.Timeout {
 		t.Errorf("AskPIN = %v, %v, want %s", reveal(pins), err, cardbroker.Timeout)
 	}
-	gone(t, await(t, filepath.Join(dir, "pids"), 1)[0])
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("AskPIN took %v", took)
+	}
+	pid, err := strconv.Atoi(await(t, filepath.Join(dir, "pids"), 1)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(pid, syscall.SIGKILL)
+	gone(t, strconv.Itoa(pid))
 }
 
 // TestAskerLeaves: the prompt is closed as soon as nobody waits for its answer.

@@ -82,11 +82,15 @@ func LoadPolicy(dir string) (Policy, error) {
 
 // rootsOwn checks that nobody but root can change a part of the policy.
 func rootsOwn(path string) error {
-	if err := peer.CheckFile(path); err != nil {
+	err := peer.CheckFile(path)
+	switch cardbroker.ReasonOf(err) {
+	case "":
+		return nil
+	case cardbroker.CallerRefused:
 		return cardbroker.Wrapf(err, cardbroker.Invalid,
 			"machine policy must be root's alone; chown root and chmod go-w %s and what it lies in", path)
 	}
-	return nil
+	return cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the machine policy %s", path)
 }
 
 // policyText is one file. A pointer that is nil, and a list that is, were not there.

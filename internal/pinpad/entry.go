@@ -42,6 +42,9 @@ type Entry struct {
 // Unblocks says whether the command is RESET RETRY COUNTER: Old is a code that unblocks.
 func (e *Entry) Unblocks() bool { return e.header[1] == insReset }
 
+// Reference is P2 of the command: which PIN of the card's it is about.
+func (e *Entry) Reference() byte { return e.header[3] }
+
 // ParseVerify reads a PIN_VERIFY_STRUCTURE, PC/SC Part 10 §2.5.2, little-endian, and judges its command. Errors: Invalid,
 // and Forbidden with RuleFirewall for what a pin pad must not do.
 func ParseVerify(p []byte) (*Entry, error) {

@@ -1,8 +1,6 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build cgo
-
 package pcsc_test
 
 import (
@@ -35,8 +33,8 @@ func watchAlone() {
 }
 
 // TestIdle counts what a watcher does while nothing changes: a process that does nothing else is traced for a while, and
-// makes no call of the network, without which nothing reaches the service. The time is that between the first look for
-// readers that were missed, a second after the last change, and the second look.
+// makes no call of the network, without which nothing reaches the service. The time is that between the look at
+// what was missed a second after the last change, and the last look.
 func TestIdle(t *testing.T) {
 	strace := testenv.Tool(t, "strace")
 	b := newBed(t)
@@ -72,7 +70,7 @@ func TestIdle(t *testing.T) {
 		}
 		return len(regexp.MustCompile(`(?m)^\d+ +\w+\(`).FindAll(text, -1))
 	}
-	look("2") // the first look passes
+	look("2") // the looks of the first second pass
 	start := time.Now()
 	if n := look("3"); n > 0 {
 		text, _ := os.ReadFile(trace)

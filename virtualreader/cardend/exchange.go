@@ -32,6 +32,7 @@ type exchange struct {
 
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
+	wrong    *wrongPIN
 
 	// The last frame and its answer. The frame itself is not kept: it may hold a PIN, which a plain hash gives away.
 	seq     uint64

@@ -139,6 +139,10 @@ func FuzzFirewall(f *testing.F) {
 		if (err == nil) != (parseErr == nil && !forbidden && c.CLA != 0xFF) {
 			t.Errorf("judge(% X) = %v, of a command that parses with %v", command, err, parseErr)
 		}
+		empty := parseErr == nil && c.CLA == 0 && c.INS == 0x20 && len(c.Data) == 0
+		if pad := judge(command, cardbroker.PINAgent); (pad == nil) != (err == nil || empty) {
+			t.Errorf("judge(% X) = %v where there is a pin pad, %v without", command, pad, err)
+		}
 		if err == nil || parseErr != nil {
 			return
 		}

@@ -34,6 +34,7 @@ type Question struct {
 	Min, Max int    // characters of each
 	Digits   bool   // they are digits; else printable ASCII
 	Problem  Problem
+	Tries    int // with ProblemWrong: how often it may still be wrong
 }
 
 // Action is what a PIN is asked for.
@@ -62,6 +63,7 @@ type Problem string
 
 // The problems.
 const (
+	ProblemWrong     Problem = "wrong"     // the card says so; it was another question
 	ProblemLength    Problem = "length"    // too short, too long, or other characters than digits
 	ProblemDifferent Problem = "different" // the new PIN and its repetition
 )
@@ -81,7 +83,7 @@ func (e *exchange) pinPad(ctx context.Context, input []byte, parse func([]byte) 
 	}
 	switch {
 	case e.tunnel.Asker == nil:
-		return cardbroker.Errorf(cardbroker.Unavailable, "the agent cannot ask for a PIN")
+		return cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
 	case e.before == commandChained: // a careless card takes the PIN for the rest of that
 		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "a chain of commands has not ended: no PIN may follow it")
 	case e.refusals >= maxRefusals:
@@ -121,10 +123,13 @@ func (e *exchange) enter(ctx context.Context, entry *pinpad.Entry) (apdu.StatusW
 		case cardbroker.Timeout:
 			e.refusals++
 			return pinpad.TimedOut, nil
+		case cardbroker.Unavailable: // to a back end this would say that the reader is gone
+			return 0, cardbroker.Wrapf(err, cardbroker.PINCanceled, "the user was not asked: %s", shown(err).Message)
 		default:
 			return 0, err
 		}
 		e.refusals = 0
+		q.Tries = 0
 		if q.Problem = problem(entry, pins); q.Problem == "" {
 			return e.submit(ctx, entry, pins)
 		}
@@ -149,6 +154,9 @@ func (e *exchange) question(entry *pinpad.Entry) Question {
 	}
 	if entry.Old {
 		q.Ask = append(q.Ask, first)
+		if w := e.wrong; w != nil && w.reference == entry.Reference() && w.unblocks == entry.Unblocks() {
+			q.Problem, q.Tries = ProblemWrong, w.left
+		}
 	}
 	if entry.New {
 		q.Ask = append(q.Ask, PartNew)
@@ -195,7 +203,20 @@ func (e *exchange) submit(ctx context.Context, entry *pinpad.Entry, pins []cardb
 	if n < apdu.MinResponse {
 		return 0, fmt.Errorf("a response APDU has %d bytes", n)
 	}
-	return apdu.StatusWord(binary.BigEndian.Uint16(response[n-2:])), nil
+	sw := apdu.StatusWord(binary.BigEndian.Uint16(response[n-2:]))
+	e.wrong = nil
+	if left, ok := sw.Retries(); ok {
+		e.wrong = &wrongPIN{reference: entry.Reference(), unblocks: entry.Unblocks(), left: left}
+	}
+	return sw, nil
+}
+
+// wrongPIN is what the card said of the PIN that was entered last. The program that had it entered is told, but it is
+// elsewhere: the user learns of it when he is asked again.
+type wrongPIN struct {
+	reference byte
+	unblocks  bool // it was the code that unblocks
+	left      int
 }
 
 func wipe(pins []cardbroker.Secret) {

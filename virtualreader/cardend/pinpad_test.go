@@ -266,21 +266,26 @@ func TestPadAsksNobody(t *testing.T) {
 	b.over("")
 	a.reader.Insert()
 	b = a.open("beta")
-	b.refused(wire.TypeControl, verify(verifyTemplate), cardbroker.Unavailable)
+	b.refused(wire.TypeControl, verify(verifyTemplate), cardbroker.PINCanceled)
 }
 
 // TestPadPassesErrors: what is no outcome of an entry is an error.
 func TestPadPassesErrors(t *testing.T) {
 	a, u := withPad(t)
 	b := a.open("alpha")
-	for _, reason := range []cardbroker.Reason{cardbroker.Unavailable, cardbroker.ReaderBusy} {
+	for reason, want := range map[cardbroker.Reason]cardbroker.Reason{
+		cardbroker.Unavailable: cardbroker.PINCanceled, // the reader is still there
+		cardbroker.ReaderBusy:  cardbroker.ReaderBusy,
+	} {
 		u.say <- said{err: cardbroker.Errorf(reason, "it is so")}
-		b.refused(wire.TypeControl, verifying(t), reason)
+		if e := b.refused(wire.TypeControl, verifying(t), want); !strings.Contains(e.Message, "it is so") {
+			t.Errorf("%s is answered %v", reason, e)
+		}
 	}
 	u.say <- said{err: io.ErrUnexpectedEOF}
 	b.refused(wire.TypeControl, verifying(t), cardbroker.Internal)
 	u.enters("1234", "5678") // one more than was asked for
-	b.refused(wire.TypeControl, verifying(t), cardbroker.Unavailable)
+	b.refused(wire.TypeControl, verifying(t), cardbroker.PINCanceled)
 	if n := a.reader.Executed(); n != 0 {
 		t.Errorf("the card has seen %d commands", n)
 	}

@@ -72,18 +72,19 @@ func TestPadOnSoftwareCard(t *testing.T) {
 		template string
 		enters   []string
 		want     string
+		tries    int // the user was told of; -1: none
 	}{
-		{verifyTemplate, []string{"123456"}, "9000"},
-		{verifyTemplate, []string{"654321"}, "63c2"},
-		{changeTemplate, []string{"111111", "222222", "222222"}, "63c1"},
-		{changeTemplate, []string{"123456", "222222", "222222"}, "9000"},
-		{verifyTemplate, []string{"222222"}, "9000"},
-		{verifyTemplate, []string{"123456"}, "63c2"},
-		{verifyTemplate, []string{"123456"}, "63c1"},
-		{verifyTemplate, []string{"123456"}, "63c0"},
-		{verifyTemplate, []string{"222222"}, "6983"},
-		{resetTemplate, []string{"12345678", "333333", "333333"}, "9000"},
-		{verifyTemplate, []string{"333333"}, "9000"},
+		{verifyTemplate, []string{"123456"}, "9000", -1},
+		{verifyTemplate, []string{"654321"}, "63c2", -1},
+		{changeTemplate, []string{"111111", "222222", "222222"}, "63c1", 2},
+		{changeTemplate, []string{"123456", "222222", "222222"}, "9000", 1},
+		{verifyTemplate, []string{"222222"}, "9000", -1},
+		{verifyTemplate, []string{"123456"}, "63c2", -1},
+		{verifyTemplate, []string{"123456"}, "63c1", 2},
+		{verifyTemplate, []string{"123456"}, "63c0", 1},
+		{verifyTemplate, []string{"222222"}, "6983", 0},
+		{resetTemplate, []string{"12345678", "333333", "333333"}, "9000", -1},
+		{verifyTemplate, []string{"333333"}, "9000", -1},
 	} {
 		u.enters(test.enters...)
 		code, p := pinpad.ModifyPINDirect, modifyStructure(t, test.template)
@@ -93,7 +94,10 @@ func TestPadOnSoftwareCard(t *testing.T) {
 		if got := b.pad(code, p); got != test.want {
 			t.Errorf("%s with %v is answered %s, want %s", test.template, test.enters, got, test.want)
 		}
-		<-u.asked
+		q := <-u.asked
+		if told := q.Problem == cardend.ProblemWrong; told != (test.tries >= 0) || told && q.Tries != test.tries {
+			t.Errorf("before %s the user was told %q, %d tries left, want %d", test.want, q.Problem, q.Tries, test.tries)
+		}
 	}
 	transmit(status, "\x90\x00")
 }
