@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/sandbox/softcard"
+	"github.com/cardbroker/cardbroker/test/bench/proc"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
@@ -73,11 +75,7 @@ func (h *host) agentWithTunnel(ctx context.Context) (*agent, *virtualreader.Tunn
 	if err != nil {
 		return nil, nil, err
 	}
-	ticket, err := agent.offer(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	tunnel, err := h.open(ctx, ticket)
+	tunnel, err := agent.openTunnel(ctx, h, softcard.Name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,11 +131,11 @@ func (b *bench) burst(ctx context.Context) ([]measured, error) {
 		}
 		sum := 0.0
 		for _, pid := range []int{agent.pid, child} {
-			used, err := memoryOf(pid)
+			used, err := proc.MemoryOf(pid)
 			if err != nil {
 				return []measured{{skip: "needs root: " + err.Error()}}, nil // a sandbox hides from its own user
 			}
-			sum += used.privateDirty
+			sum += used.PrivateDirty
 		}
 		sums = append(sums, sum)
 		tunnel.Close()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/test/bench/bare"
 )
 
 const (
@@ -90,7 +91,7 @@ func hold(ctx context.Context, address, count string) error {
 		return err
 	}
 	for range n {
-		conn, err := dial(ctx, address)
+		conn, err := bare.Dial(ctx, address)
 		if err != nil {
 			return err
 		}

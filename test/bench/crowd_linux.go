@@ -6,19 +6,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
-	"github.com/cardbroker/cardbroker"
-	agents "github.com/cardbroker/cardbroker/agent"
-	"github.com/cardbroker/cardbroker/agent/cards"
-	"github.com/cardbroker/cardbroker/client"
-	"github.com/cardbroker/cardbroker/internal/peer"
-	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/test/bench/proc"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -95,7 +89,7 @@ func (b *bench) idle(ctx context.Context) ([]measured, error) {
 
 // quiet waits until a process has nothing left to do.
 func (b *bench) quiet(ctx context.Context, pid int) error {
-	before, err := switchesOf(pid)
+	before, err := proc.Switches(pid)
 	for range quietSteps {
 		if err != nil {
 			return err
@@ -104,7 +98,7 @@ func (b *bench) quiet(ctx context.Context, pid int) error {
 			return err
 		}
 		var now int
-		if now, err = switchesOf(pid); now-before <= quietCount {
+		if now, err = proc.Switches(pid); now-before <= quietCount {
 			break
 		}
 		before = now
@@ -124,18 +118,18 @@ func crowdOnly(m measured) measured {
 func (c crowd) memory() ([]measured, error) {
 	var own, pss measured
 	for _, pid := range c.agents {
-		m, err := memoryOf(pid)
+		m, err := proc.MemoryOf(pid)
 		if err != nil {
 			return nil, err
 		}
-		own.ours, pss.ours = append(own.ours, m.privateDirty), append(pss.ours, m.pss)
+		own.ours, pss.ours = append(own.ours, m.PrivateDirty), append(pss.ours, m.PSS)
 	}
-	broker, err := memoryOf(c.broker)
+	broker, err := proc.MemoryOf(c.broker)
 	return []measured{
 		own,
 		pss,
-		crowdOnly(measured{ours: []float64{broker.pss}}),
-		crowdOnly(measured{ours: []float64{broker.rss}}),
+		crowdOnly(measured{ours: []float64{broker.PSS}}),
+		crowdOnly(measured{ours: []float64{broker.RSS}}),
 	}, err
 }
 
@@ -143,14 +137,14 @@ func (c crowd) memory() ([]measured, error) {
 func (c crowd) switches(ctx context.Context, b *bench) ([]measured, error) {
 	all := slices.Concat([]int{c.broker}, c.agents, c.bare)
 	start := time.Now()
-	before, err := switchesOfAll(all)
+	before, err := countAll(all, proc.Switches)
 	if err != nil {
 		return nil, err
 	}
 	if err := b.rest(ctx, "while context switches are counted", pick(b, window, window/2)); err != nil {
 		return nil, err
 	}
-	after, err := switchesOfAll(all)
+	after, err := countAll(all, proc.Switches)
 	if err != nil {
 		return nil, err
 	}
@@ -163,10 +157,10 @@ func (c crowd) switches(ctx context.Context, b *bench) ([]measured, error) {
 	return []measured{againstFloor(agents, bare), crowdOnly(againstFloor(broker, bare))}, nil
 }
 
-func switchesOfAll(pids []int) ([]int, error) {
+func countAll(pids []int, count func(int) (int, error)) ([]int, error) {
 	counts := make([]int, len(pids))
 	for i, pid := range pids {
-		n, err := switchesOf(pid)
+		n, err := count(pid)
 		if err != nil {
 			return nil, err
 		}
@@ -216,43 +210,4 @@ func (h *host) assemble() (dismiss func(), err error) {
 	}
 	h.bench.progress("%d agents are registered", crowdAgents)
 	return dismiss, nil
-}
-
-// idleAgents is the helper that runs agents of one user, each in a session of its own.
-func idleAgents(ctx context.Context, socket, state, number string) error {
-	count, err := strconv.Atoi(number)
-	if err != nil {
-		return err
-	}
-	group := run.New(ctx)
-	defer group.Stop()
-	ready := make(chan struct{}, count)
-	for i := range count {
-		one, err := agents.New(agents.Config{
-			Session: cardbroker.SessionID(strconv.Itoa(i)),
-			State:   state,
-			Socket:  socket,
-			Sandbox: cards.Config{Program: "none"},
-			Version: "bench",
-			Ready:   func(agents.Note) { ready <- struct{}{} },
-			Log:     slog.New(slog.DiscardHandler),
-		}, localBroker(socket))
-		if err != nil {
-			return err
-		}
-		group.Go("agent", one.Run)
-	}
-	for range count {
-		select {
-		case <-ready:
-		case <-group.Context().Done():
-			return group.Wait()
-		}
-	}
-	return sayUntilEnd(nil)
-}
-
-// localBroker is a client of a broker that runs as root, or as ourselves.
-func localBroker(socket string) *client.Broker {
-	return client.NewBroker(client.BrokerConfig{Socket: socket, Accounts: []cardbroker.UserID{peer.Self()}})
 }

@@ -10,7 +10,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/test/bench/agents"
+	"github.com/cardbroker/cardbroker/test/bench/bare"
+	"github.com/cardbroker/cardbroker/test/bench/calls"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -22,6 +27,8 @@ const (
 	helpAgents   = "agents"    // SOCKET STATE COUNT: idle agents of one user
 	helpIdle     = "idle"      // does nothing
 	helpCard     = "softcard"  // serves as cardsandbox, and tells of its allocations
+	helpPCSC     = "pcsc"      // SOCKET: serves a software card as a PC/SC service
+	helpCalls    = "calls"     // SOCKET READER: makes the PC/SC calls that it is asked for
 )
 
 // help is a helper's main. It returns the exit status.
@@ -32,15 +39,19 @@ func help(args []string) int {
 	case kind == helpHold && len(args) == 3:
 		err = hold(ctx, args[1], args[2])
 	case kind == helpRelayTCP && len(args) == 2:
-		err = relayTCP(ctx, args[1])
+		err = listening(ctx, args[1], bare.RelayTCP)
 	case kind == helpRelayWeb && len(args) == 2:
-		err = relayWeb(ctx, args[1])
+		err = listening(ctx, args[1], bare.RelayWeb)
 	case kind == helpAgents && len(args) == 4:
-		err = idleAgents(ctx, args[1], args[2], args[3])
+		err = idle(ctx, args[1], args[2], args[3])
 	case kind == helpIdle && len(args) == 1:
 		err = sayUntilEnd(nil)
 	case kind == helpCard && len(args) == 1:
 		err = countedCard(ctx)
+	case kind == helpPCSC && len(args) == 2:
+		err = listening(ctx, args[1], calls.ServeSoftCard)
+	case kind == helpCalls && len(args) == 3:
+		err = calls.Run(args[1], args[2], os.Stdin, os.Stdout)
 	default:
 		err = fmt.Errorf("unknown arguments %q", args)
 	}
@@ -67,10 +78,33 @@ func sayUntilEnd(where any) error {
 	return untilEnd()
 }
 
+// listening is a helper that serves in goroutines of the group until the end, and says where.
+func listening(ctx context.Context, at string, serve func(*run.Group, string) (where string, err error)) error {
+	group := run.New(ctx)
+	defer group.Stop()
+	where, err := serve(group, at)
+	if err != nil {
+		return err
+	}
+	return sayUntilEnd(where)
+}
+
+// idle is the helper that runs agents of one user.
+func idle(ctx context.Context, socket, state, number string) error {
+	count, err := strconv.Atoi(number)
+	if err != nil {
+		return err
+	}
+	return listening(ctx, socket, func(group *run.Group, socket string) (string, error) {
+		return "", agents.Idle(group, socket, state, count)
+	})
+}
+
 // helper is this program again, in a process of its own.
 type helper struct {
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
+	said  *json.Decoder
 }
 
 // help starts a helper as a user of the stage, nil being ourselves, and waits until it says that it is ready. What it
@@ -89,15 +123,23 @@ func (b *bench) help(p *stage.Person, where any, args ...string) (*helper, error
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start the helper %s: %w", args[0], err)
 	}
-	h := &helper{cmd: cmd, stdin: stdin}
+	h := &helper{cmd: cmd, stdin: stdin, said: json.NewDecoder(stdout)}
 	if where == nil {
 		where = new(any)
 	}
-	if err := json.NewDecoder(stdout).Decode(where); err != nil {
+	if err := h.said.Decode(where); err != nil {
 		h.end()
 		return nil, fmt.Errorf("the helper %s was not ready: %w", args[0], err)
 	}
 	return h, nil
+}
+
+// ask asks a helper that answers.
+func (h *helper) ask(question, answer any) error {
+	if err := json.NewEncoder(h.stdin).Encode(question); err != nil {
+		return err
+	}
+	return h.said.Decode(answer)
 }
 
 func (h *helper) pid() int { return h.cmd.Process.Pid }

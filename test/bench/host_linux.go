@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -31,6 +32,7 @@ type host struct {
 	name    string
 	socket  string
 	pid     int
+	door    string // URL for back ends
 	backend *virtualreader.Client
 	running []*stage.Service // the broker first
 	agents  int
@@ -43,7 +45,7 @@ func (b *bench) startHost(name string) (_ *host, err error) {
 	if err := stage.IssueDoor(file("-cert.pem"), file("-key.pem")); err != nil {
 		return nil, err
 	}
-	for path, text := range map[string]string{file("-tokens"): tenant + " " + token + "\n", file(".yaml"): hostConfig} {
+	for path, text := range map[string]string{file("-tokens"): tenant + " " + token + "\n", file("-token"): token + "\n", file(".yaml"): hostConfig} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			return nil, err
 		}
@@ -54,7 +56,7 @@ func (b *bench) startHost(name string) (_ *host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h.running, h.pid = append(h.running, broker), ready.PID
+	h.running, h.pid, h.door = append(h.running, broker), ready.PID, ready.Backend
 	h.backend, err = backEnd(ready.Backend, file("-cert.pem"))
 	return h, err
 }
@@ -79,9 +81,6 @@ func (h *host) open(ctx context.Context, ticket string) (*virtualreader.Tunnel, 
 	return h.backend.Open(ctx, virtualreader.TicketReader, ticket, virtualreader.Options{})
 }
 
-// broker is a client of the local socket.
-func (h *host) broker() *client.Broker { return localBroker(h.socket) }
-
 // stop stops the agents and then the broker.
 func (h *host) stop() error {
 	var failed error
@@ -101,10 +100,13 @@ type agent struct {
 }
 
 // startAgent starts an agent in a session of its own.
-func (h *host) startAgent() (*agent, error) {
+func (h *host) startAgent() (*agent, error) { return h.startAgentOf("--software-card") }
+
+// startAgentOf does that for the cards that an argument names.
+func (h *host) startAgentOf(cards string) (*agent, error) {
 	h.agents++
 	name := fmt.Sprintf("%s-agent-%d", h.name, h.agents)
-	service, ready, err := h.bench.stage.Start(nil, name, "agent", "run", "--socket", h.socket, "--software-card",
+	service, ready, err := h.bench.stage.Start(nil, name, "agent", "run", "--socket", h.socket, cards,
 		"--state", h.bench.stage.Path(h.name+"-agents"), "--session", name)
 	if err != nil {
 		return nil, err
@@ -113,17 +115,27 @@ func (h *host) startAgent() (*agent, error) {
 	return &agent{Service: service, pid: ready.PID, port: cardbroker.Port(ready.Port)}, nil
 }
 
-// offer has the user offer his reader to the back end, and returns the ticket.
-func (a *agent) offer(ctx context.Context) (string, error) {
+// offer has the user offer his reader of that name to the back end, and returns the ticket.
+func (a *agent) offer(ctx context.Context, reader string) (string, error) {
 	asked := client.NewAgent(a.port)
 	defer asked.Close()
 	readers, err := asked.Readers(ctx)
 	if err != nil {
 		return "", err
 	}
-	if len(readers) != 1 {
-		return "", fmt.Errorf("the agent has %d readers, want 1", len(readers))
+	i := slices.IndexFunc(readers, func(r api.CardReader) bool { return r.Name == reader })
+	if i < 0 {
+		return "", fmt.Errorf("the agent has no reader %q", reader)
 	}
-	offered, err := asked.Offer(ctx, api.Offer{Reader: readers[0].ID, Tenant: tenant})
+	offered, err := asked.Offer(ctx, api.Offer{Reader: readers[i].ID, Tenant: tenant})
 	return offered.Ticket, err
+}
+
+// openTunnel opens a tunnel to a reader of the agent.
+func (a *agent) openTunnel(ctx context.Context, h *host, reader string) (*virtualreader.Tunnel, error) {
+	ticket, err := a.offer(ctx, reader)
+	if err != nil {
+		return nil, err
+	}
+	return h.open(ctx, ticket)
 }

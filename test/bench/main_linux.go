@@ -32,6 +32,7 @@ type bench struct {
 	quick  bool
 	stage  *stage.Stage
 	stderr io.Writer
+	silent chan []measured // what was found in the background; nil: not measured
 }
 
 const (
@@ -92,9 +93,13 @@ func (b *bench) run(ctx context.Context, r *report) (err error) {
 	if err := build(ctx); err != nil {
 		return err
 	}
+	if err := buildVirtualCard(ctx); err != nil {
+		return err
+	}
 	b.stage, err = stage.New(ctx, map[string]string{
 		"cardbroker":  "build/cardbroker",
 		"cardsandbox": "build/cardsandbox",
+		"vcard":       "build/bench/vcard",
 		"bench":       self,
 	})
 	if b.stage != nil {
@@ -107,6 +112,11 @@ func (b *bench) run(ctx context.Context, r *report) (err error) {
 	if err != nil {
 		return err
 	}
+	end, err := b.keepSilence(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot prepare %q: %w", rowSilentCalls, err)
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	for _, section := range b.sections() {
 		if err := b.section(ctx, section, r); err != nil {
 			return err
@@ -162,6 +172,10 @@ func (b *bench) progress(format string, args ...any) {
 // rest does nothing for d, since nothing is what is measured then.
 func (b *bench) rest(ctx context.Context, why string, d time.Duration) error {
 	b.progress("resting for %v %s …", d, why)
+	return pause(ctx, d)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
 		return nil

@@ -42,7 +42,13 @@ const (
 
 	rowSwitches       = "context switches a minute of an idle agent"
 	rowBrokerSwitches = "context switches a minute of the broker with 1,000 agents"
+
+	rowSilentCalls = "PC/SC calls of a sandbox with a subscriber, in 10 idle minutes"
+	rowSilentWakes = "PC/SC wake-ups of an agent and its sandbox with a subscriber, in 10 idle minutes"
 )
+
+// chainExcess is what all of our parts between a PC/SC program and a PC/SC service may take, in µs, and so what a part may.
+const chainExcess = 350
 
 // sections are all rows, in the order in which they are measured.
 func (b *bench) sections() []section {
@@ -62,6 +68,17 @@ func (b *bench) sections() []section {
 			{"sandbox hop, allocations at the agent", "an APDU", goal{ofMax, 0}},
 			{"sandbox hop, allocations in the sandbox", "an APDU", goal{ofMax, 0}},
 		}, b.sandboxHop},
+		{[]row{
+			{"PC/SC APDU of 255 bytes through the sandbox", "µs", goal{ofExcess, 100}},
+			{"PC/SC APDU of 255 bytes through sandbox and agent, as the agent says", "µs", goal{ofExcess, chainExcess}},
+			{"PC/SC APDU of 255 bytes through sandbox, agent and tunnel", "µs", goal{ofExcess, chainExcess}},
+			{"PC/SC APDU of 255 bytes through sandbox, agent, tunnel and reader serve", "µs", goal{ofExcess, chainExcess}},
+		}, b.chain},
+		{apiRows(), b.api},
+		{[]row{
+			{"PC/SC card put in, from the reader's first ATR to the event at a program of the user", "ms", goal{ofMax, 100}},
+			{"PC/SC card put in, from the reader's first ATR to the event at a back end", "ms", goal{ofMax, 100}},
+		}, b.inserts},
 		{[]row{{"start of an agent, exec to ready", "ms", goal{ofP50, 12}}}, b.starts},
 		{[]row{{"sandbox killed: kill -9 to the next good APDU", "ms", goal{ofP50, 15}}}, b.kills},
 		{[]row{{"memory of agent and sandbox after 10,000 APDUs, private dirty", "MiB", goal{ofMax, 9}}}, b.burst},
@@ -74,5 +91,10 @@ func (b *bench) sections() []section {
 			// Windows differ, 6 to 57 were seen; the goal finds a ticker, which would cost hundreds.
 			{rowBrokerSwitches, "a minute", goal{ofMax, 120}},
 		}, b.idle},
+		{[]row{
+			{rowSilentCalls, "in 10 minutes", goal{ofMax, 0}},
+			// A timer costs 10 wake-ups each time: the goal is that there is none.
+			{rowSilentWakes, "in 10 minutes", goal{ofExcess, 5}},
+		}, b.silence},
 	}
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/sandbox/softcard"
+	"github.com/cardbroker/cardbroker/test/bench/agents"
+	"github.com/cardbroker/cardbroker/test/bench/bare"
 	"github.com/cardbroker/cardbroker/virtualreader"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -21,6 +24,7 @@ import (
 // path is a way for a message there and back, and how long it took.
 type path struct {
 	trip    func() error
+	trips   func(warm, count int) ([]float64, error) // instead: the trips of a block, timed where they begin; warm do not count
 	took    []float64
 	medians []float64 // of each round
 }
@@ -47,19 +51,37 @@ func inTurns(ctx context.Context, rounds int, paths ...*path) error {
 }
 
 func (p *path) block() error {
-	block := make([]float64, 0, blockTrips)
-	for n := range warmTrips + blockTrips {
+	trips := p.trips
+	if trips == nil {
+		trips = p.here
+	}
+	block, err := trips(warmTrips, blockTrips)
+	if err != nil {
+		return err
+	}
+	p.add(block)
+	return nil
+}
+
+// here makes the trips from this process.
+func (p *path) here(warm, count int) ([]float64, error) {
+	block := make([]float64, 0, count)
+	for n := range warm + count {
 		start := time.Now()
 		if err := p.trip(); err != nil {
-			return err
+			return nil, err
 		}
-		if n >= warmTrips {
+		if n >= warm {
 			block = append(block, micros(time.Since(start)))
 		}
 	}
+	return block, nil
+}
+
+// add takes the samples of a round.
+func (p *path) add(block []float64) {
 	p.took = append(p.took, block...)
 	p.medians = append(p.medians, median(block))
-	return nil
 }
 
 // against returns the path's figures beside those of another that was measured in turns with it.
@@ -86,7 +108,7 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 		return nil, err
 	}
 	defer host.stop()
-	ticket, err := host.echoAgent(group)
+	ticket, err := agents.Echo(group, agents.Broker(host.socket), tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -99,11 +121,7 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 	if err != nil {
 		return nil, err
 	}
-	ticket, err = agent.offer(ctx)
-	if err != nil {
-		return nil, err
-	}
-	card, err := host.open(ctx, ticket)
+	card, err := agent.openTunnel(ctx, host, softcard.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +139,9 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 		whole.against("gorilla relay", again),
 	}, nil
 }
+
+// messageSize is what goes through a tunnel, the frame's header with it.
+const messageSize = 300
 
 // echoCommand is a command that the software card answers with its own data. As a frame it has 300 bytes; its answer
 // has five more.
@@ -172,7 +193,7 @@ func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *path, end func(), er
 		return address, err
 	}
 	ctx := group.Context()
-	echo, err := listenTCP(group, func(conn net.Conn) { pumpTCP(conn, conn) })
+	echo, err := bare.ListenTCP(group, func(conn net.Conn) { bare.PumpTCP(conn, conn) })
 	if err != nil {
 		return nil, nil, end, err
 	}
@@ -183,7 +204,7 @@ func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *path, end func(), er
 	if tcp, err = tcpPath(ctx, address); err != nil {
 		return nil, nil, end, err
 	}
-	if echo, err = listenWeb(group, func(ws *websocket.Conn) { pumpWeb(ws, ws) }); err != nil {
+	if echo, err = bare.ListenWeb(group, func(ws *websocket.Conn) { bare.PumpWeb(ws, ws) }); err != nil {
 		return nil, nil, end, err
 	}
 	if address, err = start(helpRelayWeb, echo); err != nil {
@@ -195,36 +216,36 @@ func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *path, end func(), er
 
 // tcpPath is the path to the echo behind the TCP relay.
 func tcpPath(ctx context.Context, address string) (*path, error) {
-	conn, err := dial(ctx, address)
+	conn, err := bare.Dial(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { conn.Close() })
 	message := binary.BigEndian.AppendUint32(nil, messageSize)
 	message = append(message, make([]byte, messageSize)...)
-	buf := make([]byte, rawBuffer)
+	buf := make([]byte, bare.Buffer)
 	return &path{trip: func() error {
 		if _, err := conn.Write(message); err != nil {
 			return err
 		}
-		_, err := readTCP(conn, buf)
+		_, err := bare.ReadTCP(conn, buf)
 		return err
 	}}, nil
 }
 
 // webPath is the path to the echo behind the WebSocket relay.
 func webPath(ctx context.Context, url string) (*path, error) {
-	ws, err := dialWeb(ctx, url)
+	ws, err := bare.DialWeb(ctx, url)
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { ws.Close() })
-	message, buf := make([]byte, messageSize), make([]byte, rawBuffer)
+	message, buf := make([]byte, messageSize), make([]byte, bare.Buffer)
 	return &path{trip: func() error {
 		if err := ws.WriteMessage(websocket.BinaryMessage, message); err != nil {
 			return err
 		}
-		_, err := readWeb(ws, buf)
+		_, err := bare.ReadWeb(ws, buf)
 		return err
 	}}, nil
 }

@@ -7,8 +7,6 @@ package integration
 
 import (
 	"bufio"
-	"crypto/tls"
-	"crypto/x509"
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
@@ -41,21 +39,11 @@ func (c *chain) offered() string {
 	return offered.Ticket
 }
 
-// client returns a back end's client of the broker.
+// backEndClient is of the tenant "issuer".
 func (h *host) backEndClient() *virtualreader.Client {
 	h.t.Helper()
-	certificate, err := os.ReadFile(h.Path("door.pem"))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(certificate)
-	token, err := os.ReadFile(h.Path("token"))
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	client, err := virtualreader.New(virtualreader.Config{
-		Brokers: []string{h.ready.Backend}, Token: cardbroker.NewSecret(token), TLS: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots},
+		Brokers: []string{h.ready.Backend}, TLS: h.doorTLS(), Token: cardbroker.NewSecret([]byte(h.token("issuer"))),
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -90,8 +90,8 @@ func (h *host) closed(p *stage.Person, line stage.Ready) {
 	}
 }
 
-// tunnel opens a tunnel to the card of a user.
-func (h *host) tunnel(p *stage.Person) *virtualreader.Tunnel {
+// tunnelTo opens a tunnel to the card of a user.
+func (h *host) tunnelTo(p *stage.Person) *virtualreader.Tunnel {
 	h.t.Helper()
 	tunnel, err := h.backEndClient().Open(h.Context(), virtualreader.TicketReader, h.offerCard(p).Ticket, virtualreader.Options{})
 	if err != nil {
@@ -137,7 +137,7 @@ func TestSharedService(t *testing.T) {
 				h.apdu(0, h.offerCard(alice).Ticket, "80EE0000020102")
 			}
 			alone()
-			tunnel := h.tunnel(alice)
+			tunnel := h.tunnelTo(alice)
 			if err := transmit(h, tunnel); err != nil {
 				t.Fatal(err)
 			}
@@ -181,7 +181,7 @@ func TestSharedDuringTransmit(t *testing.T) {
 	h.insert(bed, 0)
 	h.start()
 	_, hers := h.enrol(alice, bed.Socket())
-	tunnel := h.tunnel(alice)
+	tunnel := h.tunnelTo(alice)
 	if err := transmit(h, tunnel); err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestServiceOfOnesOwn(t *testing.T) {
 			t.Errorf("%s's cards are in %q, want %q", p.Name, got, want)
 		}
 	}
-	one, two := h.tunnel(alice), h.tunnel(bob)
+	one, two := h.tunnelTo(alice), h.tunnelTo(bob)
 	for _, tunnel := range []*virtualreader.Tunnel{one, two, one} {
 		if err := transmit(h, tunnel); err != nil {
 			t.Errorf("Transmit = %v", err)

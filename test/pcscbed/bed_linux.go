@@ -5,6 +5,7 @@ package pcscbed
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ type Config struct {
 	Dir      string // for the bed alone, made where it is missing, not below /run; removed with what is in it at the end
 	UID, GID int    // the user who may reach the service, beside root
 	Readers  int    // 1 to 14; an odd number is made even, because the virtual readers come in twos
-	Card     string // the program test/vcard; "": it is built
+	Card     string // the program test/vcard, see BuildCard; "": it is built
 }
 
 // Card is a card to be put in.
@@ -32,6 +33,7 @@ type Card struct {
 	Mute bool   // the reader sees it, but it gives no ATR
 
 	Commands io.Writer // not nil: gets a byte for each command, before the card runs it
+	Seen     io.Writer // not nil, and no Commands: gets a byte when the reader has got the card's ATR for the first time
 }
 
 // Bed is a running service. One goroutine calls its methods.
@@ -113,16 +115,24 @@ func Start(ctx context.Context, cfg Config) (_ *Bed, err error) {
 	}
 	if b.cfg.Card == "" {
 		b.cfg.Card = b.path("vcard")
-		build := exec.CommandContext(ctx, "go", "build", "-o", b.cfg.Card, "github.com/cardbroker/cardbroker/test/vcard")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("cannot build the card: %w: %s", err, out)
+		if err := BuildCard(ctx, b.cfg.Card); err != nil {
+			return nil, err
 		}
 	}
 	if err := b.enclose(ctx); err != nil {
 		return nil, err
 	}
 	return b, b.StartService(ctx)
+}
+
+// BuildCard builds the card's program, for several beds.
+func BuildCard(ctx context.Context, program string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/cardbroker/cardbroker/test/vcard")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build the card: %w: %s", err, out)
+	}
+	return nil
 }
 
 func (b *Bed) path(parts ...string) string {
@@ -267,6 +277,9 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 	if card.Commands != nil {
 		args = append(args, "tell")
 	}
+	if card.Seen != nil {
+		args = append(args, "seen")
+	}
 	if card.ATR != "" {
 		args = append(args, "atr="+card.ATR)
 	}
@@ -275,7 +288,7 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 		args = append(args, card.File)
 	}
 	cmd := b.Command(context.WithoutCancel(ctx), b.cfg.Card, args...)
-	cmd.Stdout, cmd.Stderr = card.Commands, os.Stderr
+	cmd.Stdout, cmd.Stderr = cmp.Or(card.Commands, card.Seen), os.Stderr
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -174,9 +174,9 @@ type Ready struct {
 	Listen  []string `json:"listen"`
 	Backend string   `json:"backend"`
 	Session string   `json:"session"`
+	Readers []string `json:"readers"`
 	Port    int      `json:"port"`
 	Socket  string   `json:"socket"`
-	Readers []string `json:"readers"`
 }
 
 // Start starts cardbroker as a service and waits for its ready line. Its log is the file name.log on stage.

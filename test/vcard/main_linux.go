@@ -51,6 +51,7 @@ type vcard struct {
 	card sandbox.Card
 	atr  []byte
 	tell bool // each command is told on standard output
+	seen bool // so is the reader's first sight of the card, which is yet to come
 }
 
 func run(args []string) error {
@@ -60,7 +61,7 @@ func run(args []string) error {
 		return err
 	}
 	if len(args) < 1 || len(args) > 2 {
-		return errors.New("usage: vcard [mute] [tell] [atr=HEX] ADDRESS [FILE]")
+		return errors.New("usage: vcard [mute] [tell] [seen] [atr=HEX] ADDRESS [FILE]")
 	}
 	reader, err := softcard.New(strings.Join(args[1:], ""), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
@@ -93,6 +94,8 @@ func (v *vcard) options(args []string) (rest []string, mute bool, err error) {
 			mute = true
 		case arg == "tell":
 			v.tell = true
+		case arg == "seen":
+			v.seen = true
 		default:
 			return args[i:], mute, err
 		}
@@ -140,6 +143,12 @@ func (v *vcard) serve() error {
 		frame := binary.BigEndian.AppendUint16(buf[:0], uint16(len(answer)))
 		if _, err := v.conn.Write(append(frame, answer...)); err != nil {
 			return err
+		}
+		if v.seen { // the first that is answered is a question for the ATR
+			v.seen = false
+			if _, err := os.Stdout.Write([]byte{'!'}); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package bare
 
 import (
 	"context"
@@ -18,60 +18,49 @@ import (
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
-// The limits of a tunnel: client → relay → echo → relay → client, each relay in a process of its own. One is TCP with four
-// bytes of length before each message, the other gorilla in its best use and nothing around it.
-
 const (
-	messageSize  = 300
-	lengthSize   = 4
-	rawBuffer    = 4096
+	// LengthSize is how many bytes of length stand before a message over TCP.
+	LengthSize = 4
+	// Buffer is room for a message.
+	Buffer       = 4096
 	writeTimeout = 10 * time.Second
 )
 
-// relayTCP is the helper that joins each connection with one to the echo at address.
-func relayTCP(ctx context.Context, address string) error {
-	group := run.New(ctx)
-	defer group.Stop()
-	where, err := listenTCP(group, func(front net.Conn) {
-		back, err := dial(ctx, address)
+// RelayTCP joins each connection to the address that it returns with one to the echo at address.
+func RelayTCP(group *run.Group, address string) (string, error) {
+	ctx := group.Context()
+	return ListenTCP(group, func(front net.Conn) {
+		back, err := Dial(ctx, address)
 		if err != nil {
 			return
 		}
-		group.Go("back", func(context.Context) error { pumpTCP(front, back); return nil })
-		pumpTCP(back, front)
+		group.Go("back", func(context.Context) error { PumpTCP(front, back); return nil })
+		PumpTCP(back, front)
 	})
-	if err != nil {
-		return err
-	}
-	return sayUntilEnd(where)
 }
 
-// relayWeb is the helper that joins each WebSocket with one to the echo at url.
-func relayWeb(ctx context.Context, url string) error {
-	group := run.New(ctx)
-	defer group.Stop()
-	where, err := listenWeb(group, func(front *websocket.Conn) {
-		back, err := dialWeb(ctx, url)
+// RelayWeb joins each WebSocket to the URL that it returns with one to the echo at url.
+func RelayWeb(group *run.Group, url string) (string, error) {
+	ctx := group.Context()
+	return ListenWeb(group, func(front *websocket.Conn) {
+		back, err := DialWeb(ctx, url)
 		if err != nil {
 			return
 		}
-		group.Go("back", func(context.Context) error { pumpWeb(front, back); return nil })
-		pumpWeb(back, front)
+		group.Go("back", func(context.Context) error { PumpWeb(front, back); return nil })
+		PumpWeb(back, front)
 	})
-	if err != nil {
-		return err
-	}
-	return sayUntilEnd(where)
 }
 
-func dial(ctx context.Context, address string) (net.Conn, error) {
+// Dial connects by plain TCP.
+func Dial(ctx context.Context, address string) (net.Conn, error) {
 	var dialer net.Dialer
 	dialer.SetMultipathTCP(false)
 	return dialer.DialContext(ctx, "tcp", address)
 }
 
-// listenTCP has serve, in a goroutine each, what connects to the address that it returns.
-func listenTCP(group *run.Group, serve func(net.Conn)) (string, error) {
+// ListenTCP has serve, in a goroutine each, what connects to the address that it returns.
+func ListenTCP(group *run.Group, serve func(net.Conn)) (string, error) {
 	listener, err := httpserver.Listen(group.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -95,12 +84,12 @@ func listenTCP(group *run.Group, serve func(net.Conn)) (string, error) {
 	return listener.Addr().String(), nil
 }
 
-// pumpTCP copies messages until either side ends, and ends the other.
-func pumpTCP(to, from net.Conn) {
+// PumpTCP copies messages until either side ends, and ends the other.
+func PumpTCP(to, from net.Conn) {
 	defer to.Close()
-	buf := make([]byte, rawBuffer)
+	buf := make([]byte, Buffer)
 	for {
-		message, err := readTCP(from, buf)
+		message, err := ReadTCP(from, buf)
 		if err != nil {
 			return
 		}
@@ -110,13 +99,13 @@ func pumpTCP(to, from net.Conn) {
 	}
 }
 
-// readTCP reads one message, mostly by one read, and returns it with its length.
-func readTCP(conn net.Conn, buf []byte) ([]byte, error) {
-	n, err := io.ReadAtLeast(conn, buf, lengthSize)
+// ReadTCP reads one message, mostly by one read, and returns it with its length.
+func ReadTCP(conn net.Conn, buf []byte) ([]byte, error) {
+	n, err := io.ReadAtLeast(conn, buf, LengthSize)
 	if err != nil {
 		return nil, err
 	}
-	size := lengthSize + int(binary.BigEndian.Uint32(buf))
+	size := LengthSize + int(binary.BigEndian.Uint32(buf))
 	if n < size {
 		if _, err := io.ReadFull(conn, buf[n:size]); err != nil {
 			return nil, err
@@ -125,9 +114,9 @@ func readTCP(conn net.Conn, buf []byte) ([]byte, error) {
 	return buf[:size], nil
 }
 
-// listenWeb has serve, in a goroutine each, the WebSockets that are opened at the URL that it returns. The handlers have
+// ListenWeb has serve, in a goroutine each, the WebSockets that are opened at the URL that it returns. The handlers have
 // returned by then.
-func listenWeb(group *run.Group, serve func(*websocket.Conn)) (string, error) {
+func ListenWeb(group *run.Group, serve func(*websocket.Conn)) (string, error) {
 	listener, err := httpserver.Listen(group.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -150,9 +139,10 @@ func listenWeb(group *run.Group, serve func(*websocket.Conn)) (string, error) {
 	return "ws://" + listener.Addr().String(), nil
 }
 
-func dialWeb(ctx context.Context, url string) (*websocket.Conn, error) {
+// DialWeb opens a WebSocket.
+func DialWeb(ctx context.Context, url string) (*websocket.Conn, error) {
 	dialer := websocket.Dialer{
-		NetDialContext:  func(ctx context.Context, _, address string) (net.Conn, error) { return dial(ctx, address) },
+		NetDialContext:  func(ctx context.Context, _, address string) (net.Conn, error) { return Dial(ctx, address) },
 		ReadBufferSize:  512,
 		WriteBufferSize: 1024,
 	}
@@ -160,12 +150,12 @@ func dialWeb(ctx context.Context, url string) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// pumpWeb copies messages until either side ends, and ends the other.
-func pumpWeb(to, from *websocket.Conn) {
+// PumpWeb copies messages until either side ends, and ends the other.
+func PumpWeb(to, from *websocket.Conn) {
 	defer to.Close()
-	buf := make([]byte, rawBuffer)
+	buf := make([]byte, Buffer)
 	for {
-		message, err := readWeb(from, buf)
+		message, err := ReadWeb(from, buf)
 		if err != nil {
 			return
 		}
@@ -176,8 +166,8 @@ func pumpWeb(to, from *websocket.Conn) {
 	}
 }
 
-// readWeb reads one message into buf.
-func readWeb(ws *websocket.Conn, buf []byte) ([]byte, error) {
+// ReadWeb reads one message into buf.
+func ReadWeb(ws *websocket.Conn, buf []byte) ([]byte, error) {
 	_, r, err := ws.NextReader()
 	if err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package agents
 
 import (
 	"context"
@@ -12,16 +12,17 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
-// echoAgent enrols an agent that lives in this process, and holds a card made of memory. It takes every ticket for it
+// Echo enrols an agent that lives in this process, and holds a card made of memory. It takes every ticket for it
 // that names its route, and returns one. The agent ends with the group.
-func (h *host) echoAgent(group *run.Group) (ticket string, err error) {
-	ctx, broker := group.Context(), h.broker()
+func Echo(group *run.Group, broker *client.Broker, tenant cardbroker.Tenant) (ticket string, err error) {
+	ctx := group.Context()
 	claim := api.Claim{Session: "echo", Claim: string(cardbroker.RandomSecret().Reveal())}
 	reservation, err := broker.Reserve(ctx, claim)
 	if err != nil {
@@ -58,14 +59,14 @@ func (h *host) echoAgent(group *run.Group) (ticket string, err error) {
 			if err != nil {
 				return err
 			}
-			group.Go("tunnel", func(ctx context.Context) error { return serveEcho(ctx, holder, leg, open.Open.ID) })
+			group.Go("tunnel", func(ctx context.Context) error { return serveEcho(ctx, holder, leg, tenant, open.Open.ID) })
 		}
 	})
 	return cardbroker.Ticket{Route: answer.Route, Secret: cardbroker.RandomSecret()}.Reveal(), nil
 }
 
 // serveEcho holds the card for one tunnel.
-func serveEcho(ctx context.Context, holder *cardend.Holder, leg *socket.Conn, id string) error {
+func serveEcho(ctx context.Context, holder *cardend.Holder, leg *socket.Conn, tenant cardbroker.Tenant, id string) error {
 	var tunnel cardend.TunnelID
 	if _, err := hex.Decode(tunnel[:], []byte(id)); err != nil {
 		return err

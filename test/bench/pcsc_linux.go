@@ -1,0 +1,256 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/test/bench/calls"
+	"github.com/cardbroker/cardbroker/test/pcscbed"
+	"github.com/cardbroker/cardbroker/virtualreader"
+)
+
+// nativePCSC is what the rows about PC/SC are compared with: programs on this machine use it without us.
+const nativePCSC = "scard on pcscd and vpcd"
+
+// withoutPCSC returns why the rows about PC/SC cannot be measured here, or "".
+func withoutPCSC() string {
+	if err := pcscbed.Supported(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// skipAll skips n rows.
+func skipAll(n int, why string) []measured {
+	skipped := make([]measured, n)
+	for i := range skipped {
+		skipped[i].skip = why
+	}
+	return skipped
+}
+
+// startBed starts a PC/SC service with the software card in its first reader. Whoever gets it stops it.
+func (b *bench) startBed(ctx context.Context, name string, card pcscbed.Card) (*pcscbed.Bed, error) {
+	bed, err := pcscbed.Start(ctx, pcscbed.Config{Dir: b.stage.Path(name + "-bed"), Readers: 2, Card: b.stage.Path("bin", "vcard")})
+	if err != nil {
+		return nil, err
+	}
+	if err := bed.Insert(ctx, 0, card); err != nil {
+		return nil, errors.Join(err, bed.Stop())
+	}
+	return bed, nil
+}
+
+// buildVirtualCard builds the card for the beds.
+func buildVirtualCard(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", "build/bench/", "./test/vcard")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build the virtual card: %w: %s", err, out)
+	}
+	return nil
+}
+
+// apiRows are the calls of the API, by a C library's client: on our server with a software card, and on pcscd.
+func apiRows() []row {
+	var rows []row
+	for _, call := range calls.All() {
+		rows = append(rows, row{"PC/SC server, software card: " + call, "µs", goal{ofRatio, 1}})
+	}
+	return rows
+}
+
+// api measures each call of the API on our server beside pcscd and vpcd, with the same software card behind both.
+func (b *bench) api(ctx context.Context) (_ []measured, err error) {
+	all := calls.All()
+	if why := withoutPCSC(); why != "" {
+		return skipAll(len(all), why), nil
+	}
+	bed, err := b.startBed(ctx, "api", pcscbed.Card{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, bed.Stop()) }()
+	if err := os.Mkdir(b.stage.Path("api"), 0o700); err != nil {
+		return nil, err
+	}
+	var reader string
+	server, err := b.help(nil, &reader, helpPCSC, b.stage.Path("api", "socket"))
+	if err != nil {
+		return nil, err
+	}
+	defer server.end()
+	ours, err := b.help(nil, nil, helpCalls, b.stage.Path("api", "socket"), reader)
+	if err != nil {
+		return nil, err
+	}
+	defer ours.end()
+	theirs, err := b.help(nil, nil, helpCalls, bed.Socket(), bed.Readers()[0])
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.end()
+	var found []measured
+	for i, row := range apiRows() {
+		if !b.wants(row.name) {
+			found = append(found, measured{})
+			continue
+		}
+		b.progress("%s …", all[i])
+		here, there := calling(ours, all[i]), calling(theirs, all[i])
+		if err := inTurns(ctx, pick(b, 20, 5), here, there); err != nil {
+			return nil, err
+		}
+		found = append(found, here.against("pcscd and vpcd", there))
+	}
+	return found, nil
+}
+
+// calling is the path of a call that a client makes.
+func calling(client *helper, call string) *path {
+	return &path{trips: func(warm, count int) ([]float64, error) {
+		var took calls.Took
+		if err := client.ask(calls.Block{Call: call, Warm: warm, Count: count}, &took); err != nil {
+			return nil, err
+		}
+		if took.Err != "" {
+			return nil, errors.New(took.Err)
+		}
+		return took.Samples, nil
+	}}
+}
+
+// chain measures one command to the card in a PC/SC reader at each of our parts on its way.
+func (b *bench) chain(ctx context.Context) (_ []measured, err error) {
+	if why := withoutPCSC(); why != "" {
+		return skipAll(4, why), nil
+	}
+	bed, err := b.startBed(ctx, "chain", pcscbed.Card{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, bed.Stop()) }()
+	if err := bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // a reader has one lease at a time
+		return nil, err
+	}
+	native, err := b.help(nil, nil, helpCalls, bed.Socket(), bed.Readers()[0])
+	if err != nil {
+		return nil, err
+	}
+	defer native.end()
+	host, err := b.startHost("chain")
+	if err != nil {
+		return nil, err
+	}
+	defer host.stop()
+	agent, err := host.startAgentOf("--pcsc-socket=" + bed.Socket())
+	if err != nil {
+		return nil, err
+	}
+	tunnel, err := agent.openTunnel(ctx, host, bed.Readers()[0])
+	if err != nil {
+		return nil, err
+	}
+	defer tunnel.Close()
+	served, err := host.serveReader(ctx, agent, bed.Readers()[1])
+	if err != nil {
+		return nil, err
+	}
+	defer served.end()
+	group := run.New(ctx)
+	defer group.Stop()
+	box := b.sandboxOn(bed)
+	group.Go("sandbox", box.Run)
+	card, err := box.Open(group.Context(), bed.Readers()[0], cardbroker.ShareShared)
+	if err != nil {
+		return nil, err
+	}
+	defer card.Close(cardbroker.LeaveCard)
+	limit, sandbox, whole := calling(native, calls.Transmit), throughSandbox(ctx, card), calling(served, calls.Transmit)
+	atAgent, end := throughTunnel(ctx, tunnel)
+	if err := inTurns(ctx, pick(b, 40, 8), limit, sandbox, end, whole); err != nil {
+		return nil, err
+	}
+	return []measured{
+		sandbox.against(nativePCSC, limit),
+		atAgent.against(nativePCSC, limit),
+		end.against(nativePCSC, limit),
+		whole.against(nativePCSC, limit),
+	}, nil
+}
+
+// sandboxOn is a sandbox for the readers of a service.
+func (b *bench) sandboxOn(bed *pcscbed.Bed) *cards.Sandbox {
+	return cards.New(cards.Config{
+		Program: b.stage.Path("bin", "cardsandbox"),
+		Args:    []string{"pcsc"},
+		Env:     []string{"PCSCLITE_CSOCK_NAME=" + bed.Socket()},
+	})
+}
+
+// throughSandbox is the path from a process to the card by its sandbox.
+func throughSandbox(ctx context.Context, card *cards.Card) *path {
+	command := calls.Echo()
+	var answer []byte
+	return &path{trip: func() (err error) {
+		if answer, _, err = card.Transmit(ctx, answer[:0], command); err == nil && !calls.IsEcho(answer) {
+			err = fmt.Errorf("no echo, but %d bytes", len(answer))
+		}
+		return err
+	}}
+}
+
+// throughTunnel is the path of a back end, and beside it what the agent says that it took of it.
+func throughTunnel(ctx context.Context, t *virtualreader.Tunnel) (agent, whole *path) {
+	command := calls.Echo()
+	agent = &path{}
+	return agent, &path{trips: func(warm, count int) ([]float64, error) {
+		var there, all []float64
+		for n := range warm + count {
+			answer, err := t.Transmit(ctx, command)
+			if err != nil {
+				return nil, err
+			}
+			if !calls.IsEcho(answer.Response) {
+				return nil, fmt.Errorf("no echo, but %d bytes", len(answer.Response))
+			}
+			if n >= warm {
+				there, all = append(there, micros(answer.Agent)), append(all, micros(answer.Total))
+			}
+		}
+		agent.add(there)
+		return all, nil
+	}}
+}
+
+// serveReader has `cardbroker reader serve` serve a reader of the agent, and returns a client of that.
+func (h *host) serveReader(ctx context.Context, a *agent, reader string) (*helper, error) {
+	ticket, err := a.offer(ctx, reader)
+	if err != nil {
+		return nil, err
+	}
+	file := func(suffix string) string { return h.bench.stage.Path(h.name + suffix) }
+	if err := os.Mkdir(file("-serve"), 0o700); err != nil {
+		return nil, err
+	}
+	socket := file("-serve/socket")
+	service, ready, err := h.bench.stage.Start(nil, h.name+"-serve", "reader", "serve", "--socket", socket, "--broker", h.door,
+		"--ca", file("-cert.pem"), "--token-file", file("-token"), "--ticket", ticket)
+	if err != nil {
+		return nil, err
+	}
+	h.running = append(h.running, service)
+	if len(ready.Readers) != 1 {
+		return nil, fmt.Errorf("%d readers are served, want 1", len(ready.Readers))
+	}
+	return h.bench.help(nil, nil, helpCalls, socket, ready.Readers[0])
+}
