@@ -99,6 +99,7 @@ func (c tunnelCaller) leave()        { c.tunnel.Disconnect(c.Context(), cardbrok
 type commandCaller struct {
 	*chain
 	ticket string
+	flags  []string
 }
 
 func newCommandCaller(c *chain) caller { return &commandCaller{chain: c} }
@@ -112,6 +113,7 @@ func (c *commandCaller) connect() string { return c.transmit(echo) }
 func (c *commandCaller) transmit(commands ...[]byte) string {
 	args := []string{"reader", "apdu", "-", "--broker", c.chain.host.ready.Backend, "--ca", c.Path("door.pem"), "--token-file", c.Path("token"),
 		"--ticket", c.ticket, "--json"}
+	args = append(args, c.flags...)
 	for _, command := range commands {
 		args = append(args, hex.EncodeToString(command))
 	}

@@ -217,6 +217,15 @@ func (v *Service) Kill() {
 	v.cmd = nil
 }
 
+// Wait waits until a service has ended by itself, and returns its exit status.
+func (v *Service) Wait() int {
+	cmd := v.cmd
+	v.cmd = nil
+	defer v.log.Close()
+	cmd.Wait() // its error says what ProcessState says
+	return cmd.ProcessState.ExitCode()
+}
+
 // Stop ends a service as an administrator would, and says what was wrong with that.
 func (v *Service) Stop() error {
 	if v.cmd == nil {

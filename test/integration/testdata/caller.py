@@ -47,7 +47,9 @@ class Program:
 
     def transmit(self, command):
         rv, answer = s.SCardTransmit(self.card, self.protocol, list(bytes.fromhex(command)))
-        return rv, bytes(x & 0xFF for x in answer or []).hex()
+        if rv:
+            return rv, ""  # the library leaves a buffer of garbage
+        return rv, bytes(x & 0xFF for x in answer).hex()
 
     def begin(self):
         return s.SCardBeginTransaction(self.card), ""
