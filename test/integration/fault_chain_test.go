@@ -42,7 +42,6 @@ type chain struct {
 	agent  stage.Ready
 	name   string              // of the reader under test
 	id     cardbroker.ReaderID // in alice's session
-	card   bool                // is in
 	begun  chan struct{}       // told by the card of each command, before it runs
 	events chan api.ReaderEvent
 

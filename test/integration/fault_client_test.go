@@ -26,7 +26,12 @@ type caller interface {
 	ready()                             // waits until the client has heard that the card is in
 	connect() string                    // to the card
 	transmit(commands ...[]byte) string // one after the other, up to the first error
-	begin() string
+	ender
+}
+
+// ender is the rest of a [caller].
+type ender interface {
+	begin() string // a transaction
 	end() string
 	leave() // ends the connection
 }
