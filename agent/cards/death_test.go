@@ -197,6 +197,23 @@ func TestChildThatCannotStart(t *testing.T) {
 	stop()
 }
 
+// TestAskedAfterManyDeaths: a PC/SC service that was away for a minute had the next user wait for half a minute more.
+func TestAskedAfterManyDeaths(t *testing.T) {
+	s := newSandbox(t, cards.Config{}, "crash")
+	start := time.Now()
+	for s.Status().Starts < 9 && time.Since(start) < 7*time.Second { // it would be 7.75 s with the pauses of who does not ask
+		_, err := s.Readers(t.Context())
+		wantReason(t, "Readers()", err, cardbroker.Unavailable)
+		<-time.After(time.Millisecond)
+	}
+	if took, n := time.Since(start), s.Status().Starts; n < 9 || took < 3750*time.Millisecond {
+		t.Errorf("%d starts took %v, want 9 with the pauses 0.25, 0.5, 1, 1 and 1 s between the last of them", n, took)
+	}
+	if _, err := s.Readers(t.Context()); err == nil || !strings.Contains(err.Error(), "next try in 1s") {
+		t.Errorf("Readers() = %v, want when it is tried again", err)
+	}
+}
+
 func TestGarbageIsKilled(t *testing.T) {
 	s := newSandbox(t, cards.Config{}, "garbage")
 	_, err := s.Readers(t.Context())

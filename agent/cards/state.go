@@ -36,7 +36,8 @@ type state struct {
 	waiting  []chan error           // who wants the child to be ready; capacity 1
 	answers  []answer               // for those who have waited; given once the view says the same
 	idle     time.Time              // when the child is stopped; zero: it is in use
-	restart  time.Time              // not before
+	restart  time.Time              // not before, where nobody asks
+	retry    time.Time              // not before, when somebody asks
 	early    int                    // children in a row that died young
 	why      error                  // the last one did
 	forbids  error                  // why nobody may use the readers; nil: they may
@@ -53,12 +54,13 @@ type answer struct {
 }
 
 // A child that dies younger than youngAge is no good. The first few are replaced at once, then only after a pause that
-// doubles up to maxPause.
+// doubles up to maxPause; who asks need not wait for more than askedPause of it: what was missing may be there by now.
 const (
 	youngAge   = 10 * time.Second
 	freeStarts = 3
 	firstPause = 250 * time.Millisecond
 	maxPause   = 30 * time.Second
+	askedPause = time.Second
 )
 
 // Begin implements [loop.Owner].
@@ -162,8 +164,11 @@ func (st *state) whenReady(do func(*state) error) (chan error, error) {
 	if st.phase == ready {
 		return nil, do(st)
 	}
-	if st.phase == stopped && time.Now().Before(st.restart) {
-		return nil, st.why
+	if now := time.Now(); st.phase == stopped && now.Before(st.restart) {
+		if now.Before(st.retry) {
+			return nil, st.why
+		}
+		st.restart = now
 	}
 	again := make(chan error, 1)
 	st.waiting = append(st.waiting, again)
@@ -228,10 +233,11 @@ func (st *state) ended(exit exit) {
 	}
 	st.early++
 	pause := pauseAfter(st.early)
-	st.restart = time.Now().Add(pause)
+	now := time.Now()
+	st.restart, st.retry = now.Add(pause), now.Add(min(pause, askedPause))
 	next := ""
 	if pause > 0 {
-		next = fmt.Sprintf("; next try in %v", pause)
+		next = fmt.Sprintf("; next try in %v", min(pause, askedPause))
 	}
 	st.why = cardbroker.Errorf(cardbroker.Unavailable, "the sandbox does not run: %s%s", exit.why, next)
 	if was == starting || pause > 0 { // else those who wait came after the end, and wait for the next
