@@ -32,7 +32,7 @@ type fault struct {
 	end       words // the end of a transaction that was begun before
 }
 
-// words are what the clients say: the Go client, the command line and PC/SC programs.
+// words are what the clients say: the Go client, the command line and PC/SC programs. A bar stands between alternatives.
 type words [3]string
 
 const (
@@ -46,6 +46,7 @@ var (
 	removed       = words{"card_removed", "", "W_REMOVED_CARD"}
 	reset         = words{"card_reset", "5 card_reset", "W_RESET_CARD"}
 	indeterminate = words{"indeterminate", "6 indeterminate", "F_COMM_ERROR"}
+	after         = words{"card_reset", "", "W_REMOVED_CARD|W_RESET_CARD"} // the latter before the program hears of the rest
 )
 
 func faults() []fault {
@@ -60,18 +61,18 @@ func faults() []fault {
 		{
 			name: "removed", strike: (*chain).remove, heal: insert,
 			events: []string{api.EventCardOut}, healed: []string{api.EventCardIn},
-			connect: words{"card_absent", "4 card_absent", "E_NO_SMARTCARD"}, connected: removed, transmit: indeterminate, next: words{"card_reset", "", "W_REMOVED_CARD"}, held: removed, end: removed,
+			connect: words{"card_absent", "4 card_absent", "E_NO_SMARTCARD"}, connected: removed, transmit: indeterminate, next: after, held: removed, end: removed,
 		},
 		{
 			name: "replaced", strike: func(c *chain) { c.remove(); c.insert(pcscbed.Card{ATR: otherATR}) }, heal: func(*chain) {},
 			events:  []string{api.EventCardOut, api.EventCardIn},
-			connect: all, connected: removed, transmit: indeterminate, next: words{"card_reset", "", "W_REMOVED_CARD"}, held: removed, end: removed,
+			connect: all, connected: removed, transmit: indeterminate, next: after, held: removed, end: removed,
 		},
 		{
 			name: "mute", strike: func(c *chain) { c.remove(); c.insert(pcscbed.Card{Mute: true}) },
 			heal:   func(c *chain) { c.remove(); c.insert(pcscbed.Card{}) },
 			events: []string{api.EventCardOut, api.EventCardIn}, healed: []string{api.EventCardOut, api.EventCardIn},
-			connect: words{"card_mute", "5 card_mute", "W_UNRESPONSIVE_CARD"}, connected: removed, transmit: indeterminate, next: words{"card_reset", "", "W_REMOVED_CARD"}, held: removed, end: removed,
+			connect: words{"card_mute", "5 card_mute", "W_UNRESPONSIVE_CARD"}, connected: removed, transmit: indeterminate, next: after, held: removed, end: removed,
 		},
 		{
 			name: "reset", ready: (*chain).approach, strike: (*chain).reset, heal: (*chain).depart,
@@ -80,12 +81,12 @@ func faults() []fault {
 		{
 			name: "killed", strike: func(c *chain) { c.bed.Kill() }, heal: restart,
 			events: []string{api.EventReaderRemoved}, healed: []string{api.EventReaderAdded, api.EventCardIn},
-			connect: words{"reader_unknown", "4 reader_unknown", "E_NO_SMARTCARD"}, connected: removed, transmit: indeterminate, next: words{"card_reset", "", "W_REMOVED_CARD"}, held: removed, end: removed,
+			connect: words{"reader_unknown", "4 reader_unknown", "E_NO_SMARTCARD"}, connected: removed, transmit: indeterminate, next: after, held: removed, end: removed,
 		},
 		{
 			name: "restarted", strike: func(c *chain) { c.bed.Kill(); restart(c) }, heal: func(*chain) {},
 			events:  []string{api.EventReaderRemoved, api.EventReaderAdded, api.EventCardIn},
-			connect: all, connected: removed, transmit: indeterminate, next: words{"card_reset", "", "W_REMOVED_CARD"}, held: removed, end: removed,
+			connect: all, connected: removed, transmit: indeterminate, next: after, held: removed, end: removed,
 		},
 		{
 			name: "taken by another", strike: (*chain).seize, heal: (*chain).depart,
@@ -177,7 +178,7 @@ func (c *chain) faults(kind int, client caller, faults ...fault) {
 // want fails unless a call says so.
 func (c *chain) want(what string, call func() string, want string) {
 	c.t.Helper()
-	if got := within(c.t, what, call); got != want {
+	if got := within(c.t, what, call); !slices.Contains(strings.Split(want, "|"), got) {
 		c.t.Errorf("%s = %q, want %q", what, got, want)
 	}
 }

@@ -27,7 +27,7 @@ func (h *host) serve(name string, args ...string) (*stage.Service, stage.Ready) 
 
 // ends is what a PC/SC program may hear of the end of its service.
 var ends = []string{"SCARD_F_COMM_ERROR", "SCARD_E_NO_SERVICE", "SCARD_E_SERVICE_STOPPED", "SCARD_E_SYSTEM_CANCELLED", "SCARD_E_READER_UNAVAILABLE",
-	"SCARD_E_UNKNOWN_READER"}
+	"SCARD_E_UNKNOWN_READER", "SCARD_W_SECURITY_VIOLATION"} // the last is the library's word for a connection that is cut off
 
 // TestServeEnds ends `reader serve` in each way while PC/SC programs wait for an event, for another's transaction and for
 // the card: they are all told, at once, and it ends in time.
