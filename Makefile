@@ -23,7 +23,7 @@ check: deps fmt vet lint cross fuzz ## what continuous integration runs: all but
 bench: deps build ## the figures, against their limits; writes build/bench.json
 	@go run ./test/bench
 
-build: ## the programs, into build/; only the one that reaches the cards has cgo
+build: deps ## the programs, into build/; only the one that reaches the cards has cgo
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/ ./cmd/cardbroker
 	CGO_ENABLED=1 go build -trimpath -ldflags '-s -w' -o build/ ./cmd/cardsandbox
 

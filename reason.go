@@ -33,7 +33,7 @@ const (
 	Indeterminate    Reason = "indeterminate"      // the command may have run; it is never run again
 	PINIncorrect     Reason = "pin_incorrect"      // wrong PIN; Error.Retries are left
 	PINBlocked       Reason = "pin_blocked"        // no tries are left
-	PINCanceled      Reason = "pin_canceled"       // the user closed the prompt
+	PINCanceled      Reason = "pin_canceled"       // no PIN was entered: the prompt was closed, or could not be shown
 	PINNotEncrypted  Reason = "pin_not_encrypted"  // a PIN in clear that policy does not allow
 	TooLarge         Reason = "too_large"          // over a limit of size
 	RateLimited      Reason = "rate_limited"       // over a limit of number or rate

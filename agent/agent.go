@@ -17,7 +17,9 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -30,7 +32,9 @@ type Config struct {
 	State   string // the state directory
 	Socket  string // of the broker, for the note
 	Sandbox cards.Config
+	Policy  config.Policy
 	PCSC    PCSC
+	Lists   []string // of ATRs, internal/atrlist: the first file that is there says what cards are
 	Version string
 	Ready   func(Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
@@ -55,7 +59,9 @@ type Agent struct {
 	cards   *cards.Sandbox
 	leases  *cardend.Leases
 	holder  *cardend.Holder
+	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
+	names   *catalogue
 	tunnels *run.Group
 	ready   sync.Once
 
@@ -86,10 +92,14 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		cards:  cards.New(cfg.Sandbox),
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
+		names:  newCatalogue(cfg.Lists, cfg.Log),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 	}
 	a.holder = cardend.New(opener{a.cards}, a.leases)
+	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
+		a.asker = prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
+	}
 	return a, nil
 }
 
@@ -103,6 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.awaitSharing()
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
+	owners.Go("catalogue", a.names.Run)
 	a.tunnels = run.New(owners.Context())
 	serving := run.New(owners.Context())
 	serving.Go("enrol", a.enrol)

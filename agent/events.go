@@ -40,20 +40,33 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.tunnels.Go("events", func(ctx context.Context) error {
 		defer stop()
-		push.Run(ctx, changed, a.changes())
+		push.Run(ctx, changed, a.changes(ctx))
 		return nil
 	})
 	return nil
 }
 
 // changes returns a function that gives the events since its last call; at first all readers are new.
-func (a *Agent) changes() func() []api.ReaderEvent {
+func (a *Agent) changes(ctx context.Context) func() []api.ReaderEvent {
 	var seen []api.ReaderState
 	return func() []api.ReaderEvent {
 		now := a.states()
 		events := api.Changes(seen, now, time.Now().UTC())
 		seen = now
+		a.describe(ctx, events)
 		return events
+	}
+}
+
+// describe says of the cards that came in what they probably are. That never opens a card.
+func (a *Agent) describe(ctx context.Context, events []api.ReaderEvent) {
+	var atrs []string
+	for _, e := range events {
+		atrs = append(atrs, e.ATR)
+	}
+	known := a.names.describe(ctx, atrs)
+	for i, e := range events {
+		events[i].Description = known[e.ATR]
 	}
 }
 
@@ -61,7 +74,12 @@ func (a *Agent) states() []api.ReaderState {
 	readers, life := a.cards.Snapshot(), a.cards.Status().Starts
 	states := make([]api.ReaderState, len(readers))
 	for i, reader := range readers {
-		states[i] = api.ReaderState{ID: cardbroker.NewReaderID(a.secret, reader.Name), Life: life, Card: api.NewCard(reader.Card)}
+		states[i] = api.ReaderState{
+			ID:   cardbroker.NewReaderID(a.secret, reader.Name),
+			Name: reader.Name,
+			Life: life,
+			Card: api.NewCard(reader.Card),
+		}
 	}
 	return states
 }
@@ -72,7 +90,7 @@ func (a *Agent) serveSSE(w http.ResponseWriter, r *http.Request, changed <-chan 
 	control.SetReadDeadline(time.Time{}) // the request is read; a subscriber says no more
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	next := a.changes()
+	next := a.changes(r.Context())
 	for {
 		control.SetWriteDeadline(time.Now().Add(pushTimeout))
 		for _, event := range next() {

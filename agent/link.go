@@ -146,11 +146,15 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
 	changed, stop := a.cards.Watch()
 	defer stop()
+	policy := a.cfg.Policy.Tenant(open.Tenant)
 	return a.holder.Serve(ctx, leg, cardend.Tunnel{
 		ID:      id,
 		Tenant:  open.Tenant,
 		Reader:  offer.name,
 		Epoch:   a.cards.Epoch(),
+		PIN:     policy.PIN,
+		Asker:   a.asker,
+		Control: policy.Control,
 		Changed: changed,
 		Present: func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), offer.name) },
 	})

@@ -7,6 +7,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/cardbroker/cardbroker"
@@ -75,13 +76,10 @@ func (a *Agent) listReaders(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows := []api.CardReader{}
-	for _, reader := range readers {
-		if !filtered || wanted == (reader.Card != nil) {
-			rows = append(rows, a.row(reader))
-		}
-	}
-	return httpserver.Data(w, rows)
+	readers = slices.DeleteFunc(slices.Clone(readers), func(r cardbroker.Reader) bool {
+		return filtered && wanted != (r.Card != nil)
+	})
+	return httpserver.Data(w, a.rows(r.Context(), readers))
 }
 
 func (a *Agent) oneReader(w http.ResponseWriter, r *http.Request) error {
@@ -89,7 +87,7 @@ func (a *Agent) oneReader(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return httpserver.Data(w, a.row(reader))
+	return httpserver.Data(w, a.rows(r.Context(), []cardbroker.Reader{reader})[0])
 }
 
 // reader finds a reader of the session by the id that local callers see.
@@ -106,12 +104,24 @@ func (a *Agent) reader(ctx context.Context, id cardbroker.ReaderID) (cardbroker.
 	return cardbroker.Reader{}, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader in this session")
 }
 
-func (a *Agent) row(reader cardbroker.Reader) api.CardReader {
-	row := api.CardReader{ID: cardbroker.NewReaderID(a.secret, reader.Name), Name: reader.Name, PINPad: reader.PINPad}
-	if card := api.NewCard(reader.Card); card != nil {
-		row.Card = &api.CardReaderCard{ATR: card.ATR, Description: []string{}, Modules: []string{}}
+// rows describes readers and the cards in them.
+func (a *Agent) rows(ctx context.Context, readers []cardbroker.Reader) []api.CardReader {
+	rows := make([]api.CardReader, len(readers))
+	var atrs []string
+	for i, reader := range readers {
+		rows[i] = api.CardReader{ID: cardbroker.NewReaderID(a.secret, reader.Name), Name: reader.Name, PINPad: reader.PINPad}
+		if card := api.NewCard(reader.Card); card != nil {
+			rows[i].Card = &api.CardReaderCard{ATR: card.ATR, Description: []string{}, Modules: []string{}}
+			atrs = append(atrs, card.ATR)
+		}
 	}
-	return row
+	known := a.names.describe(ctx, atrs)
+	for _, row := range rows {
+		if row.Card != nil && known[row.Card.ATR] != nil {
+			row.Card.Description = known[row.Card.ATR]
+		}
+	}
+	return rows
 }
 
 // offer lets a tenant have a reader and answers with the ticket for it.

@@ -13,6 +13,7 @@ import (
 // ReaderState is what events are told apart by: a reader, and the card in it.
 type ReaderState struct {
 	ID   cardbroker.ReaderID
+	Name string
 	Life uint64 // another number: the reader was gone meanwhile, though it looks the same
 	Card *Card
 }
@@ -20,25 +21,25 @@ type ReaderState struct {
 // Changes returns the events that lead from one list of readers to another: first what has gone, then what has come.
 func Changes(before, after []ReaderState, at time.Time) []ReaderEvent {
 	var events []ReaderEvent
-	add := func(name string, id cardbroker.ReaderID, atr string) {
-		events = append(events, ReaderEvent{Event: name, Reader: id, ATR: atr, Time: at})
+	add := func(name string, reader ReaderState, atr string) {
+		events = append(events, ReaderEvent{Event: name, Reader: reader.ID, Name: reader.Name, ATR: atr, Time: at})
 	}
 	for _, old := range before {
 		if find(after, old) == nil {
-			add(EventReaderRemoved, old.ID, "")
+			add(EventReaderRemoved, old, "")
 		}
 	}
 	for _, now := range after {
 		old := find(before, now)
 		if old == nil {
-			add(EventReaderAdded, now.ID, "")
+			add(EventReaderAdded, now, "")
 			old = &ReaderState{}
 		}
 		switch {
 		case now.Card == nil && old.Card != nil:
-			add(EventCardOut, now.ID, "")
+			add(EventCardOut, now, "")
 		case now.Card != nil && (old.Card == nil || *old.Card != *now.Card):
-			add(EventCardIn, now.ID, now.Card.ATR)
+			add(EventCardIn, now, now.Card.ATR)
 		}
 	}
 	return events

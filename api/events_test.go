@@ -30,11 +30,19 @@ func TestChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := time.Unix(1, 0)
+			for _, states := range [][]api.ReaderState{c.before, c.after} {
+				for i := range states {
+					states[i].Name = "reader " + string(states[i].ID)
+				}
+			}
 			var got []string
 			for _, e := range api.Changes(c.before, c.after, at) {
 				line := e.Event + " " + string(e.Reader)
 				if e.ATR != "" {
 					line += " " + e.ATR
+				}
+				if want := "reader " + string(e.Reader); e.Name != want {
+					t.Errorf("%s is of %q, want %q", line, e.Name, want)
 				}
 				if !e.Time.Equal(at) {
 					t.Errorf("%s at %v, want %v", line, e.Time, at)

@@ -35,7 +35,7 @@ type CardReader struct {
 
 // CardReaderCard is the card in it.
 type CardReaderCard struct {
-	ATR         string   `json:"atr"`         // upper-case hexadecimal
+	ATR         string   `json:"atr"`         // upper-case hexadecimal; empty if the card is mute
 	Description []string `json:"description"` // what the card probably is; empty if unknown
 	Modules     []string `json:"modules"`     // token modules that fit; empty if none
 }
@@ -91,10 +91,12 @@ type RemoteReaders struct {
 
 // ReaderEvent is one change of a reader, pushed to whoever watches.
 type ReaderEvent struct {
-	Event  string              `json:"event"` // one of the Event constants
-	Reader cardbroker.ReaderID `json:"reader"`
-	ATR    string              `json:"atr"` // of the card that came in, upper-case hexadecimal; else empty
-	Time   time.Time           `json:"time"`
+	Event       string              `json:"event"` // one of the Event constants
+	Reader      cardbroker.ReaderID `json:"reader"`
+	ATR         string              `json:"atr"` // of the card that came in, upper-case hexadecimal; empty: there is none, or it is mute
+	Time        time.Time           `json:"time"`
+	Name        string              `json:"name,omitempty"`        // of the reader
+	Description []string            `json:"description,omitempty"` // what that card probably is; for local callers only
 }
 
 // The events.

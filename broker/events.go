@@ -46,7 +46,7 @@ func (b *Broker) readerEvents(w http.ResponseWriter, r *http.Request) error {
 func states(readers []api.RemoteReader) []api.ReaderState {
 	states := make([]api.ReaderState, len(readers))
 	for i, reader := range readers {
-		states[i] = api.ReaderState{ID: reader.ID, Card: reader.Card}
+		states[i] = api.ReaderState{ID: reader.ID, Name: reader.Name, Card: reader.Card}
 	}
 	return states
 }

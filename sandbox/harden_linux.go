@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cardbroker/cardbroker/internal/nodump"
 )
 
 // Limits of the process. There is none on memory: RLIMIT_AS keeps Go programs from starting threads and libraries from
@@ -20,14 +22,13 @@ const (
 // Harden takes from this process what it never needs: core dumps and inspection by its own user, which would show a PIN;
 // new privileges by exec; many descriptors; large files. It is called once, before the first card.
 func Harden() error {
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("cannot forbid core dumps: %w", err)
+	if err := nodump.Set(); err != nil {
+		return err
 	}
 	if err := forbidPrivileges(); err != nil {
 		return fmt.Errorf("cannot forbid new privileges: %w", err)
 	}
 	for resource, limit := range map[int]uint64{
-		unix.RLIMIT_CORE:   0,
 		unix.RLIMIT_NOFILE: maxFiles,
 		unix.RLIMIT_FSIZE:  maxFileSize,
 	} {

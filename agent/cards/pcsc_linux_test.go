@@ -51,7 +51,9 @@ func newBed(t testing.TB) (context.Context, *pcscbed.Bed, cards.Config) {
 // runBeside runs a sandbox until the end of the test. Unlike newSandbox it does not mind the bed's processes.
 func runBeside(t testing.TB, cfg cards.Config) *cards.Sandbox {
 	t.Helper()
-	cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	if _, isTest := t.(*testing.T); isTest {
+		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := cards.New(cfg)
 	ended := make(chan error, 1)
@@ -122,6 +124,32 @@ func TestPCSC(t *testing.T) {
 	}
 }
 
+// TestPCSCHangs: a call in C that takes too long ends with its process, also within a transaction. The service gives the
+// card back when the command is over.
+func TestPCSCHangs(t *testing.T) {
+	_, _, cfg := newBed(t)
+	cfg.CallLimit = 500 * time.Millisecond
+	s := runBeside(t, cfg)
+	c := openCard(t, s, pcscReader)
+	if err := c.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := c.Transmit(t.Context(), nil, []byte{0x80, 0xEF, 2000 >> 8, 2000 & 0xFF})
+	wantReason(t, "Transmit of a command that takes 2 s", err, cardbroker.Indeterminate)
+	eventually(t, "the card answers again", func() bool {
+		c, err := s.Open(t.Context(), pcscReader, cardbroker.ShareShared)
+		if err != nil {
+			return false
+		}
+		defer c.Close(cardbroker.LeaveCard)
+		_, _, err = c.Transmit(t.Context(), nil, echo)
+		return err == nil
+	})
+	if st := s.Status(); st.Kills == 0 {
+		t.Errorf("Status() = %+v, want a kill", st)
+	}
+}
+
 // TestPCSCWithoutService: what there is not is Unavailable, and says where it was looked for.
 func TestPCSCWithoutService(t *testing.T) {
 	testenv.Tool(t, "gcc")
@@ -146,4 +174,21 @@ func TestPCSCWithoutCgo(t *testing.T) {
 	if err != nil && !bytes.Contains([]byte(err.Error()), []byte("without cgo")) {
 		t.Errorf("Readers() = %v, want that cgo is missing", err)
 	}
+}
+
+// BenchmarkPCSC measures 300 bytes to a card behind a real service and back, through the sandbox.
+func BenchmarkPCSC(b *testing.B) {
+	_, _, cfg := newBed(b)
+	s := runBeside(b, cfg)
+	c := openCard(b, s, pcscReader)
+	buf := make([]byte, 0, 512)
+	var took []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		if _, _, err := c.Transmit(b.Context(), buf, echo); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	report(b, took)
 }

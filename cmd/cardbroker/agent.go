@@ -22,6 +22,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/internal/atrlist"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/peer"
@@ -95,12 +96,13 @@ func accountOf(name string) (cardbroker.UserID, error) {
 const softwareCard = "memory"
 
 func (p *program) agentRun(flags *agentFlags) *cobra.Command {
-	var sandbox, card, pcsc string
+	var sandbox, card, pcsc, policyDir string
 	var fd int
 	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
 	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in `FILE` or in memory, and no real one")
 	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
+	c.Flags().StringVar(&policyDir, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.Flags().StringVar(&pcsc, "pcsc-socket", "", "socket of this session's PC/SC service (default: $PCSCLITE_CSOCK_NAME, else the system's)")
 	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -116,7 +118,11 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		service := agent.PCSC{}
+		policy, err := config.LoadPolicy(policyDir)
+		if err != nil {
+			return err
+		}
+		service := agent.PCSC{SharedAllow: policy.SharedPCSC}
 		if card == "" {
 			service.Socket = pcscSocket(pcsc)
 		}
@@ -124,31 +130,46 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		ctx, stop := p.service(c.Context())
-		defer stop()
-		ctx, fail := context.WithCancelCause(ctx)
-		served, err := agent.New(agent.Config{
+		return p.serveAgent(c.Context(), out, broker, agent.Config{
 			Session: cardbroker.SessionID(flags.session),
 			State:   flags.state,
 			Socket:  flags.socket,
 			Sandbox: boxed,
+			Policy:  policy,
 			PCSC:    service,
+			Lists:   atrLists(cfg),
 			Version: version(),
-			Ready:   p.agentReady(out, fail),
 			Log:     log,
-		}, broker)
-		if err != nil {
-			return err
-		}
-		if err := served.Run(ctx); err != nil {
-			return err
-		}
-		if err := context.Cause(ctx); err != nil && cardbroker.ReasonOf(err) != cardbroker.Canceled {
-			return err
-		}
-		return nil
+		})
 	}
 	return c
+}
+
+// serveAgent runs an agent until it is told to stop, and writes the ready line to out.
+func (p *program) serveAgent(ctx context.Context, out io.Writer, broker *client.Broker, cfg agent.Config) error {
+	ctx, stop := p.service(ctx)
+	defer stop()
+	ctx, fail := context.WithCancelCause(ctx)
+	cfg.Ready = p.agentReady(out, fail)
+	served, err := agent.New(cfg, broker)
+	if err != nil {
+		return err
+	}
+	if err := served.Run(ctx); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil && cardbroker.ReasonOf(err) != cardbroker.Canceled {
+		return err
+	}
+	return nil
+}
+
+// atrLists returns where lists of ATRs are looked for.
+func atrLists(cfg config.Agent) []string {
+	if cfg.ATRList != "" {
+		return []string{cfg.ATRList}
+	}
+	return []string{atrlist.AdminFile, atrlist.DistributionFile}
 }
 
 // agentReady returns what writes the ready line, once.
@@ -287,7 +308,7 @@ func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 			if watch {
 				ctx, stop := p.service(c.Context())
 				defer stop()
-				return untilStopped(ctx, asked.Events(ctx, p.writeEvent))
+				return untilStopped(ctx, asked.Events(ctx, p.writeScan))
 			}
 			readers, err := asked.Readers(c.Context())
 			if err != nil {
@@ -295,7 +316,7 @@ func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 			}
 			return p.write(map[string]any{"readers": readers}, func(w io.Writer) { readerRows(w, readers) })
 		}}
-	c.Flags().BoolVar(&watch, "watch", false, "go on with every change, one a line")
+	c.Flags().BoolVar(&watch, "watch", false, "go on with every change, and explain each card's ATR; opens no card")
 	return c
 }
 
@@ -344,11 +365,14 @@ func (p *program) agentLeases(flags *agentFlags) *cobra.Command {
 }
 
 func readerRows(w io.Writer, readers []api.CardReader) {
-	rows(w, "ID\tREADER\tCARD", readers, func(r api.CardReader) string {
-		card := "none"
+	rows(w, "ID\tREADER\tCARD\tPROBABLY", readers, func(r api.CardReader) string {
+		card, probably := "none", "-"
 		if r.Card != nil {
-			card = r.Card.ATR
+			card = cmp.Or(r.Card.ATR, "mute")
+			if len(r.Card.Description) > 0 {
+				probably = r.Card.Description[0]
+			}
 		}
-		return fmt.Sprintf("%s\t%s\t%s", r.ID, r.Name, card)
+		return fmt.Sprintf("%s\t%s\t%s\t%s", r.ID, r.Name, card, probably)
 	})
 }

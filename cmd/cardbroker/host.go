@@ -12,6 +12,7 @@ import (
 
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/internal/atrlist"
 	"github.com/cardbroker/cardbroker/store"
 )
 
@@ -19,7 +20,7 @@ import (
 func (p *program) hostCommand() *cobra.Command {
 	var socket string
 	c := p.group("host", "Run and look after the broker of this host (administrators)",
-		p.hostRun(), p.hostSessions(&socket), p.hostLeases(&socket), p.hostExplain(&socket), p.hostDoctor(&socket), p.hostStore())
+		p.hostRun(), p.hostSessions(&socket), p.hostLeases(&socket), p.hostExplain(&socket), p.hostDoctor(&socket), p.hostATRList(), p.hostStore())
 	c.PersistentFlags().StringVar(&socket, "socket", defaultSocket(""), "the broker's local socket")
 	return c
 }
@@ -100,6 +101,24 @@ func diagnosis(w io.Writer, d api.Diagnosis) {
 		}
 		return line
 	})
+}
+
+// hostATRList checks what the agents read leniently.
+func (p *program) hostATRList() *cobra.Command {
+	return &cobra.Command{Use: "atrlist [FILE]", Short: "Read a list of ATRs and say what is malformed", Args: cobra.MaximumNArgs(1),
+		Long: "Read a list of ATRs, from which agents tell what a card probably is, and say which line is malformed. Without FILE it\n" +
+			"is " + atrlist.AdminFile + ".",
+		RunE: func(_ *cobra.Command, args []string) error {
+			path := atrlist.AdminFile
+			if len(args) > 0 {
+				path = args[0]
+			}
+			n, err := atrlist.Check(path)
+			if err != nil {
+				return err
+			}
+			return p.write(map[string]int{"patterns": n}, func(w io.Writer) { fmt.Fprintf(w, "%s is in order: %d patterns\n", path, n) })
+		}}
 }
 
 // hostStore looks after the broker's store while no broker runs.

@@ -55,9 +55,10 @@ type Limits struct {
 
 // Agent is agent.yaml.
 type Agent struct {
-	Socket  string `yaml:"socket"`  // the broker's local socket
-	Account string `yaml:"account"` // that the broker may run as, besides root: a name of the system
-	Sandbox string `yaml:"sandbox"` // path of cardsandbox; beside the program
+	Socket  string `yaml:"socket"`   // the broker's local socket
+	Account string `yaml:"account"`  // that the broker may run as, besides root: a name of the system
+	Sandbox string `yaml:"sandbox"`  // path of cardsandbox; beside the program
+	ATRList string `yaml:"atr_list"` // what cards are; the administrator's list, else the distribution's
 }
 
 // LoadHost reads host.yaml and puts the values of the command line over it. An empty path means HostFile, which need not

@@ -99,8 +99,8 @@ func TestEveryKeyIsRead(t *testing.T) {
 }
 
 func TestLoadAgent(t *testing.T) {
-	got, err := config.LoadAgent(write(t, "socket: /s\naccount: cardbroker\nsandbox: /x/cardsandbox\n"))
-	if want := (config.Agent{Socket: "/s", Account: "cardbroker", Sandbox: "/x/cardsandbox"}); err != nil || got != want {
+	got, err := config.LoadAgent(write(t, "socket: /s\naccount: cardbroker\nsandbox: /x/cardsandbox\natr_list: /l\n"))
+	if want := (config.Agent{Socket: "/s", Account: "cardbroker", Sandbox: "/x/cardsandbox", ATRList: "/l"}); err != nil || got != want {
 		t.Errorf("LoadAgent = %+v, %v, want %+v", got, err, want)
 	}
 }

@@ -71,6 +71,21 @@ func CheckPath(path string, allowed ...cardbroker.UserID) error {
 	return nil
 }
 
+// CheckFile is [CheckPath] for a file or directory that is read: what the path ends at is writable by its owner only, too.
+func CheckFile(path string, allowed ...cardbroker.UserID) error {
+	if err := CheckPath(path, allowed...); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return cannotCheck(err, path)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return refuse(cardbroker.RuleSocketForeign, "%s is writable by others", path)
+	}
+	return nil
+}
+
 // checkEntry checks the owner of one file, link or directory, and who may write to a directory. A permission given by
 // an access control list shows in the group's bits, acl(5).
 func checkEntry(path string, allowed []cardbroker.UserID) (fs.FileInfo, error) {

@@ -48,6 +48,9 @@ func CheckServer(conn *net.UnixConn, allowed ...cardbroker.UserID) (Caller, erro
 // CheckPath is Unsupported.
 func CheckPath(path string, allowed ...cardbroker.UserID) error { return unsupported() }
 
+// CheckFile is Unsupported.
+func CheckFile(path string, allowed ...cardbroker.UserID) error { return unsupported() }
+
 func unsupported() error {
 	return cardbroker.Refusef(cardbroker.Unsupported, cardbroker.RulePeerUnsupported, "this system cannot tell who is calling")
 }

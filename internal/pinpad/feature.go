@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package pinpad is PC/SC Part 10: what a reader that asks for PINs by itself says of its features, and the structures in
-// which a program tells it where in a command the PIN goes. It asks nobody and holds no state.
+// which a program tells it where in a command the PIN goes ([Entry]). The program may be a stranger: an Entry is judged, so
+// that a PIN goes nowhere but where a card compares or replaces it. The package asks nobody and holds no state.
 package pinpad
 
 import (
@@ -25,6 +26,18 @@ const (
 	PINProperties   Tag = 0x0A
 	TLVProperties   Tag = 0x12
 )
+
+// featureCodes is where pcsc-lite's drivers, and we, have the functions of pin pads.
+const featureCodes uint32 = 0x42330000
+
+// Code is the control code that calls the feature on our own pin pad.
+func (t Tag) Code() uint32 { return featureCodes + uint32(t) }
+
+// Reserved says whether a control code is one of a pin pad's, which a program may not have called on a real reader: it
+// would ask for a PIN and put it into a command that nobody has judged.
+func Reserved(code uint32) bool {
+	return code&^0xFF == featureCodes || code == GetFeatureRequest
+}
 
 // Feature is one function of a reader, and the control code that calls it.
 type Feature struct {

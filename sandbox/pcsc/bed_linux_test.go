@@ -1,8 +1,6 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build cgo
-
 package pcsc_test
 
 import (
@@ -21,13 +19,19 @@ import (
 	"github.com/cardbroker/cardbroker/test/pcscbed"
 )
 
-// socket is where the beds of this process are, one after the other: libpcsclite reads the variable once.
+// socketVariable says where the beds of this process are, one after the other: libpcsclite reads it once.
 const socketVariable = "PCSCLITE_CSOCK_NAME"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == watchArgument {
+		watchAlone()
+	}
 	dir, err := os.MkdirTemp("", "pcsc")
 	if err == nil {
 		err = os.Setenv(socketVariable, filepath.Join(dir, "bed", "user", "pcscd", "pcscd.comm"))
+	}
+	if err == nil && pcscbed.Supported() == nil {
+		err = pcscbed.BuildCard(context.Background(), filepath.Join(dir, "vcard"))
 	}
 	if err != nil {
 		panic(err)
@@ -39,27 +43,33 @@ func TestMain(m *testing.M) {
 
 // bed is a service for one test, and what the test needs of it.
 type bed struct {
-	*testing.T
+	testing.TB
 	*pcscbed.Bed
 	ctx     context.Context
 	readers *pcsc.Readers
 	name    string // of reader 0
 }
 
-// newBed starts a service with two readers.
-func newBed(t *testing.T) *bed {
+// needCgo skips the test where this program was built without cgo.
+func needCgo(t testing.TB) {
 	t.Helper()
+	_, err := pcsc.New(slog.New(slog.DiscardHandler)).Connect("", cardbroker.ShareShared)
+	if cardbroker.ReasonOf(err) == cardbroker.Unavailable {
+		testenv.Skip(t, "needs cgo")
+	}
+}
+
+// newBed starts a service with two readers.
+func newBed(t testing.TB) *bed {
+	t.Helper()
+	needCgo(t)
 	if err := pcscbed.Supported(); err != nil {
 		testenv.Skip(t, err.Error())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	dir, err := filepath.Rel("/", os.Getenv(socketVariable))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir = "/" + filepath.Dir(filepath.Dir(filepath.Dir(dir)))
-	b, err := pcscbed.Start(ctx, pcscbed.Config{Dir: dir, Readers: 2})
+	dir := filepath.Dir(filepath.Dir(filepath.Dir(os.Getenv(socketVariable))))
+	b, err := pcscbed.Start(ctx, pcscbed.Config{Dir: dir, Readers: 2, Card: filepath.Join(filepath.Dir(dir), "vcard")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +79,7 @@ func newBed(t *testing.T) *bed {
 		}
 	})
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	return &bed{T: t, Bed: b, ctx: ctx, readers: pcsc.New(log), name: b.Readers()[0]}
+	return &bed{TB: t, Bed: b, ctx: ctx, readers: pcsc.New(log), name: b.Readers()[0]}
 }
 
 func (b *bed) insert(card pcscbed.Card) {

@@ -55,8 +55,8 @@ func (c *connection) End(d cardbroker.Disposition) error {
 }
 
 func (c *connection) Transmit(dst, command []byte) ([]byte, error) {
-	if len(command) < apdu.MinCommand {
-		return dst, cardbroker.Errorf(cardbroker.Invalid, "a command APDU has %d bytes, want %d or more", len(command), apdu.MinCommand)
+	if n := len(command); n < apdu.MinCommand || n > apdu.MaxCommand {
+		return dst, cardbroker.Errorf(cardbroker.Invalid, "a command APDU has %d bytes, want %d to %d", n, apdu.MinCommand, apdu.MaxCommand)
 	}
 	if c.info.Protocol == cardbroker.ProtocolUndefined {
 		return dst, cardbroker.Errorf(cardbroker.Invalid, "a direct connection takes no commands")

@@ -42,7 +42,7 @@ const (
 	codeNoReaders       uint32 = 0x8010002E
 	codeReset           uint32 = 0x80100068
 	codeRemoved         uint32 = 0x80100069
-	codeDenied          uint32 = 0x8010006A // SECURITY_VIOLATION
+	codeDenied          uint32 = 0x8010006A // SECURITY_VIOLATION; pcsc-lite says so also where the service resets the line
 )
 
 // meanings is the table. What is not in it, or has no reason at its stage, is Internal, or Indeterminate once the card may
@@ -101,7 +101,7 @@ func meanings() []meaning {
 		{0x80100067, "the card has no power", mute, mute, mute},                            // UNPOWERED_CARD
 		{codeReset, "another program reset the card", reset, reset, reset},
 		{codeRemoved, "the card was removed", removed, removed, removed},
-		{codeDenied, "the system denies access to the reader", forbidden, forbidden, forbidden},
+		{codeDenied, "the PC/SC service denies access, or broke off", forbidden, unavailable, indeterminate},
 		{0x8010006E, "the user cancelled", canceled, canceled, indeterminate}, // CANCELLED_BY_USER
 	}, systemMeanings()...)
 }
@@ -140,7 +140,7 @@ func (m meaning) reason(at stage) cardbroker.Reason {
 // isLost says whether the context is of no use any more: the service has ended, or is another one by now.
 func isLost(code uint32) bool {
 	switch code {
-	case codeInvalidHandle, codeSystemCancelled, codeCommError, codeShutdown, codeNoService, codeServiceStopped:
+	case codeInvalidHandle, codeSystemCancelled, codeCommError, codeShutdown, codeNoService, codeServiceStopped, codeDenied:
 		return true
 	}
 	return isSystemLost(code)

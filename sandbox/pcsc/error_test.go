@@ -57,7 +57,7 @@ func TestExplain(t *testing.T) {
 		{"W_UNPOWERED_CARD", 0x80100067, "card_mute", "card_mute", "card_mute"},
 		{"W_RESET_CARD", 0x80100068, "card_reset", "card_reset", "card_reset"},
 		{"W_REMOVED_CARD", 0x80100069, "card_removed", "card_removed", "card_removed"},
-		{"W_SECURITY_VIOLATION", 0x8010006A, "forbidden", "forbidden", "forbidden"},
+		{"W_SECURITY_VIOLATION", 0x8010006A, "forbidden", "unavailable", "indeterminate"},
 		{"W_CANCELLED_BY_USER", 0x8010006E, "canceled", "canceled", "indeterminate"},
 		{"a number that nobody knows", 0x1234, "internal", "internal", "indeterminate"},
 	}
@@ -95,7 +95,7 @@ func TestLost(t *testing.T) {
 		code += 0x80100000
 		want := false
 		switch code {
-		case 0x80100003, 0x80100012, 0x80100013, 0x80100018, 0x8010001D, 0x8010001E:
+		case 0x80100003, 0x80100012, 0x80100013, 0x80100018, 0x8010001D, 0x8010001E, 0x8010006A:
 			want = true
 		}
 		if got := isLost(code); got != want {

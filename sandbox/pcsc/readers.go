@@ -40,11 +40,13 @@ type seat struct{ reader, card uint64 }
 
 const (
 	serviceLimit = 2 * time.Second // for a service that is started on demand
+	deniedLimit  = time.Second     // for a denial, which is not believed at once
 	maxName      = 127             // bytes of a reader's name
-	maxDenied    = 3               // denials in a row that are not believed
+	maxLists     = 10              // questions for a list that grows meanwhile
 )
 
-// New returns the readers of PC/SC. It does not ask for the service yet.
+// New returns the readers of PC/SC. It does not ask for the service yet. A process makes one of them, because it may watch
+// only once.
 func New(log *slog.Logger) *Readers { return &Readers{log: log} }
 
 // Connect opens a connection to the card in the named reader. While another program holds a transaction on the reader it
@@ -70,7 +72,11 @@ func (r *Readers) Connect(name string, share cardbroker.ShareMode) (_ sandbox.Ca
 		}
 	}()
 	if c.card, err = c.context.Connect(name, scard.ShareMode(share), c.protocols()); err != nil {
-		return nil, explain(err, codeOf(err), opening)
+		code := codeOf(err)
+		if _, ended := list(c.context); code == codeDenied && isLost(codeOf(ended)) {
+			code = codeNoService
+		}
+		return nil, explain(err, code, opening)
 	}
 	if err := c.look(); err != nil {
 		return nil, err
@@ -86,22 +92,17 @@ func isName(name string) bool {
 // establish returns a new context. Where the service does not run it tries again for two seconds: it may be starting on
 // demand, or anew.
 func establish(ctx context.Context) (*scard.Context, error) {
-	limit := time.Now().Add(serviceLimit)
-	denied := 0
+	start := time.Now()
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		c, err := scard.EstablishContext()
 		if err == nil {
 			return c, nil
 		}
 		code := codeOf(err)
-		if code == codeDenied && denied < maxDenied { // so says pcsc-lite also when the service ends at that moment
-			denied++
-			code = codeNoService
-		}
 		switch {
-		case !isLost(code):
+		case !isLost(code), code == codeDenied && time.Since(start) > deniedLimit:
 			return nil, explain(err, code, opening)
-		case time.Now().Add(wait).After(limit):
+		case time.Since(start)+wait > serviceLimit:
 			return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "no PC/SC service answers at %s", place())
 		}
 		if err := pause(ctx, wait); err != nil {
@@ -123,8 +124,13 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // list returns the names of all readers, in the service's order.
-func list(c *scard.Context) ([]string, error) {
-	names, err := c.ListReaders()
+func list(c *scard.Context) (names []string, err error) {
+	for range maxLists {
+		names, err = c.ListReaders()
+		if codeOf(err) != codeShortBuffer { // else a reader came between the question for the length and that for the list
+			break
+		}
+	}
 	if codeOf(err) == codeNoReaders {
 		return nil, nil
 	}

@@ -35,7 +35,25 @@ type watcher struct {
 	watched  []*watched
 	pnp      scard.StateFlag
 	complete bool // the end of the list was told
+	looks    int  // at what a wait may have missed, since the last change
 }
+
+// pauseBefore returns how long after the last change, or the last look, the watcher looks whether the wait that runs has
+// missed something; 0: it does nothing any more until the wait returns. The looks are at 50 ms, 1 s and 15 s.
+func pauseBefore(look int) time.Duration {
+	switch look {
+	case 0:
+		return 50 * time.Millisecond
+	case anew:
+		return 950 * time.Millisecond
+	case 2:
+		return 14 * time.Second
+	}
+	return 0
+}
+
+// anew is the look that begins the wait anew in any case.
+const anew = 1
 
 // watched is a reader as it was last seen.
 type watched struct {
@@ -83,12 +101,10 @@ func (w *watcher) serve(ctx context.Context) (err error) {
 	defer w.context.Release()
 	w.pnp = scard.StateUnaware
 	for misses := 0; ; {
-		names, err := list(w.context)
+		names, err := w.list(ctx)
 		if err != nil {
 			return w.failed(err)
 		}
-		w.remove(names)
-		w.add(names)
 		if !w.complete && !slices.ContainsFunc(w.watched, func(r *watched) bool { return r.state == scard.StateUnaware }) {
 			w.complete = true
 			w.emit(sandbox.Event{})
@@ -99,7 +115,7 @@ func (w *watcher) serve(ctx context.Context) (err error) {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			misses = 0
+			misses, w.looks = 0, 0
 			if err := w.apply(states); err != nil {
 				return err
 			}
@@ -115,6 +131,23 @@ func (w *watcher) serve(ctx context.Context) (err error) {
 	}
 }
 
+// list takes over which readers there are, again and again until nothing is new: the time between the list and the wait,
+// in which a reader can be missed, is to be short. A reader of two slots, for one, brings the second while the first is
+// asked what it is.
+func (w *watcher) list(ctx context.Context) ([]string, error) {
+	for {
+		names, err := list(w.context)
+		if err != nil {
+			return nil, err
+		}
+		removed, added := w.remove(names), w.add(names)
+		if !removed && !added || ctx.Err() != nil {
+			return names, nil
+		}
+		w.looks = 0
+	}
+}
+
 // failed returns err, explained unless it says that the service has ended.
 func (w *watcher) failed(err error) error {
 	if code := codeOf(err); !isLost(code) {
@@ -123,8 +156,8 @@ func (w *watcher) failed(err error) error {
 	return err
 }
 
-// remove forgets, and tells of, the readers that are not in the list.
-func (w *watcher) remove(names []string) {
+// remove forgets, and tells of, the readers that are not in the list, and says whether there was one.
+func (w *watcher) remove(names []string) (any bool) {
 	for _, r := range slices.Clone(w.watched) {
 		if slices.Contains(names, r.name) {
 			continue
@@ -134,11 +167,14 @@ func (w *watcher) remove(names []string) {
 		if r.told {
 			w.emit(sandbox.Event{Reader: r.name})
 		}
+		any = true
 	}
+	return any
 }
 
-// add adds the readers of the list that are new, as far as there is room. They are told when their state is known.
-func (w *watcher) add(names []string) {
+// add adds the readers of the list that are new, as far as there is room, and says whether there was one. They are told
+// when their state is known.
+func (w *watcher) add(names []string) bool {
 	var added []*watched
 	for _, name := range names {
 		known := slices.ContainsFunc(w.watched, func(r *watched) bool { return r.name == name })
@@ -151,6 +187,7 @@ func (w *watcher) add(names []string) {
 		probe(added)
 		w.publish()
 	}
+	return len(added) > 0
 }
 
 // probe finds out which of the readers are PIN pads, of all at the same time. One that does not answer soon is none: it
@@ -215,12 +252,13 @@ func (w *watcher) wait(ctx context.Context, states []scard.ReaderState, names []
 	return err
 }
 
-// interrupt cancels a wait that has not returned when ctx ends, or that has missed a reader: older services notice only
-// what comes or goes during the wait, so what did so right before it is looked for twice, soon and late. After that
-// nothing is done until the wait returns.
+// interrupt cancels the wait when ctx ends, and when it has missed a reader: older services notice only what comes or goes
+// during the wait, and not what did right before it. Once after a change it begins the wait anew in any case: pcsc-lite keeps
+// the states of all readers in one place for the whole process, where another thread's older ones may have hidden a newer
+// one.
 func (w *watcher) interrupt(ctx context.Context, returned <-chan struct{}, names []string) {
-	for _, after := range []time.Duration{time.Second, 14 * time.Second} {
-		timer := time.NewTimer(after)
+	for pause := pauseBefore(w.looks); pause > 0; pause = pauseBefore(w.looks) {
+		timer := time.NewTimer(pause)
 		select {
 		case <-returned:
 			timer.Stop()
@@ -231,7 +269,9 @@ func (w *watcher) interrupt(ctx context.Context, returned <-chan struct{}, names
 			return
 		case <-timer.C:
 		}
-		if missed(names) {
+		look := w.looks
+		w.looks++
+		if look == anew || missed(names) {
 			w.cancel(returned)
 			return
 		}

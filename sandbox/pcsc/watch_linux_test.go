@@ -1,8 +1,6 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build cgo
-
 package pcsc_test
 
 import (
@@ -189,4 +187,21 @@ func TestServiceOnDemand(t *testing.T) {
 	if err := <-connected; cardbroker.ReasonOf(err) != cardbroker.CardAbsent && cardbroker.ReasonOf(err) != cardbroker.ReaderUnknown {
 		t.Errorf("Connect during the start = %v, want that there is no card or reader yet", err)
 	}
+}
+
+// TestWatchBesideTransaction: a reader in another's transaction cannot be asked what it is, which must not keep the list of
+// readers waiting.
+func TestWatchBesideTransaction(t *testing.T) {
+	b := newBed(t)
+	b.insert(pcscbed.Card{})
+	card := b.connect(cardbroker.ShareShared)
+	b.want("Begin", card.Begin(), "")
+	start := time.Now()
+	if seen := b.follow().complete(); !seen[b.name+": T1 "+softATR] {
+		t.Errorf("the list is %v, want the card in it", seen)
+	}
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("the list took %v, want about a second", took)
+	}
+	b.want("End", card.End(cardbroker.LeaveCard), "")
 }

@@ -5,6 +5,7 @@ package softcard
 
 import (
 	"bytes"
+	"crypto/rand"
 
 	"github.com/cardbroker/cardbroker/apdu"
 )
@@ -80,6 +81,9 @@ func (p *piv) selectApplication(c apdu.Command) ([]byte, apdu.StatusWord) {
 
 // generalAuthenticate signs or decrypts the challenge, SP 800-73-4 Part 2 §3.2.4: 7C{82 empty, 81 challenge}.
 func (p *piv) generalAuthenticate(c apdu.Command) ([]byte, apdu.StatusWord) {
+	if c.P2 == cardManagementKey {
+		return administrate(c)
+	}
 	slot, ok := findSlot(c.P2)
 	if !ok || slot.algorithm != c.P1 {
 		return nil, apdu.IncorrectP1P2
@@ -103,6 +107,37 @@ func (p *piv) generalAuthenticate(c apdu.Command) ([]byte, apdu.StatusWord) {
 		return nil, apdu.IncorrectData
 	}
 	return apdu.AppendTLV(nil, 0x7C, apdu.AppendTLV(nil, 0x82, result)), apdu.Success
+}
+
+// cardManagementKey is the reference 9B, SP 800-73-4 Part 1 table 4b, and the algorithms that such a key may have are 3DES
+// and AES, SP 800-78-4 table 6-2. The software card has no such key.
+const (
+	cardManagementKey  = 0x9B
+	algorithm3DES      = 0x00
+	algorithm3DESToo   = 0x03
+	algorithmAESLeast  = 0x08
+	algorithmAESMost   = 0x0C
+	challengeSize      = 8 // bytes, of 3DES
+	challengeSizeOfAES = 16
+)
+
+// administrate gives whoever asks the challenge that begins an authentication of an administrator, SP 800-73-4 Part 2
+// §A.1: programs take it for random numbers. Nobody can answer it.
+func administrate(c apdu.Command) ([]byte, apdu.StatusWord) {
+	challenge := make([]byte, challengeSize)
+	switch {
+	case c.P1 == algorithm3DES || c.P1 == algorithm3DESToo:
+	case c.P1 >= algorithmAESLeast && c.P1 <= algorithmAESMost && c.P1%2 == 0:
+		challenge = make([]byte, challengeSizeOfAES)
+	default:
+		return nil, apdu.IncorrectP1P2
+	}
+	wanted, ok := apdu.Find(c.Data, 0x7C, 0x81)
+	if !ok || len(wanted) > 0 {
+		return nil, apdu.SecurityNotSatisfied
+	}
+	rand.Read(challenge)
+	return apdu.AppendTLV(nil, 0x7C, apdu.AppendTLV(nil, 0x81, challenge)), apdu.Success
 }
 
 // key returns the key of the slot and makes it when it is needed for the first time.

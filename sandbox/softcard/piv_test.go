@@ -197,7 +197,7 @@ func TestGeneralAuthenticateRefuses(t *testing.T) {
 	c := newClient(t)
 	tests := []struct{ name, command, want string }{
 		{"another algorithm than the key's", "0087079E06 7C04 8200 8100", "6A86"},
-		{"unknown key", "0087119B06 7C04 8200 8100", "6A86"},
+		{"unknown key", "008711AA06 7C04 8200 8100", "6A86"},
 		{"no template", "0087119E02 8200", "6A80"},
 		{"no response asked for", "0087119E05 7C03 8101AA", "6A80"},
 		{"a response given", "0087119E08 7C06 8201AA 8101BB", "6A80"},
@@ -214,5 +214,28 @@ func TestGeneralAuthenticateRefuses(t *testing.T) {
 	}
 	if _, sw := c.authenticate(0x07, 0x9A, bytes.Repeat([]byte{0xFF}, 256)); sw != apdu.IncorrectData {
 		t.Errorf("a block above the modulus: %s, want 6A80", sw)
+	}
+}
+
+// TestChallenge: anybody gets the challenge of the card's management key, another each time, and nobody can answer it.
+func TestChallenge(t *testing.T) {
+	c := newClient(t)
+	for command, prefix := range map[string]string{
+		"0087009B04 7C02 8100 00": "7C0A8108",
+		"0087039B04 7C02 8100 00": "7C0A8108",
+		"00870C9B04 7C02 8100 00": "7C128110",
+	} {
+		c.want(command, prefix, "9000")
+		if c.transmit(command) == c.transmit(command) {
+			t.Errorf("%s is answered twice with the same challenge", command)
+		}
+	}
+	for command, want := range map[string]string{
+		"0087009B0C 7C0A 8208 0000000000000000": "6982", // an answer
+		"0087009B04 7C02 8000":                  "6982",
+		"0087099B04 7C02 8100 00":               "6A86",
+		"0087119B04 7C02 8100 00":               "6A86",
+	} {
+		c.wantSW(command, want)
 	}
 }

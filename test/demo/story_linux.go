@@ -4,17 +4,15 @@
 package main
 
 import (
-	"bufio"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
 	"syscall"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/test/pcscbed"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -26,20 +24,24 @@ type story struct {
 	broker *stage.Service
 	host   stage.Ready // the broker's
 	agents []api.Session
-	ports  []stage.Ready // the agents', in the order of users
+	ports  []stage.Ready  // the agents', in the order of users
+	beds   []*pcscbed.Bed // the users' PC/SC services; none: software readers
+	policy string         // directory of the machine policy; "": there is none
 }
 
 // The tenants of the demo. Their tokens are made anew each time.
 const (
-	tenant = "issuer"
-	rival  = "rival"
+	tenant  = "issuer"
+	station = "station" // policy trusts it with PINs
+	rival   = "rival"
 )
 
 // play plays the scenes. An error ends the demo; what merely does not hold is in the report.
 func play(s *stage.Stage, r *report) error {
 	st := &story{Stage: s, report: r, socket: s.Path("run", "broker.sock")}
+	defer st.unplug()
 	for _, scene := range []func() error{
-		st.logon, st.whoIsWho, st.offerAndUse, st.othersKeepOut, st.sandboxDies, st.brokerDies,
+		st.plugIn, st.logon, st.whoIsWho, st.offerAndUse, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies,
 	} {
 		if err := scene(); err != nil {
 			return err
@@ -55,7 +57,7 @@ func (st *story) logon() error {
 		return err
 	}
 	tokens := ""
-	for _, name := range []string{tenant, rival} {
+	for _, name := range []string{tenant, station, rival} {
 		token := rand.Text()
 		tokens += name + " " + token + "\n"
 		if err := os.WriteFile(st.Path(name+".token"), []byte(token+"\n"), 0o600); err != nil {
@@ -71,8 +73,13 @@ func (st *story) logon() error {
 	st.check(len(st.host.Listen) > 0, "the broker is ready", fmt.Sprintf("%v, back ends at %s", st.host.Listen, st.host.Backend))
 	for i := range st.Users {
 		p := &st.Users[i]
-		_, line, err := st.Start(p, "agent-"+p.Name, "agent", "run", "--socket", st.socket,
-			"--state", p.Home+"/state", "--software-card="+p.Home+"/card.json")
+		args := []string{"agent", "run", "--socket", st.socket, "--state", p.Home + "/state"}
+		if len(st.beds) > 0 {
+			args = append(args, "--pcsc-socket", st.beds[i].Socket(), "--policy", st.policy)
+		} else {
+			args = append(args, "--software-card="+p.Home+"/card.json")
+		}
+		_, line, err := st.Start(p, "agent-"+p.Name, args...)
 		if err != nil {
 			return err
 		}
@@ -171,6 +178,9 @@ func (st *story) othersKeepOut() error {
 	if err := st.bobAtAlicesPort(); err != nil {
 		return err
 	}
+	if err := st.bobLists(); err != nil {
+		return err
+	}
 	return st.bobWithAlicesClaim()
 }
 
@@ -263,121 +273,4 @@ func (st *story) newTunnel(what string) error {
 	}
 	st.check(out.Status == 0, what, string(out.Stderr))
 	return nil
-}
-
-// offer has alice offer her first reader to the tenant.
-func (st *story) offer() (api.Offered, error) {
-	var offered api.Offered
-	alice := &st.Users[0]
-	agent := []string{"--socket", st.socket, "--state", alice.Home + "/state", "--json"}
-	out, err := st.Run(alice, "cardbroker", append([]string{"agent", "readers"}, agent...)...)
-	if err != nil || out.Status != 0 {
-		return offered, fmt.Errorf("agent readers: %w %s", err, out.Stderr)
-	}
-	var list struct{ Readers []api.CardReader }
-	if err := json.Unmarshal(out.Stdout, &list); err != nil || len(list.Readers) == 0 {
-		return offered, fmt.Errorf("alice has no reader: %s", out.Stdout)
-	}
-	out, err = st.Run(alice, "cardbroker", append([]string{"agent", "offer", string(list.Readers[0].ID), tenant}, agent...)...)
-	if err != nil || out.Status != 0 {
-		return offered, fmt.Errorf("agent offer: %w %s", err, out.Stderr)
-	}
-	return offered, json.Unmarshal(out.Stdout, &offered)
-}
-
-// reader runs a command of a back end, as the given tenant.
-func (st *story) reader(tenant, ticket string, args ...string) (stage.Outcome, error) {
-	flags := []string{"--broker", st.host.Backend, "--ca", st.Path("door.pem"), "--token-file", st.Path(tenant + ".token"), "--json"}
-	if ticket != "" {
-		flags = append(flags, "--ticket", ticket)
-	}
-	return st.Run(nil, "cardbroker", append(append([]string{"reader"}, args...), flags...)...)
-}
-
-// refused checks that a command was refused by the given rule.
-func (st *story) refused(out stage.Outcome, rule cardbroker.Rule, what string) {
-	var body api.ErrorBody
-	json.Unmarshal(out.Stderr, &body)
-	st.check(out.Status == 3 && body.Rule == rule, what, fmt.Sprintf("exit status %d, rule %s", out.Status, body.Rule))
-}
-
-// sessions asks the broker for its table.
-func (st *story) sessions() ([]api.Session, error) {
-	out, err := st.Run(nil, "cardbroker", "host", "sessions", "--socket", st.socket, "--json")
-	if err != nil || out.Status != 0 {
-		return nil, fmt.Errorf("host sessions: %w %s", err, out.Stderr)
-	}
-	var answer api.Sessions
-	return answer.Sessions, json.Unmarshal(out.Stdout, &answer)
-}
-
-// sessionsWhen asks until all agents of the users are as wanted, for ten seconds at most.
-func (st *story) sessionsWhen(wanted func(api.Session) bool) ([]api.Session, error) {
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		sessions, err := st.sessions()
-		if err != nil {
-			return nil, err
-		}
-		n := 0
-		for _, s := range sessions {
-			if s.Session != guestSession && wanted(s) {
-				n++
-			}
-		}
-		if n >= len(st.Users) || time.Now().After(deadline) {
-			return sessions, nil
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-st.Context().Done():
-			return nil, st.Context().Err()
-		}
-	}
-}
-
-// getAs asks url as the user.
-func (st *story) getAs(p *stage.Person, url string) (got, error) {
-	answer, release, err := st.holdAs(p, url)
-	if err == nil {
-		release()
-	}
-	return answer, err
-}
-
-// holdAs asks url as the user and keeps his connection open until release is called.
-func (st *story) holdAs(p *stage.Person, url string) (answer got, release func(), err error) {
-	cmd := st.Command(p, "actor", "get", url)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return answer, nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return answer, nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return answer, nil, err
-	}
-	release = func() {
-		stdin.Close()
-		cmd.Wait()
-	}
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, &answer)
-	}
-	if err != nil {
-		release()
-		return answer, nil, fmt.Errorf("%s asked %s: %w", p.Name, url, err)
-	}
-	return answer, release, nil
-}
-
-func cardOf(list api.RemoteReaders) string {
-	if len(list.Readers) == 0 || list.Readers[0].Card == nil {
-		return "none"
-	}
-	atr, _ := hex.DecodeString(list.Readers[0].Card.ATR)
-	return fmt.Sprintf("ATR % X", atr)
 }

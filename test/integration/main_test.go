@@ -79,6 +79,7 @@ type host struct {
 
 	verbose bool   // services log all there is
 	ports   string // of agents; "": the default
+	policy  string // of the next agents; "": the default
 }
 
 // newHost sets the stage, without a broker yet. At the end it checks that nothing was left behind.
@@ -147,8 +148,11 @@ func (h *host) level() string {
 // logon starts an agent with a software card.
 func (h *host) logon(p *stage.Person) (*stage.Service, stage.Ready) {
 	h.t.Helper()
-	service, line, err := h.Start(p, "agent-"+p.Name, "agent", "run", "--log-level", h.level(), "--socket", h.socket,
-		"--state", p.Home+"/state", "--software-card")
+	args := []string{"agent", "run", "--log-level", h.level(), "--socket", h.socket, "--state", p.Home + "/state", "--software-card"}
+	if h.policy != "" {
+		args = append(args, "--policy", h.policy)
+	}
+	service, line, err := h.Start(p, "agent-"+p.Name, args...)
 	if err != nil {
 		h.t.Fatal(err)
 	}

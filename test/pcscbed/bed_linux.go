@@ -23,7 +23,7 @@ type Config struct {
 	Dir      string // for the bed alone, made where it is missing, not below /run; removed with what is in it at the end
 	UID, GID int    // the user who may reach the service, beside root
 	Readers  int    // 1 to 14; an odd number is made even, because the virtual readers come in twos
-	Card     string // the program test/vcard; "": it is built
+	Card     string // the program test/vcard, see BuildCard; "": it is built
 }
 
 // Card is a card to be put in.
@@ -114,16 +114,24 @@ func Start(ctx context.Context, cfg Config) (_ *Bed, err error) {
 	}
 	if b.cfg.Card == "" {
 		b.cfg.Card = b.path("vcard")
-		build := exec.CommandContext(ctx, "go", "build", "-o", b.cfg.Card, "github.com/cardbroker/cardbroker/test/vcard")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("cannot build the card: %w: %s", err, out)
+		if err := BuildCard(ctx, b.cfg.Card); err != nil {
+			return nil, err
 		}
 	}
 	if err := b.enclose(ctx); err != nil {
 		return nil, err
 	}
 	return b, b.StartService(ctx)
+}
+
+// BuildCard builds the card's program, for several beds.
+func BuildCard(ctx context.Context, program string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/cardbroker/cardbroker/test/vcard")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build the card: %w: %s", err, out)
+	}
+	return nil
 }
 
 func (b *Bed) path(parts ...string) string {

@@ -210,10 +210,18 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// await NAME PATTERN waits until a service has written a line to its log.
+// await [-out] NAME PATTERN waits until a service has written a line to its log, or to its standard output.
 func await(ts *testscript.TestScript, _ bool, args []string) {
+	out := args[0] == "-out"
+	if out {
+		args = args[1:]
+	}
 	s := find(ts, args[0])
-	s.await(ts, s.err, regexp.MustCompile(args[1]))
+	written := s.err
+	if out {
+		written = s.out
+	}
+	s.await(ts, written, regexp.MustCompile(args[1]))
 }
 
 func (s *service) await(ts *testscript.TestScript, o *output, pattern *regexp.Regexp) {

@@ -176,6 +176,7 @@ type Ready struct {
 	Session string   `json:"session"`
 	Readers []string `json:"readers"`
 	Port    int      `json:"port"`
+	Socket  string   `json:"socket"`
 }
 
 // Start starts cardbroker as a service and waits for its ready line. Its log is the file name.log on stage.

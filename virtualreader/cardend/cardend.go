@@ -78,6 +78,10 @@ type Tunnel struct {
 	Reader string // the reader's name
 	Epoch  uint64 // the reader's card epoch now
 
+	PIN     cardbroker.PINMode
+	Asker   Asker    // with PINAgent; nil: nobody can be asked
+	Control []uint32 // the reader's functions that the back end may call, as pcsc-lite numbers them
+
 	// Changed has a value when the card in the reader may be another than before; Present then says which, nil for none. A
 	// card that was put in anew is another pointer, though it may be the same card.
 	// Changed has capacity 1: who changes something and finds it full has nothing to do. The first is

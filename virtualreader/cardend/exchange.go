@@ -8,6 +8,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"time"
@@ -20,13 +21,18 @@ import (
 // that reads the tunnel owns it.
 type exchange struct {
 	holder *Holder
-	conn   Conn
+	conn   *lookahead
 	tunnel Tunnel
+	lease  context.Context // ends when the lease does; its cause says why
 
 	share cardbroker.ShareMode // how to connect when a command needs the card
 	card  Card                 // nil: not connected
 	used  bool                 // the card may still be as the back end made it
 	lost  *cardbroker.Error    // why it is not connected; the back end has to connect again
+
+	before   command // what the card was sent last
+	refusals int     // how often in a row the user did not enter a PIN
+	wrong    *wrongPIN
 
 	// The last frame and its answer. The frame itself is not kept: it may hold a PIN, which a plain hash gives away.
 	seq     uint64
@@ -34,10 +40,20 @@ type exchange struct {
 	digest  [sha256.Size]byte
 	kind    wire.Type
 	payload []byte
+	repeats int // how often it came again before it was answered
 	scratch [1]byte
 }
 
-func newExchange(h *Holder, conn Conn, t Tunnel) *exchange {
+// command is what matters of a command for those that follow it.
+type command uint8
+
+const (
+	commandPlain   command = iota
+	commandChained         // not the last of its chain
+	commandPIN             // with a PIN that the user entered
+)
+
+func newExchange(h *Holder, conn *lookahead, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
 	return &exchange{holder: h, conn: conn, tunnel: t, mac: hmac.New(sha256.New, key[:])}
@@ -69,6 +85,7 @@ func (e *exchange) welcome(lease time.Duration) error {
 // next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
+	e.lease = lease
 	for {
 		head, payload, err := e.conn.Receive()
 		if err == nil {
@@ -108,21 +125,40 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	e.seq = head.Seq
 	clear(e.payload) // of an answer that has arrived
 	e.kind, e.payload = wire.TypeDone, e.payload[:0]
+	if head.Type == wire.TypeControl {
+		e.remember(head.Type, payload) // what is read while the user is asked takes its place
+	}
 	if err := e.execute(ctx, r, arrived); err != nil {
+		if end, ok := errors.AsType[tunnelEnd](err); ok {
+			return end.error
+		}
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
 	err = e.send()
-	e.remember(head.Type, payload) // while the answer travels
+	if head.Type != wire.TypeControl {
+		e.remember(head.Type, payload) // while the answer travels
+	}
+	for ; err == nil && e.repeats > 0; e.repeats-- {
+		err = e.send()
+	}
 	return err
 }
 
 // again answers the last frame once more: the card is not touched.
 func (e *exchange) again(kind wire.Type, payload []byte) error {
+	if err := e.same(kind, payload); err != nil {
+		return err
+	}
+	return e.send()
+}
+
+// same says that a frame is the last one once more.
+func (e *exchange) same(kind wire.Type, payload []byte) error {
 	before := e.digest
 	if e.remember(kind, payload); e.digest != before {
 		return invalid("seq %d was another frame before", e.seq)
 	}
-	return e.send()
+	return nil
 }
 
 // remember keeps what tells the last frame from any other.
@@ -163,11 +199,17 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 // transmit sends a command APDU to the card. The response is received behind the space for its times, and so is not
 // copied.
 func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Time) error {
-	if err := judge(command); err != nil {
+	if err := judge(command, e.tunnel.PIN); err != nil {
 		return err
+	}
+	if e.before == commandPIN && command[1] == 0xC0 { // what is answered to that is a status word alone
+		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
 	}
 	if err := e.need(ctx); err != nil {
 		return err
+	}
+	if e.before = commandPlain; command[0]&0x10 != 0 { // ISO/IEC 7816-4 §5.4.1, and GlobalPlatform's class 90
+		e.before = commandChained
 	}
 	var space [wire.TimesSize]byte
 	start := time.Now()

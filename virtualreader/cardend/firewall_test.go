@@ -29,7 +29,7 @@ func TestFirewallJudgesByInstruction(t *testing.T) {
 	for cla := range 256 {
 		for ins := range 256 {
 			command := []byte{byte(cla), byte(ins), 0, 0x81, 4, '1', '2', '3', '4'}
-			err := judge(command)
+			err := judge(command, cardbroker.PINDeny)
 			name, forbidden := forbiddenINS[byte(ins)]
 			if cla == 0xFF {
 				name, forbidden = "a command to the reader itself", true
@@ -68,16 +68,58 @@ func TestFirewallForms(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if err := judge(test.command); cardbroker.ReasonOf(err) != test.want {
+			if err := judge(test.command, cardbroker.PINDeny); cardbroker.ReasonOf(err) != test.want {
 				t.Errorf("judge(% X) = %v, want %q", test.command[:min(len(test.command), 16)], err, test.want)
 			}
 		})
 	}
 }
 
+// TestFirewallModes: where the user enters PINs himself a back end may ask for the tries left and no more; one that may
+// send PINs still may not go past the firewall.
+func TestFirewallModes(t *testing.T) {
+	pin := "\x08\x31\x32\x33\x34\x35\x36\xFF\xFF"
+	for _, test := range []struct {
+		name, command      string
+		agent, passthrough bool
+	}{
+		{"SELECT", "\x00\xA4\x04\x00", true, true},
+		{"VERIFY asking for the tries left", "\x00\x20\x00\x80", true, true},
+		{"the same with Le", "\x00\x20\x00\x80\x00", true, true},
+		{"VERIFY", "\x00\x20\x00\x80" + pin, false, true},
+		{"VERIFY, chained", "\x10\x20\x00\x80" + pin, false, true},
+		{"VERIFY, chained, empty", "\x10\x20\x00\x80", false, true},
+		{"VERIFY, secure messaging, empty", "\x0C\x20\x00\x80", false, true},
+		{"VERIFY, proprietary, empty", "\x80\x20\x00\x80", false, true},
+		{"VERIFY with TLV, empty", "\x00\x21\x00\x80", false, true},
+		{"CHANGE REFERENCE DATA", "\x00\x24\x00\x80" + pin, false, true},
+		{"CHANGE REFERENCE DATA, empty", "\x00\x24\x00\x80", false, true},
+		{"RESET RETRY COUNTER", "\x00\x2C\x00\x80" + pin, false, true},
+		{"RESET RETRY COUNTER, empty", "\x00\x2C\x03\x80", false, true},
+		{"DISABLE VERIFICATION REQUIREMENT", "\x00\x26\x00\x80" + pin, false, true},
+		{"MANAGE CHANNEL", "\x00\x70\x00\x00\x01", false, false},
+		{"ENVELOPE", "\x00\xC2\x00\x00" + pin, false, false},
+		{"VERIFY by the reader", "\xFF\x20\x00\x80" + pin, false, false},
+		{"VERIFY by the reader, empty", "\xFF\x20\x00\x80", false, false},
+	} {
+		for mode, want := range map[cardbroker.PINMode]bool{cardbroker.PINAgent: test.agent, cardbroker.PINPassthrough: test.passthrough, 9: false} {
+			if mode == 9 {
+				want = test.name == "SELECT"
+			}
+			if err := judge([]byte(test.command), mode); (err == nil) != want || err != nil && cardbroker.ReasonOf(err) != cardbroker.Forbidden {
+				t.Errorf("%s: judge in mode %v = %v, want passed: %v", test.name, mode, err, want)
+			}
+		}
+	}
+	err := judge([]byte("\x00\x20\x00\x80"+pin), cardbroker.PINAgent)
+	if err == nil || !strings.Contains(err.Error(), "pin pad") || strings.Contains(err.Error(), "123") {
+		t.Errorf("judge = %v, want a word of the pin pad and none of the PIN", err)
+	}
+}
+
 func TestFirewallAllocatesNothing(t *testing.T) {
 	command := []byte{0, 0xA4, 4, 0, 2, 0xA0, 0, 0}
-	if n := testing.AllocsPerRun(100, func() { judge(command) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { judge(command, cardbroker.PINDeny) }); n != 0 {
 		t.Errorf("judge allocates %v times, want 0", n)
 	}
 }
@@ -91,18 +133,22 @@ func FuzzFirewall(f *testing.F) {
 	f.Add([]byte{0x90, 0xC2, 0, 0, 0, 0, 1, 0x20})
 	f.Add([]byte{0xFF, 0xCA, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, command []byte) {
-		err := judge(command)
+		err := judge(command, cardbroker.PINDeny)
 		c, parseErr := apdu.ParseCommand(command)
 		_, forbidden := forbiddenINS[c.INS]
 		if (err == nil) != (parseErr == nil && !forbidden && c.CLA != 0xFF) {
 			t.Errorf("judge(% X) = %v, of a command that parses with %v", command, err, parseErr)
+		}
+		empty := parseErr == nil && c.CLA == 0 && c.INS == 0x20 && len(c.Data) == 0
+		if pad := judge(command, cardbroker.PINAgent); (pad == nil) != (err == nil || empty) {
+			t.Errorf("judge(% X) = %v where there is a pin pad, %v without", command, pad, err)
 		}
 		if err == nil || parseErr != nil {
 			return
 		}
 		other := c
 		other.Data = bytes.Repeat([]byte{0xEE}, len(c.Data))
-		if again, _ := other.Append(nil); judge(again).Error() != err.Error() {
+		if again, _ := other.Append(nil); judge(again, cardbroker.PINDeny).Error() != err.Error() {
 			t.Errorf("judge(% X) = %v, which depends on the data", command, err)
 		}
 	})

@@ -14,11 +14,12 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// Serve holds a reader for the back end at the other end of conn, until one of them ends it, the lease ends, or ctx does.
-// It owns conn and closes it. It returns nil if the back end ended the tunnel in order; else why it ended, which the back
+// Serve holds a reader for the back end at the other end of c, until one of them ends it, the lease ends, or ctx does.
+// It owns c and closes it. It returns nil if the back end ended the tunnel in order; else why it ended, which the back
 // end has been told: Invalid if it broke the protocol, ReaderBusy if another tunnel has the reader, Forbidden or Timeout
 // if the lease was revoked or expired.
-func (h *Holder) Serve(ctx context.Context, conn Conn, t Tunnel) error {
+func (h *Holder) Serve(ctx context.Context, c Conn, t Tunnel) error {
+	conn := newLookahead(ctx, c)
 	defer conn.Close()
 	err := h.serve(ctx, conn, t)
 	if errors.Is(err, io.EOF) {
@@ -42,7 +43,7 @@ func drain(conn Conn) {
 	}
 }
 
-func (h *Holder) serve(ctx context.Context, conn Conn, t Tunnel) error {
+func (h *Holder) serve(ctx context.Context, conn *lookahead, t Tunnel) error {
 	e := newExchange(h, conn, t)
 	hello, err := e.hello()
 	if err != nil {

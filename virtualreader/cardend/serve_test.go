@@ -27,6 +27,7 @@ type agent struct {
 	leases *cardend.Leases
 	holder *cardend.Holder
 	ctx    context.Context
+	change func(*cardend.Tunnel) // of the next tunnels; nil: none
 	dial   func() (near, far *socket.Conn, raw net.Conn)
 }
 
@@ -81,6 +82,9 @@ func (a *agent) tunnel(tenant cardbroker.Tenant) *backEnd {
 	b := &backEnd{t: a.t, conn: far, raw: raw, done: make(chan error, 1)}
 	t := a.reader.Tunnel(tenant)
 	t.ID[0] = tenant[0]
+	if a.change != nil {
+		a.change(&t)
+	}
 	go func() { b.done <- a.holder.Serve(a.ctx, near, t) }()
 	return b
 }

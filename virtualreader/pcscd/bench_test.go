@@ -16,7 +16,7 @@ func BenchmarkCall(b *testing.B) {
 	const name = "cardbroker Software Reader 00 00"
 	echo := append([]byte{0x80, 0xEE, 0, 0, 16}, make([]byte, 16)...)
 	long := append([]byte{0x80, 0xEE, 0, 0, 250}, make([]byte, 250)...)
-	var p *pcsc
+	var p *speaker
 	var h uint32
 	for _, call := range []struct {
 		name string

@@ -29,8 +29,8 @@ type client struct {
 	pending *pending // a request that is not answered yet
 	counted int      // readers, as told last by cmdCount; -1: never
 
-	context atomic.Uint32 // 0: none; written by the loop
-	event   chan uint32   // capacity 1: ends a wait; sent by the loop
+	context atomic.Uint32 // 0: none; written with the state
+	event   chan uint32   // capacity 1: ends a wait; sent with the state
 }
 
 // pending is a request that waits for the end of another client's transaction.
@@ -114,9 +114,6 @@ func (c *client) wait(q *request, body []byte, limit time.Duration) error {
 func (c *client) resume(ctx context.Context, code uint32) error {
 	p := c.pending
 	c.pending = nil
-	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
 	if p.request.handle == nil {
 		return c.connect(ctx, p.message)
 	}
@@ -277,7 +274,7 @@ func (c *client) startWait() error {
 	if err := c.passEvent(); err != nil {
 		return err
 	}
-	c.server.do(func(st *state) { st.waiting[c] = true })
+	c.server.do(func(st *state) { st.startWaiting(c) })
 	return c.send(c.server.view.Load().states[:fixedStates*stateSize])
 }
 

@@ -36,7 +36,7 @@ const (
 // Code returns the SCARD_* code that tells a client of err.
 //
 // libpcsclite repeats by itself, for ever, what was answered with a sharing violation, and nothing else. So only
-// ReaderBusy, which says that the card has seen nothing, becomes one. A command whose fate is unknown (Indeterminate,
+// ReaderBusy and Overloaded, which say that the card has seen nothing, become one. A command whose fate is unknown (Indeterminate,
 // Timeout, Canceled) becomes a code that programs take for a failure, and the card counts as reset afterwards: whoever
 // repeats the command blindly gets SCARD_W_RESET_CARD until he reconnects.
 func Code(err error) uint32 {

@@ -23,7 +23,7 @@ func (c *client) connect(ctx context.Context, body []byte) error {
 	}
 	var h *handle
 	var q *request
-	code := serviceStopped
+	var code uint32
 	c.server.do(func(st *state) { h, q, code = st.connect(c, want) })
 	if q != nil {
 		return c.wait(q, body, 0)
@@ -135,23 +135,31 @@ func (c *client) disconnect(ctx context.Context, h *handle, d cardbroker.Disposi
 	if d > cardbroker.EjectCard {
 		return invalidValue
 	}
+	has := h.reader.await(ctx)
+	if has {
+		defer h.reader.leave()
+	}
 	if d != cardbroker.LeaveCard && h.usable() == sharingViolation { // a reset would disturb the other's transaction
 		return sharingViolation
 	}
-	delete(c.handles, h.id)
-	c.drop(ctx, h, d)
+	c.dropNow(ctx, h, d, has)
 	return success
 }
 
-// drop ends a handle and does d with the card, unless that was removed before. The last handle's end is that of the
-// connection to the card.
+// drop ends a handle and does d with the card.
 func (c *client) drop(ctx context.Context, h *handle, d cardbroker.Disposition) {
+	has := h.reader.await(ctx)
+	if has {
+		defer h.reader.leave()
+	}
+	c.dropNow(ctx, h, d, has)
+}
+
+// dropNow is drop once the client has its turn. (It may not get it at the end of the server: then it touches no card.) What
+// d asks for is not done to a card that was removed. The last handle's end is that of the connection to the card.
+func (c *client) dropNow(ctx context.Context, h *handle, d cardbroker.Disposition, has bool) {
 	s, r := c.server, h.reader
 	delete(c.handles, h.id)
-	has := r.await(ctx)
-	if has {
-		defer r.leave()
-	}
 	if trouble := h.trouble.Load(); trouble != success && trouble != resetCard {
 		d = cardbroker.LeaveCard
 	}
@@ -165,13 +173,13 @@ func (c *client) drop(ctx context.Context, h *handle, d cardbroker.Disposition) 
 	}
 }
 
-// endOwn ends the transaction of a handle that is going to be dropped, and does d with the card where it stays connected
-// for others.
+// endOwn ends the transaction of a handle that is going to be dropped, and does d with the card, where that stays connected
+// for others. The caller has the turn.
 func (s *Server) endOwn(ctx context.Context, h *handle, d cardbroker.Disposition) {
 	r := h.reader
 	alone := false
 	s.do(func(*state) { alone = len(r.handles) == 1 })
-	if alone || h.usable() == sharingViolation {
+	if alone {
 		return
 	}
 	if err := s.endUpstream(ctx, r, d); err != nil {
@@ -216,13 +224,14 @@ func (c *client) rejoin(ctx context.Context, h *handle, want rejoining) (protoco
 	if h.usable() == sharingViolation { // it may be otherwise after the wait
 		return 0, sharingViolation
 	}
-	code = serviceStopped
 	s.do(func(st *state) { code = st.checkReconnect(h, want.share) })
 	if code != success {
 		return 0, code
 	}
-	stale := r.up.epoch != r.epoch.Load()
-	if want.disposition != cardbroker.LeaveCard && r.up.card != nil && !stale {
+	if want.disposition != cardbroker.LeaveCard && want.share != cardbroker.ShareDirect {
+		if err := s.open(ctx, r, want.share); err != nil {
+			return 0, Code(err)
+		}
 		err := s.reset(ctx, r, want.disposition)
 		if err != nil && cardbroker.ReasonOf(err) != cardbroker.CardReset { // it was reset, which is what is wanted
 			return 0, s.failed(r, err)

@@ -69,7 +69,7 @@ func (h *holder) set(from, to byte) bool {
 }
 
 // live is a moment in the life of a client: connected, perhaps in a transaction, with a few commands.
-func (p *pcsc) live(n byte) {
+func (p *speaker) live(n byte) {
 	reader := []string{"r", "r", "s"}[rand.IntN(3)]
 	h, _, code := p.tryConnect(reader, []uint32{shared, shared, shared, exclusive, direct}[rand.IntN(5)], either)
 	if code != success {

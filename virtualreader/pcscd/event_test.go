@@ -50,7 +50,7 @@ func TestRemoval(t *testing.T) {
 	f.events <- without("r")
 	check(t, "the Begin that waited", word(b.read(8), 4), removedCard)
 	check(t, "the Connect that waited", word(c.read(152), 148), noSmartcard)
-	for p, h := range map[*pcsc]uint32{a: ha, b: hb} {
+	for p, h := range map[*speaker]uint32{a: ha, b: hb} {
 		check(t, "Transmit", p.try(h), removedCard)
 		check(t, "Status", p.status(h), removedCard)
 		check(t, "Begin", p.begin(h), removedCard)
@@ -160,19 +160,34 @@ func TestCancel(t *testing.T) {
 	b.want("stop", b.call(0x14, nil, 8)[4:], success)
 }
 
-// TestWaitTwice: a client that breaks the protocol so gets each event once, and harms nobody. Such a client could have
-// kept the server's loop waiting.
-func TestWaitTwice(t *testing.T) {
+// TestRemovedThenReset: to whom the card was removed it stays removed, whatever others do with the next one.
+func TestRemovedThenReset(t *testing.T) {
 	f, a, b := one(t)
-	for range 50 {
-		for range 3 {
-			b.send(0x13, nil)
-		}
-		f.events <- without("r")
-		f.events <- with("r")
-		a.states()
-	}
+	ha, hb := a.connect("r"), b.connect("r")
+	f.events <- without("r")
+	a.awaitCard("r", false)
+	f.events <- with("r")
 	a.awaitCard("r", true)
+	_, code := a.reconnect(ha, shared, reset)
+	check(t, "Reconnect with a reset", code, success)
+	check(t, "another's Status", b.status(hb), removedCard)
+	f.wantCalls("connect", "disconnect 0", "connect", "begin", "end 1")
+}
+
+// TestUnplugWhileBusy: a reader that is gone is gone, whatever a card in it says at last.
+func TestUnplugWhileBusy(t *testing.T) {
+	f, a, b := one(t)
+	h := a.connect("r")
+	f.block = make(chan struct{})
+	f.failNext("transmit", cardbroker.CardRemoved)
+	a.send(0x09, words(h, t1, 16, 4, 0, 0, 100, 0), 0, 0xA4, 4, 0)
+	<-f.began
+	f.events <- gone("r")
+	b.await("the reader is gone", func(all []seen) bool { return len(all) == 0 })
+	close(f.block)
+	check(t, "Transmit", word(a.read(32), 28), removedCard)
+	check(t, "Status", a.status(h), readerUnavailable)
+	check(t, "Disconnect", a.disconnect(h, leave), success)
 }
 
 func TestAttributes(t *testing.T) {

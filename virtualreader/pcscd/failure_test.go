@@ -5,6 +5,7 @@ package pcscd_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/pcscd"
@@ -120,6 +121,54 @@ func TestBeginFails(t *testing.T) {
 	check(t, "another's Begin", b.begin(hb), success)
 }
 
+// TestResetWhileBeginning: a client has the transaction, and waits for its turn at the card, when the card is reset. It
+// was told of the reset, and the transaction was nobody's for ever.
+func TestResetWhileBeginning(t *testing.T) {
+	f, a, b := one(t)
+	ha, hb := a.connect("r"), b.connect("r")
+	f.block = make(chan struct{})
+	f.failNext("transmit", cardbroker.Indeterminate)
+	a.send(0x09, words(ha, t1, 16, 4, 0, 0, 100, 0), 0, 0xA4, 4, 0)
+	<-f.began
+	b.send(0x07, words(hb, 0))
+	b.silent(pause) // until it waits
+	close(f.block)
+	check(t, "Transmit", word(a.read(32), 28), commError)
+	check(t, "Begin", word(b.read(8), 4), resetCard)
+	check(t, "End", b.end(hb, leave), resetCard)
+	f.wantCalls("connect", "transmit")
+	_, code := a.reconnect(ha, shared, leave)
+	check(t, "Reconnect", code, success)
+	check(t, "another's Begin", a.begin(ha), success)
+}
+
+// TestEndFails: whether the far end still has the transaction is not known then, so it is ended once more.
+func TestEndFails(t *testing.T) {
+	f, a, b := one(t)
+	ha, hb := a.connect("r"), b.connect("r")
+	check(t, "Begin", a.begin(ha), success)
+	f.failNext("end 1", cardbroker.ReaderBusy)
+	check(t, "End with a reset", a.end(ha, reset), sharingViolation)
+	check(t, "another's Status", b.status(hb), success) // there was none
+	f.called()
+	check(t, "another's Begin", b.begin(hb), success)
+	f.wantCalls("end 0", "begin")
+}
+
+// TestDeathAfterReset: a card that was reset is not reset again for a client that knows nothing of it.
+func TestDeathAfterReset(t *testing.T) {
+	f, a, b := one(t)
+	h := a.connect("r")
+	check(t, "Begin", a.begin(h), success)
+	f.failNext("transmit", cardbroker.CardReset)
+	check(t, "Transmit", a.try(h), resetCard)
+	a.conn.Close()
+	for start := time.Now(); b.state("r").sharing != 0 && time.Since(start) < waitLimit; {
+	}
+	b.connect("r") // after that, for the turn
+	f.wantCalls("connect", "begin", "transmit", "disconnect 0", "connect")
+}
+
 func TestControlFails(t *testing.T) {
 	f, a, _ := one(t)
 	h := a.connect("r")
@@ -142,7 +191,7 @@ func TestQueue(t *testing.T) {
 	f := newFake(t, with("r"), with("s"))
 	f.block = make(chan struct{})
 	socket := serve(t, pcscd.Config{Source: f})
-	var all []*pcsc
+	var all []*speaker
 	for range 12 {
 		p := enter(t, socket)
 		h := p.connect("r")

@@ -89,6 +89,3 @@ func (in *input) rest() {
 		in.buf = make([]byte, usualInput)
 	}
 }
-
-// idle says whether no byte of another message has come.
-func (in *input) idle() bool { return in.r == in.w }

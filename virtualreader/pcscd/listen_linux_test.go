@@ -5,16 +5,20 @@ package pcscd_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/virtualreader/pcscd"
 )
 
@@ -118,6 +122,23 @@ func TestListenTogether(t *testing.T) {
 	listen(t, filepath.Join(dir, "s"))
 }
 
+// TestOtherUser: a user who gets at the socket all the same is not served.
+func TestOtherUser(t *testing.T) {
+	testenv.Root(t)
+	socket := serve(t, pcscd.Config{Source: newFake(t, with("r")), Log: slog.New(slog.DiscardHandler)})
+	if err := errors.Join(os.Chmod(filepath.Dir(socket), 0o711), os.Chmod(socket, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	for uid, want := range map[uint32]string{0: "0    Yes             r\n", 65534: "No smart card readers found"} {
+		cmd := exec.Command(testenv.Tool(t, "opensc-tool"), "-l")
+		cmd.Env = []string{"PCSCLITE_CSOCK_NAME=" + socket}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		if out, err := cmd.CombinedOutput(); !strings.Contains(string(out), want) {
+			t.Errorf("opensc-tool -l of user %d printed %q, %v, want %q", uid, out, err, want)
+		}
+	}
+}
+
 // TestServeEnds: the end of the context ends clients and cards, the loss of the readers ends the server.
 func TestServeEnds(t *testing.T) {
 	f := newFake(t, with("r"))
@@ -129,9 +150,6 @@ func TestServeEnds(t *testing.T) {
 	go func() { ended <- server.Serve(ctx, listener) }()
 	p := enter(t, path)
 	check(t, "Begin", p.begin(p.connect("r")), success)
-	if got := server.Readers(); len(got) != 1 || got[0] != "r" {
-		t.Errorf("Readers() = %q, want r", got)
-	}
 	waiter := enter(t, path)
 	waiter.call(0x13, nil, 16*184)
 	cancel()

@@ -43,26 +43,26 @@ const (
 	leave, reset, unpower     = 0, 1, 2
 )
 
-// pcsc is a client that speaks the protocol byte by byte, as libpcsclite does.
-type pcsc struct {
+// speaker is a client that speaks the protocol byte by byte, as libpcsclite does.
+type speaker struct {
 	t       testing.TB
 	conn    net.Conn
 	context uint32
 }
 
 // dial connects.
-func dial(t testing.TB, socket string) *pcsc {
+func dial(t testing.TB, socket string) *speaker {
 	t.Helper()
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &pcsc{t: t, conn: conn}
+	return &speaker{t: t, conn: conn}
 }
 
 // enter connects, agrees on the version and establishes a context.
-func enter(t testing.TB, socket string) *pcsc {
+func enter(t testing.TB, socket string) *speaker {
 	t.Helper()
 	p := dial(t, socket)
 	p.want("version", p.call(0x11, words(4, 4, 0), 12)[8:], success)
@@ -83,7 +83,7 @@ func words(values ...uint32) []byte {
 func word(b []byte, at int) uint32 { return binary.NativeEndian.Uint32(b[at:]) }
 
 // want checks a code.
-func (p *pcsc) want(what string, answer []byte, code uint32) {
+func (p *speaker) want(what string, answer []byte, code uint32) {
 	p.t.Helper()
 	if got := word(answer, 0); got != code {
 		p.t.Errorf("%s = %#x, want %#x", what, got, code)
@@ -91,7 +91,7 @@ func (p *pcsc) want(what string, answer []byte, code uint32) {
 }
 
 // send sends a message and what follows it.
-func (p *pcsc) send(command uint32, body []byte, data ...byte) {
+func (p *speaker) send(command uint32, body []byte, data ...byte) {
 	p.t.Helper()
 	message := append(append(words(uint32(len(body)), command), body...), data...)
 	if _, err := p.conn.Write(message); err != nil {
@@ -100,7 +100,7 @@ func (p *pcsc) send(command uint32, body []byte, data ...byte) {
 }
 
 // read reads n bytes.
-func (p *pcsc) read(n int) []byte {
+func (p *speaker) read(n int) []byte {
 	p.t.Helper()
 	b := make([]byte, n)
 	p.conn.SetReadDeadline(time.Now().Add(waitLimit))
@@ -110,14 +110,14 @@ func (p *pcsc) read(n int) []byte {
 	return b
 }
 
-func (p *pcsc) call(command uint32, body []byte, n int) []byte {
+func (p *speaker) call(command uint32, body []byte, n int) []byte {
 	p.t.Helper()
 	p.send(command, body)
 	return p.read(n)
 }
 
 // silent checks that nothing comes for a while.
-func (p *pcsc) silent(d time.Duration) {
+func (p *speaker) silent(d time.Duration) {
 	p.t.Helper()
 	p.conn.SetReadDeadline(time.Now().Add(d))
 	n, err := p.conn.Read(make([]byte, 1))
@@ -127,7 +127,7 @@ func (p *pcsc) silent(d time.Duration) {
 }
 
 // closed checks that the server closes the connection.
-func (p *pcsc) closed() {
+func (p *speaker) closed() {
 	p.t.Helper()
 	p.conn.SetReadDeadline(time.Now().Add(waitLimit))
 	if n, err := p.conn.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -136,20 +136,20 @@ func (p *pcsc) closed() {
 }
 
 // connectBody is the body of a Connect.
-func (p *pcsc) connectBody(reader string, share, protocols uint32) []byte {
+func (p *speaker) connectBody(reader string, share, protocols uint32) []byte {
 	name := append([]byte(reader), make([]byte, 128-len(reader))...)
 	return append(append(words(p.context), name...), words(share, protocols, 0, 0, 0)...)
 }
 
 // tryConnect connects and returns the handle, the protocol and the code.
-func (p *pcsc) tryConnect(reader string, share, protocols uint32) (handle, protocol, code uint32) {
+func (p *speaker) tryConnect(reader string, share, protocols uint32) (handle, protocol, code uint32) {
 	p.t.Helper()
 	answer := p.call(0x04, p.connectBody(reader, share, protocols), 152)
 	return word(answer, 140), word(answer, 144), word(answer, 148)
 }
 
 // connect connects shared.
-func (p *pcsc) connect(reader string) uint32 {
+func (p *speaker) connect(reader string) uint32 {
 	p.t.Helper()
 	handle, protocol, code := p.tryConnect(reader, shared, either)
 	if code != success || protocol != t1 {
@@ -158,34 +158,34 @@ func (p *pcsc) connect(reader string) uint32 {
 	return handle
 }
 
-func (p *pcsc) reconnect(handle, share, init uint32) (protocol, code uint32) {
+func (p *speaker) reconnect(handle, share, init uint32) (protocol, code uint32) {
 	p.t.Helper()
 	answer := p.call(0x05, words(handle, share, either, init, 0, 0), 24)
 	return word(answer, 16), word(answer, 20)
 }
 
-func (p *pcsc) disconnect(handle, disposition uint32) uint32 {
+func (p *speaker) disconnect(handle, disposition uint32) uint32 {
 	p.t.Helper()
 	return word(p.call(0x06, words(handle, disposition, 0), 12), 8)
 }
 
-func (p *pcsc) begin(handle uint32) uint32 {
+func (p *speaker) begin(handle uint32) uint32 {
 	p.t.Helper()
 	return word(p.call(0x07, words(handle, 0), 8), 4)
 }
 
-func (p *pcsc) end(handle, disposition uint32) uint32 {
+func (p *speaker) end(handle, disposition uint32) uint32 {
 	p.t.Helper()
 	return word(p.call(0x08, words(handle, disposition, 0), 12), 8)
 }
 
-func (p *pcsc) status(handle uint32) uint32 {
+func (p *speaker) status(handle uint32) uint32 {
 	p.t.Helper()
 	return word(p.call(0x0B, words(handle, 0), 8), 4)
 }
 
 // transmit sends a command with room for an answer.
-func (p *pcsc) transmit(handle uint32, command []byte, room uint32) ([]byte, uint32) {
+func (p *speaker) transmit(handle uint32, command []byte, room uint32) ([]byte, uint32) {
 	p.t.Helper()
 	p.send(0x09, words(handle, t1, 16, uint32(len(command)), 0, 0, room, 0), command...)
 	answer := p.read(32)
@@ -196,14 +196,14 @@ func (p *pcsc) transmit(handle uint32, command []byte, room uint32) ([]byte, uin
 }
 
 // try sends a short command and returns the code.
-func (p *pcsc) try(handle uint32) uint32 {
+func (p *speaker) try(handle uint32) uint32 {
 	p.t.Helper()
 	_, code := p.transmit(handle, []byte{0, 0xA4, 4, 0}, 65548)
 	return code
 }
 
 // control sends a request to the reader.
-func (p *pcsc) control(handle, code uint32, data []byte, room uint32) ([]byte, uint32) {
+func (p *speaker) control(handle, code uint32, data []byte, room uint32) ([]byte, uint32) {
 	p.t.Helper()
 	p.send(0x0A, words(handle, code, uint32(len(data)), room, 0, 0), data...)
 	answer := p.read(24)
@@ -214,7 +214,7 @@ func (p *pcsc) control(handle, code uint32, data []byte, room uint32) ([]byte, u
 }
 
 // attribute gets an attribute.
-func (p *pcsc) attribute(handle, id, room uint32) ([]byte, uint32) {
+func (p *speaker) attribute(handle, id, room uint32) ([]byte, uint32) {
 	p.t.Helper()
 	answer := p.call(0x0F, append(append(words(handle, id), make([]byte, 264)...), words(room, 0)...), 280)
 	if code := word(answer, 276); code != success {
@@ -245,13 +245,13 @@ func parse(b []byte) []seen {
 }
 
 // states asks for the readers.
-func (p *pcsc) states() []seen {
+func (p *speaker) states() []seen {
 	p.t.Helper()
 	return parse(p.call(0x12, nil, 16*184))
 }
 
 // state returns what is seen of a reader.
-func (p *pcsc) state(reader string) seen {
+func (p *speaker) state(reader string) seen {
 	p.t.Helper()
 	for _, s := range p.states() {
 		if s.name == reader {
@@ -262,7 +262,7 @@ func (p *pcsc) state(reader string) seen {
 }
 
 // await waits for an event, with a registration each time, until the readers are as wanted.
-func (p *pcsc) await(what string, done func([]seen) bool) {
+func (p *speaker) await(what string, done func([]seen) bool) {
 	p.t.Helper()
 	for !done(parse(p.call(0x13, nil, 16*184))) {
 		p.want("event while waiting until "+what, p.read(8)[4:], success)
@@ -271,7 +271,7 @@ func (p *pcsc) await(what string, done func([]seen) bool) {
 }
 
 // awaitCard waits until a reader has a card, or has none.
-func (p *pcsc) awaitCard(reader string, present bool) {
+func (p *speaker) awaitCard(reader string, present bool) {
 	p.t.Helper()
 	p.await("the card is there or not", func(all []seen) bool {
 		for _, s := range all {

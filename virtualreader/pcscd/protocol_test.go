@@ -84,6 +84,17 @@ func TestHandleOfAnother(t *testing.T) {
 	a.closed()
 }
 
+// TestTalkWhileWaiting: no client says anything before it has its answer.
+func TestTalkWhileWaiting(t *testing.T) {
+	_, a, b := one(t)
+	ha, hb := a.connect("r"), b.connect("r")
+	check(t, "Begin", a.begin(ha), success)
+	b.send(0x07, words(hb, 0))
+	b.send(0x0B, words(hb, 0))
+	b.closed()
+	check(t, "End", a.end(ha, leave), success)
+}
+
 func TestMalformed(t *testing.T) {
 	f := newFake(t, with("r"))
 	socket := serve(t, pcscd.Config{Source: f})

@@ -7,7 +7,6 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 )
@@ -15,32 +14,32 @@ import (
 // maxWaiting is how many clients may wait for their turn at one reader.
 const maxWaiting = 8
 
-// reader is a reader and what its clients do with it. The loop owns what they agreed on; the upstream card belongs to the
-// client that has the turn, who calls it himself, without a goroutine between. Who has the turn may wait for the loop,
-// but the loop never waits for a turn.
+// reader is a reader and what its clients do with it. What they agreed on is part of the state. The upstream card belongs
+// to the client that has the reader's turn, who calls it himself, without a goroutine between. Who has a reader's turn may
+// take that of the state, but never the other way round.
 type reader struct {
 	name string
 	unit uint32
 
-	// Owned by the loop.
+	// Part of the state.
 	card      *cardbroker.Card // nil: none inside
 	counter   uint32           // of insertions and removals, 16 bits
 	handles   map[*handle]bool
 	exclusive bool       // the one handle is alone
 	queue     []*request // who waits for the end of the holder's transaction, in order
 
-	// Written by the loop.
+	// Written with the state, read by all.
 	epoch    atomic.Uint64          // changes with the card
 	protocol atomic.Uint32          // negotiated
 	holder   atomic.Pointer[handle] // who has a transaction, or is exclusive
 
-	turn    chan struct{} // capacity 1: one inside while a client has the turn
-	waiting atomic.Int32  // clients that wait for it
-	up      upstream      // of who has the turn
+	turn    turn
+	waiting atomic.Int32 // clients that wait for it
+	up      upstream     // of who has the turn
 }
 
 func newReader(name string) *reader {
-	return &reader{name: name, counter: 1, handles: make(map[*handle]bool), turn: make(chan struct{}, 1)}
+	return &reader{name: name, counter: 1, handles: make(map[*handle]bool), turn: newTurn()}
 }
 
 // count counts an insertion or a removal.
@@ -83,57 +82,22 @@ func (r *reader) hold(h *handle) {
 	r.holder.Store(h)
 }
 
-// grant lets those go on who waited for the end of a transaction: every Connect, up to the first Begin, which holds
-// again. Who was told to ask again is passed over, and loses his place when he does not.
-func (r *reader) grant() {
-	now := time.Now()
-	r.forget(func(q *request) bool { return !q.asking && now.After(q.until) })
-	for i := 0; i < len(r.queue); {
-		q := r.queue[i]
-		if !q.asking {
-			i++
-			continue
-		}
-		r.queue = slices.Delete(r.queue, i, i+1)
-		if q.handle == nil {
-			q.answer(success)
-			continue
-		}
-		if code := q.handle.trouble.Load(); code != success {
-			q.answer(code)
-			continue
-		}
-		r.hold(q.handle)
-		q.answer(success)
-		return
-	}
-}
-
 // forget drops requests.
 func (r *reader) forget(which func(*request) bool) { r.queue = slices.DeleteFunc(r.queue, which) }
 
 // take takes the turn, unless too many wait for it or ctx ends.
 func (r *reader) take(ctx context.Context) bool {
-	select {
-	case r.turn <- struct{}{}:
+	if r.turn.try() {
 		return true
-	default:
 	}
 	defer r.waiting.Add(-1)
-	return r.waiting.Add(1) <= maxWaiting && r.await(ctx)
+	return r.waiting.Add(1) <= maxWaiting && r.turn.await(ctx)
 }
 
 // await takes the turn however many wait for it.
-func (r *reader) await(ctx context.Context) bool {
-	select {
-	case r.turn <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+func (r *reader) await(ctx context.Context) bool { return r.turn.await(ctx) }
 
-func (r *reader) leave() { <-r.turn }
+func (r *reader) leave() { r.turn.leave() }
 
 // usable says why a handle cannot be used: another client's transaction, or what became of its card.
 func (h *handle) usable() uint32 {

@@ -9,9 +9,10 @@
 // one, which card was reset or removed. It holds one connection to each card, carries to it transactions and resets, and
 // judges nothing that a client sends to a card: that is done behind the source. It never repeats a command.
 //
-// A loop owns the state. Each client has a goroutine, which reads its messages, takes its turn at a reader and calls the
-// card itself. When a client waits, for an event or another's transaction, its goroutine goes on reading, so that the
-// end of a client is noticed at once, and is woken by the deadline of its reading.
+// Each client has a goroutine, which reads its messages and answers them itself: it takes its turn at the state, which is
+// memory only, and at a reader, whose card it calls. (A loop that owned the state would cost a call two more changes of
+// goroutine, which is what a whole call takes.) When a client waits, for an event or another's transaction, its goroutine
+// goes on reading, so that the end of a client is noticed at once, and is woken by the deadline of its reading.
 package pcscd
 
 import (
@@ -23,7 +24,6 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/internal/loop"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
 )
@@ -52,7 +52,8 @@ const maxRefusals = 64
 // Server is a PC/SC server. Make it with [New].
 type Server struct {
 	cfg    Config
-	loop   *loop.Loop[*state]
+	turn   turn // of the state
+	state  *state
 	view   atomic.Pointer[view]
 	group  *run.Group      // the clients, and what cards need besides; set by Serve
 	last   context.Context // ends cleanLimit after the clients' context; likewise
@@ -67,23 +68,10 @@ func New(cfg Config) *Server {
 	if cfg.MaxClients == 0 {
 		cfg.MaxClients = defaultClients
 	}
-	s := &Server{cfg: cfg, loop: loop.New[*state](), listed: make(chan struct{}), users: peer.Self()}
-	s.view.Store(&view{states: make([]byte, fixedStates*stateSize)})
+	s := &Server{cfg: cfg, turn: newTurn(), listed: make(chan struct{}), users: peer.Self()}
+	s.state = newState(s)
+	s.view.Store(&view{states: make([]byte, fixedStates*stateSize), events: s.state.events})
 	return s
-}
-
-// Listed is closed when the source has told which readers there are.
-func (s *Server) Listed() <-chan struct{} { return s.listed }
-
-// Readers returns the names of the readers.
-func (s *Server) Readers() []string {
-	var names []string
-	for states := s.view.Load().states; len(states) > 0; states = states[stateSize:] {
-		if name := text(states[:nameSize]); name != "" {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // Serve serves clients of the listener's socket, which it closes, until ctx ends (nil), or the readers cannot be watched
@@ -93,10 +81,7 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.last = last
-	owner := run.New(last) // outlives the clients, who need it to the end
-	st := newState(s)
 	s.group = run.New(ctx)
-	owner.Go("state", func(ctx context.Context) error { return s.loop.Run(ctx, st) })
 	stop := context.AfterFunc(s.group.Context(), func() {
 		listener.Close()
 		time.AfterFunc(cleanLimit, cancel)
@@ -104,8 +89,7 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 	defer stop()
 	s.group.Go("readers", s.watch)
 	s.group.Go("accept", func(ctx context.Context) error { return s.accept(ctx, listener) })
-	err := s.group.Wait()
-	return errors.Join(err, owner.Stop())
+	return s.group.Wait()
 }
 
 // watch passes on what the source tells.
@@ -123,12 +107,16 @@ func (s *Server) watch(ctx context.Context) error {
 	})
 }
 
-// do changes the state, and returns when that is published. At the end of the server nothing is changed any more.
+// do changes the state, and returns when that is published. change touches memory only. Who was woken by it has not been
+// told before the turn was left; whoever is told in vain just goes on.
 func (s *Server) do(change func(*state)) {
-	s.loop.Must(func(st *state) error {
-		change(st)
-		return nil
-	})
+	s.turn <- struct{}{} // nobody keeps it for long
+	change(s.state)
+	woken := s.state.publish()
+	s.turn.leave()
+	for _, c := range woken {
+		c.interrupt()
+	}
 }
 
 // accept serves each client in a goroutine of its own.

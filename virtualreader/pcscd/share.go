@@ -18,9 +18,9 @@ type handle struct {
 	id     uint32
 	reader *reader
 	client *client
-	share  cardbroker.ShareMode // changed by the loop, when the client asks for that
+	share  cardbroker.ShareMode // changed when the client asks for that
 
-	// Written by the loop.
+	// Written with the state.
 	trouble atomic.Uint32 // the code that uses of the handle are answered with, or success
 	begun   atomic.Uint32 // transactions within each other
 }
@@ -30,18 +30,10 @@ type request struct {
 	client *client
 	handle *handle // nil: a Connect
 
-	// Owned by the loop.
+	// Part of the state.
 	asking bool        // the client waits for the answer; else it was told to ask again
 	until  time.Time   // if not asking: when its place is lost
 	code   chan uint32 // capacity 1: the answer; to a Connect: try again
-}
-
-// answer answers a request.
-func (q *request) answer(code uint32) {
-	if q.asking {
-		q.code <- code
-		q.client.interrupt()
-	}
 }
 
 // connectRequest is what a client wants to connect to.
@@ -97,7 +89,7 @@ func (st *state) disconnect(h *handle) (last bool) {
 	r.forget(func(q *request) bool { return q.handle == h })
 	if r.holder.Load() == h {
 		r.holder.Store(nil)
-		r.grant()
+		st.grant(r)
 	}
 	if len(r.handles) == 0 {
 		r.protocol.Store(uint32(cardbroker.ProtocolUndefined))
@@ -140,7 +132,7 @@ func (st *state) reconnect(h *handle, share cardbroker.ShareMode, epoch uint64) 
 		r.exclusive = false
 		h.begun.Store(0)
 		r.holder.Store(nil)
-		r.grant()
+		st.grant(r)
 	}
 	h.share = share
 	st.changed = true
@@ -187,7 +179,7 @@ func (st *state) end(h *handle) {
 	h.begun.Store(h.begun.Load() - 1)
 	if h.begun.Load() == 0 && h.share != cardbroker.ShareExclusive {
 		r.holder.Store(nil)
-		r.grant()
+		st.grant(r)
 	}
 }
 
@@ -203,7 +195,33 @@ func (st *state) lose(r *reader, code uint32) {
 	r.mark(code, nil)
 	if code == removedCard {
 		r.holder.Store(nil)
-		r.grant()
+		st.grant(r)
 	}
 	st.changed = true
+}
+
+// grant lets those go on who waited for the end of a transaction: every Connect, up to the first Begin, which holds
+// again. Who was told to ask again is passed over, and loses his place when he does not.
+func (st *state) grant(r *reader) {
+	now := time.Now()
+	r.forget(func(q *request) bool { return !q.asking && now.After(q.until) })
+	for i := 0; i < len(r.queue); {
+		q := r.queue[i]
+		if !q.asking {
+			i++
+			continue
+		}
+		r.queue = slices.Delete(r.queue, i, i+1)
+		if q.handle == nil {
+			st.answer(q, success)
+			continue
+		}
+		if code := q.handle.trouble.Load(); code != success {
+			st.answer(q, code)
+			continue
+		}
+		r.hold(q.handle)
+		st.answer(q, success)
+		return
+	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // one serves a fake with one reader, "r", with a card in it, to two clients.
-func one(t *testing.T) (f *fake, a, b *pcsc) {
+func one(t *testing.T) (f *fake, a, b *speaker) {
 	t.Helper()
 	f = newFake(t, with("r"))
 	socket := serve(t, pcscd.Config{Source: f})
@@ -197,26 +197,29 @@ func TestConnectWaits(t *testing.T) {
 // TestReset: every way to reset the card tells all the other handles, until their own Reconnect.
 func TestReset(t *testing.T) {
 	tests := map[string]struct {
-		do    func(a *pcsc, h uint32) uint32
+		do    func(a *speaker, h uint32) uint32
 		own   uint32 // what the handle that did it is told
 		calls []string
 	}{
-		"Reconnect with a reset": {func(a *pcsc, h uint32) uint32 {
+		"Reconnect with a reset": {func(a *speaker, h uint32) uint32 {
 			_, code := a.reconnect(h, shared, reset)
 			return code
 		}, success, []string{"begin", "end 1"}},
-		"Reconnect with a reset in a transaction": {func(a *pcsc, h uint32) uint32 {
+		"Reconnect with a reset in a transaction": {func(a *speaker, h uint32) uint32 {
 			a.begin(h)
 			_, code := a.reconnect(h, shared, reset)
 			return code | a.end(h, leave)
 		}, success, []string{"begin", "end 1", "begin", "end 0"}},
-		"End with a power cut": {func(a *pcsc, h uint32) uint32 {
+		"End with a power cut": {func(a *speaker, h uint32) uint32 {
 			return a.begin(h) | a.end(h, unpower)
 		}, resetCard, []string{"begin", "end 2"}},
-		"inner End with a reset": {func(a *pcsc, h uint32) uint32 {
-			return a.begin(h) | a.begin(h) | a.end(h, reset) | (a.end(h, leave) ^ resetCard)
+		"inner End with a reset": {func(a *speaker, h uint32) uint32 {
+			code := a.begin(h)
+			code |= a.begin(h)
+			code |= a.end(h, reset)
+			return code | a.end(h, leave) ^ resetCard
 		}, resetCard, []string{"begin", "end 1", "begin"}},
-		"Disconnect with a reset": {func(a *pcsc, h uint32) uint32 {
+		"Disconnect with a reset": {func(a *speaker, h uint32) uint32 {
 			return a.disconnect(h, reset)
 		}, success, []string{"begin", "end 1"}},
 	}
@@ -246,14 +249,14 @@ func TestReset(t *testing.T) {
 // TestDeath: the card is reset if the client that died, or released its context, held the transaction; else it is left.
 func TestDeath(t *testing.T) {
 	for name, test := range map[string]struct {
-		end  func(p *pcsc)
+		end  func(p *speaker)
 		held bool
 		want uint32
 	}{
-		"dies":                          {func(p *pcsc) { p.conn.Close() }, false, success},
-		"dies in a transaction":         {func(p *pcsc) { p.conn.Close() }, true, resetCard},
-		"releases":                      {func(p *pcsc) { p.call(0x02, words(p.context, 0), 8) }, false, success},
-		"releases within a transaction": {func(p *pcsc) { p.call(0x02, words(p.context, 0), 8) }, true, resetCard},
+		"dies":                          {func(p *speaker) { p.conn.Close() }, false, success},
+		"dies in a transaction":         {func(p *speaker) { p.conn.Close() }, true, resetCard},
+		"releases":                      {func(p *speaker) { p.call(0x02, words(p.context, 0), 8) }, false, success},
+		"releases within a transaction": {func(p *speaker) { p.call(0x02, words(p.context, 0), 8) }, true, resetCard},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, a, b := one(t)

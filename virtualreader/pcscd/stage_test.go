@@ -25,7 +25,8 @@ const waitLimit = 20 * time.Second
 type readers struct {
 	sandbox.Readers
 	events chan pcscd.Event
-	seen   atomic.Pointer[pcscd.Event] // the last event of the reader
+	seen   atomic.Pointer[pcscd.Event]     // the last event of the reader
+	card   atomic.Pointer[cardbroker.Card] // that was in it at first
 }
 
 func (r *readers) Watch(ctx context.Context, emit func(pcscd.Event)) error {
@@ -41,6 +42,7 @@ func (r *readers) Watch(ctx context.Context, emit func(pcscd.Event)) error {
 	close(first)
 	for e := range first {
 		r.seen.Store(&e)
+		r.card.Store(e.Card)
 		emit(e)
 	}
 	emit(pcscd.Event{})
@@ -60,13 +62,7 @@ func (r *readers) takeOut()         { r.events <- pcscd.Event{Reader: softcard.N
 func (r *readers) unplug()          { r.events <- pcscd.Event{Reader: softcard.Name} }
 func (r *readers) plug(name string) { r.events <- pcscd.Event{Reader: name, Present: true} }
 func (r *readers) putIn() {
-	card, err := r.Readers.Connect(softcard.Name, cardbroker.ShareShared)
-	if err != nil {
-		return
-	}
-	info := card.Info()
-	card.Disconnect(cardbroker.ResetCard)
-	r.events <- pcscd.Event{Reader: softcard.Name, Present: true, Card: &info}
+	r.events <- pcscd.Event{Reader: softcard.Name, Present: true, Card: r.card.Load()}
 }
 
 func (r *readers) Connect(_ context.Context, name string, share cardbroker.ShareMode) (pcscd.Card, error) {
@@ -92,11 +88,11 @@ func (c localCard) End(_ context.Context, d cardbroker.Disposition) error { retu
 func (c localCard) Disconnect(_ context.Context, d cardbroker.Disposition) error {
 	return c.card.Disconnect(d)
 }
-func (c localCard) Control(_ context.Context, dst []byte, _ uint32, _ []byte) ([]byte, error) {
-	return dst, cardbroker.Errorf(cardbroker.Unsupported, "no control")
+func (c localCard) Control(_ context.Context, dst []byte, code uint32, in []byte) ([]byte, error) {
+	return c.card.Control(dst, code, in)
 }
-func (c localCard) Attribute(context.Context, uint32) ([]byte, error) {
-	return nil, cardbroker.Errorf(cardbroker.Unsupported, "no attributes")
+func (c localCard) Attribute(_ context.Context, id uint32) ([]byte, error) {
+	return c.card.Attribute(id)
 }
 
 // softReader returns the software reader.
@@ -117,6 +113,14 @@ func serve(t testing.TB, cfg pcscd.Config) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "s")
+	serveAt(t, cfg, path)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return path
+}
+
+// serveAt starts a server.
+func serveAt(t testing.TB, cfg pcscd.Config, path string) {
+	t.Helper()
 	listener, err := pcscd.Listen(path)
 	if err != nil {
 		t.Fatal(err)
@@ -138,8 +142,5 @@ func serve(t testing.TB, cfg pcscd.Config) string {
 		case <-time.After(waitLimit):
 			t.Error("Serve() has not ended")
 		}
-		os.RemoveAll(dir)
 	})
-	<-server.Listed()
-	return path
 }

@@ -5,14 +5,12 @@ package pcscd
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"slices"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/internal/loop"
 )
 
 // Limits, so that no client can use up the server.
@@ -25,8 +23,8 @@ const (
 // libpcsclite does so after 100 ms.
 const keepPlace = time.Second
 
-// state is what the loop owns: readers, handles and who waits. It calls no card and no client; it wakes clients by the
-// deadline of their reading.
+// state is readers, handles and who waits. It belongs to who has its turn, see [Server.do], and is memory only: what it
+// does calls no card, no client and nobody else.
 type state struct {
 	server   *Server
 	readers  []*reader // in the order in which they came
@@ -34,17 +32,16 @@ type state struct {
 	handles  map[uint32]bool // the ids in use
 	waiting  map[*client]bool
 	events   uint32 // counts readers that came or went, with 16 bits
-	changed  bool   // something that is published, since the last Commit
+	changed  bool   // something that is published, since it was last published
 	notable  bool   // something that waiting clients are told of, likewise
+	woken    []*client
 }
 
-// view is what the loop publishes.
+// view is what is published.
 type view struct {
 	states []byte // READER_STATE of each reader, of 16 at least
 	events uint32
 }
-
-var _ loop.Owner[*state] = (*state)(nil)
 
 func newState(s *Server) *state {
 	return &state{
@@ -56,17 +53,8 @@ func newState(s *Server) *state {
 	}
 }
 
-// Begin implements [loop.Owner].
-func (st *state) Begin() *state { return st }
-
-// Tick implements [loop.Owner].
-func (st *state) Tick(*state, time.Time) {}
-
-// Deadline implements [loop.Owner].
-func (st *state) Deadline() time.Time { return time.Time{} }
-
-// Commit implements [loop.Owner]: it publishes the view and wakes those who wait for a change.
-func (st *state) Commit(context.Context, *state) error {
+// publish publishes what has changed and returns who is to be woken for it.
+func (st *state) publish() []*client {
 	if st.changed {
 		st.changed = false
 		v := &view{events: st.events, states: make([]byte, 0, max(len(st.readers), fixedStates)*stateSize)}
@@ -82,7 +70,9 @@ func (st *state) Commit(context.Context, *state) error {
 			st.wake(c, success)
 		}
 	}
-	return nil
+	woken := st.woken
+	st.woken = nil
+	return woken
 }
 
 // wake ends a client's wait for an event.
@@ -93,7 +83,15 @@ func (st *state) wake(c *client, code uint32) {
 	default:
 		panic("BUG: a client waits for an event before it has taken the last")
 	}
-	c.interrupt()
+	st.woken = append(st.woken, c)
+}
+
+// answer answers a request that waits.
+func (st *state) answer(q *request, code uint32) {
+	if q.asking {
+		q.code <- code
+		st.woken = append(st.woken, q.client)
+	}
 }
 
 // establish gives a client a context, in place of the one that it may have.
@@ -135,6 +133,13 @@ func (st *state) cancel(context uint32) uint32 {
 		st.wake(c, cancelled)
 	}
 	return success
+}
+
+// startWaiting notes who waits. A client that was waiting already may have an event by now, which then ends this wait.
+func (st *state) startWaiting(c *client) {
+	if len(c.event) == 0 {
+		st.waiting[c] = true
+	}
 }
 
 // stopWaiting says whether the client was still waiting.
@@ -216,7 +221,7 @@ func (st *state) loseCard(r *reader, code uint32) {
 	r.mark(code, nil)
 	r.holder.Store(nil)
 	for _, q := range r.queue {
-		q.answer(code)
+		st.answer(q, code)
 	}
 	r.queue = nil
 	if len(r.handles) > 0 {

@@ -114,10 +114,9 @@ func TestPKCS11(t *testing.T) {
 	if got := run("-O"); strings.Count(got, "Certificate Object") != 4 {
 		t.Errorf("pkcs11-tool -O printed %q, want 4 certificates", got)
 	}
-	// The card has no random numbers; all else works.
 	got := run("--login", "--pin", "123456", "--test")
-	if !strings.Contains(got, "C_GenerateRandom failed: CKR_FUNCTION_NOT_SUPPORTED") || !strings.Contains(got, "\n1 errors") || strings.Count(got, "ERR") != 1 {
-		t.Errorf("pkcs11-tool --test printed %q, want no error but that", got)
+	if !strings.Contains(got, "\nNo errors\n") {
+		t.Errorf("pkcs11-tool --test printed %q, want no errors", got)
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/data", []byte("data to sign"), 0o600); err != nil {

@@ -14,7 +14,7 @@ import (
 // begin begins a transaction, or leaves that until another client's has ended.
 func (c *client) begin(ctx context.Context, h *handle, body []byte) error {
 	var q *request
-	code := serviceStopped
+	var code uint32
 	c.server.do(func(st *state) { q, code = st.begin(h) })
 	switch {
 	case code != success:
@@ -56,12 +56,19 @@ func (c *client) began(ctx context.Context, h *handle) uint32 {
 		return systemCancelled
 	}
 	defer r.leave()
-	if err := s.match(ctx, r); err != nil {
-		code := s.failed(r, err) // before others have their turn
-		s.do(func(st *state) { st.end(h) })
-		return code
+	code := h.trouble.Load() // the card may have been reset or removed while this client waited for its turn
+	if code == success {
+		err := s.match(ctx, r)
+		if err == nil {
+			return success
+		}
+		code = s.failed(r, err)
 	}
-	return h.trouble.Load() // the card may have been removed
+	s.do(func(st *state) { st.end(h) })
+	if err := s.match(ctx, r); err != nil {
+		s.failed(r, err)
+	}
+	return code
 }
 
 // end ends a transaction and does d with the card.
@@ -110,6 +117,5 @@ func (s *Server) endUpstream(ctx context.Context, r *reader, d cardbroker.Dispos
 	case !r.up.begun:
 		return nil
 	}
-	r.up.begun, r.up.doubt = false, false
-	return r.up.card.End(ctx, d)
+	return r.up.end(ctx, d)
 }

@@ -15,7 +15,15 @@ type upstream struct {
 	epoch  uint64 // of the reader, when it was opened
 	direct bool   // to the reader alone
 	begun  bool   // it has a transaction
-	doubt  bool   // whether it still has, for the card was reset
+	doubt  bool   // or may have lost it: the card was reset, or the end failed
+}
+
+// end ends the transaction and does d with the card.
+func (up *upstream) end(ctx context.Context, d cardbroker.Disposition) error {
+	err := up.card.End(ctx, d)
+	up.begun = err != nil
+	up.doubt = err != nil
+	return err
 }
 
 // open connects to the card, unless that was done. For others than direct handles it has to be a connection to the card.
@@ -57,21 +65,19 @@ func (s *Server) match(ctx context.Context, r *reader) error {
 		return nil
 	}
 	if up.begun {
-		err := up.card.End(ctx, cardbroker.LeaveCard)
 		doubt := up.doubt
-		up.begun, up.doubt = false, false
-		if err != nil && !doubt {
+		if err := up.end(ctx, cardbroker.LeaveCard); err != nil && !doubt {
 			return err
 		}
 	}
+	up.begun, up.doubt = false, false
 	if !held {
-		up.doubt = false
 		return nil
 	}
 	if err := up.card.Begin(ctx); err != nil {
 		return err
 	}
-	up.begun, up.doubt = true, false
+	up.begun = true
 	return nil
 }
 
@@ -87,8 +93,7 @@ func (s *Server) reset(ctx context.Context, r *reader, d cardbroker.Disposition)
 			return err
 		}
 	}
-	up.begun, up.doubt = false, false
-	return up.card.End(ctx, d)
+	return up.end(ctx, d)
 }
 
 // failed takes the consequences of an error of the card and returns its code. The caller has the turn.
@@ -110,7 +115,7 @@ func (s *Server) failed(r *reader, err error) uint32 {
 	return Code(err)
 }
 
-// closeStale ends, when its turn comes, the connection to a card that was removed. The loop calls it.
+// closeStale ends, when its turn comes, the connection to a card that was removed. It is called with the state.
 func (s *Server) closeStale(r *reader) {
 	s.group.Go("close card", func(ctx context.Context) error {
 		if r.await(ctx) {

@@ -114,26 +114,30 @@ func (r *Readers) why() error {
 // follow sends what happens in the reader until its tunnel ends.
 func (r reader) follow(ctx context.Context, events chan<- pcscd.Event) error {
 	inside := false
-	send := func(e pcscd.Event) error {
+	for {
+		var e virtualreader.CardEvent
+		lasts := true
 		select {
-		case events <- e:
-			return nil
+		case e, lasts = <-r.tunnel.Events():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}
-	for e := range r.tunnel.Events() {
-		if e.Card != nil && inside { // the tunnel keeps the newest event only: that it was taken out came before
-			if err := send(pcscd.Event{Reader: r.name, Present: true}); err != nil {
-				return err
-			}
+		now := []pcscd.Event{{Reader: r.name, Present: lasts, Card: e.Card}}
+		if e.Card != nil && inside { // the tunnel keeps the newest event only: that the other was taken out came before
+			now = []pcscd.Event{{Reader: r.name, Present: true}, now[0]}
 		}
 		inside = e.Card != nil
-		if err := send(pcscd.Event{Reader: r.name, Present: true, Card: e.Card}); err != nil {
-			return err
+		for _, event := range now {
+			select {
+			case events <- event:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if !lasts {
+			return nil
 		}
 	}
-	return send(pcscd.Event{Reader: r.name})
 }
 
 // keepLease renews the lease when half of it is over.

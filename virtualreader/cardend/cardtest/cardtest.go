@@ -6,6 +6,7 @@
 package cardtest
 
 import (
+	"bytes"
 	"context"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ type Reader struct {
 	Changed chan struct{}                          // capacity 1; as cardend.Tunnel wants it
 	gate    atomic.Pointer[chan chan struct{}]     // see Hold
 	last    atomic.Pointer[cardbroker.Disposition] // of the last Close
+	sent    atomic.Pointer[[]byte]                 // the last command
 	life    atomic.Uint64                          // odd: a card is in; each reset adds 2
 	card    atomic.Pointer[cardbroker.Card]        // that is in; another one each time
 	run     atomic.Int64
@@ -81,6 +83,14 @@ func (r *Reader) Hold() <-chan chan struct{} {
 // Executed returns how many commands the card has seen.
 func (r *Reader) Executed() int { return int(r.run.Load()) }
 
+// Sent returns the last command that the card has seen.
+func (r *Reader) Sent() []byte {
+	if command := r.sent.Load(); command != nil {
+		return *command
+	}
+	return nil
+}
+
 // Connections returns how many connections to the card are open.
 func (r *Reader) Connections() int { return int(r.open.Load()) }
 
@@ -129,6 +139,8 @@ func (c *card) Transmit(_ context.Context, dst, command []byte) ([]byte, time.Du
 		return nil, 0, err
 	}
 	c.reader.run.Add(1)
+	sent := bytes.Clone(command)
+	c.reader.sent.Store(&sent)
 	if gate := c.reader.gate.Swap(nil); gate != nil {
 		release := make(chan struct{})
 		*gate <- release

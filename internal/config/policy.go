@@ -1,0 +1,196 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/pinpad"
+)
+
+// PolicyDir is where machine policy is unless the command line names another directory.
+const PolicyDir = "/etc/cardbroker/policy.d"
+
+// DefaultPromptTimeout is how long a user is asked for his PIN, and the longest time that policy may set.
+const DefaultPromptTimeout = time.Minute
+
+// Policy is what the administrator of a host has decided for its agents; no user can change it. The zero value allows
+// nothing that needs to be allowed.
+type Policy struct {
+	SharedPCSC bool // a PC/SC service that several users can reach may be used
+	Prompt     Prompt
+
+	tenants map[cardbroker.Tenant]TenantPolicy
+}
+
+// Prompt is how the agent asks its user for a PIN.
+type Prompt struct {
+	Command []string      // program, an absolute path that only root can change, and its arguments; empty: there is none
+	Timeout time.Duration // 1 s to DefaultPromptTimeout
+}
+
+// TenantPolicy is what one tenant may do through a tunnel.
+type TenantPolicy struct {
+	PIN     cardbroker.PINMode
+	Control []uint32 // functions of the reader, by the control codes of pcsc-lite
+}
+
+// Tenant returns a tenant's policy; one that no file names may nothing.
+func (p Policy) Tenant(name cardbroker.Tenant) TenantPolicy { return p.tenants[name] }
+
+// LoadPolicy reads the files *.yaml of a directory, in the order of their names: what a later file says of a key counts.
+// An empty dir means PolicyDir, which need not be there. Everything on the way to a file belongs to root and is writable
+// by nobody else. Errors: Invalid, with the place.
+func LoadPolicy(dir string) (Policy, error) {
+	p := Policy{Prompt: Prompt{Timeout: DefaultPromptTimeout}, tenants: make(map[cardbroker.Tenant]TenantPolicy)}
+	if dir == "" {
+		if _, err := os.Lstat(PolicyDir); errors.Is(err, fs.ErrNotExist) {
+			return p, nil
+		}
+	}
+	dir, err := filepath.Abs(cmp.Or(dir, PolicyDir))
+	if err != nil {
+		return p, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot tell where the policy %s is", dir)
+	}
+	if err := rootsOwn(dir); err != nil {
+		return p, err
+	}
+	entries, err := os.ReadDir(dir) // by name
+	if err != nil {
+		return p, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the policy %s", dir)
+	}
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".yaml" {
+			continue
+		}
+		if err := p.load(filepath.Join(dir, entry.Name())); err != nil {
+			return p, err
+		}
+	}
+	return p, p.check(dir)
+}
+
+// rootsOwn checks that nobody but root can change a part of the policy.
+func rootsOwn(path string) error {
+	err := peer.CheckFile(path)
+	switch cardbroker.ReasonOf(err) {
+	case "":
+		return nil
+	case cardbroker.CallerRefused:
+		return cardbroker.Wrapf(err, cardbroker.Invalid,
+			"machine policy must be root's alone; chown root and chmod go-w %s and what it lies in", path)
+	}
+	return cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the machine policy %s", path)
+}
+
+// policyText is one file. A pointer that is nil, and a list that is, were not there.
+type policyText struct {
+	PCSC struct {
+		Shared *string `yaml:"shared"`
+	} `yaml:"pcsc"`
+	Prompt struct {
+		Command []string `yaml:"command"`
+		Timeout *string  `yaml:"timeout"`
+	} `yaml:"prompt"`
+	Tenants map[string]tenantText `yaml:"tenants"`
+}
+
+type tenantText struct {
+	PIN     *string  `yaml:"pin"`
+	Control []uint32 `yaml:"control"`
+}
+
+// load puts one file over what was read before.
+func (p *Policy) load(path string) error {
+	if err := rootsOwn(path); err != nil {
+		return err
+	}
+	var text policyText
+	if err := read(path, true, &text); err != nil {
+		return err
+	}
+	if shared := text.PCSC.Shared; shared != nil {
+		if *shared != "allow" && *shared != "deny" {
+			return wrong(path, "pcsc.shared: %q, want allow or deny", *shared)
+		}
+		p.SharedPCSC = *shared == "allow"
+	}
+	if text.Prompt.Command != nil {
+		if len(text.Prompt.Command) == 0 {
+			return wrong(path, "prompt.command: want a program and its arguments")
+		}
+		p.Prompt.Command = text.Prompt.Command
+	}
+	if timeout := text.Prompt.Timeout; timeout != nil {
+		d, err := time.ParseDuration(*timeout)
+		if err != nil || d < time.Second || d > DefaultPromptTimeout {
+			return wrong(path, "prompt.timeout: %q, want 1s to %v", *timeout, DefaultPromptTimeout)
+		}
+		p.Prompt.Timeout = d
+	}
+	for name, said := range text.Tenants {
+		if err := p.loadTenant(path, name, said); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadTenant puts what a file says of one tenant over what was read before.
+func (p *Policy) loadTenant(path, name string, said tenantText) error {
+	tenant, err := cardbroker.ParseTenant(name)
+	if err != nil {
+		return wrong(path, "tenants: %q is not a tenant's name", name)
+	}
+	known := p.tenants[tenant]
+	if said.PIN != nil {
+		if known.PIN, err = cardbroker.ParsePINMode(*said.PIN); err != nil {
+			return wrong(path, "tenants.%s.pin: %q, want deny, agent or passthrough", name, *said.PIN)
+		}
+	}
+	if said.Control != nil {
+		if slices.ContainsFunc(said.Control, pinpad.Reserved) {
+			return wrong(path, "tenants.%s.control: the functions of pin pads, 0x42330000 to 0x423300FF, and the question for them, 0x42000D48, are not for tenants", name)
+		}
+		known.Control = said.Control
+	}
+	p.tenants[tenant] = known
+	return nil
+}
+
+// check checks what all files together say.
+func (p *Policy) check(dir string) error {
+	if len(p.Prompt.Command) == 0 {
+		for name, tenant := range p.tenants {
+			if tenant.PIN == cardbroker.PINAgent {
+				return wrong(dir, "tenants.%s.pin is agent, which needs a prompt.command", name)
+			}
+		}
+		return nil
+	}
+	program := p.Prompt.Command[0]
+	if !filepath.IsAbs(program) || filepath.Clean(program) != program {
+		return wrong(dir, "prompt.command: %q is not an absolute path", program)
+	}
+	if err := rootsOwn(program); err != nil {
+		return err
+	}
+	if info, err := os.Stat(program); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return wrong(dir, "prompt.command: %s is not a program", program)
+	}
+	return nil
+}
+
+func wrong(path, format string, args ...any) error {
+	return cardbroker.Errorf(cardbroker.Invalid, "policy %s: %s", path, fmt.Sprintf(format, args...))
+}
