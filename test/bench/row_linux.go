@@ -75,6 +75,7 @@ func (b *bench) sections() []section {
 			{"PC/SC APDU of 255 bytes through sandbox, agent, tunnel and reader serve", "µs", goal{ofExcess, chainExcess}},
 		}, b.chain},
 		{apiRows(), b.api},
+		{[]row{{"ATR look-up in the installed list", "µs", goal{ofP50, 20}}}, b.atrs},
 		{[]row{
 			{"PC/SC card put in, from the reader's first ATR to the event at a program of the user", "ms", goal{ofMax, 100}},
 			{"PC/SC card put in, from the reader's first ATR to the event at a back end", "ms", goal{ofMax, 100}},
