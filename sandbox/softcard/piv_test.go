@@ -226,7 +226,7 @@ func TestChallenge(t *testing.T) {
 		"00870C9B04 7C02 8100 00": "7C128110",
 	} {
 		c.want(command, prefix, "9000")
-		if c.transmit(command) == c.transmit(command) {
+		if one, other := c.transmit(command), c.transmit(command); one == other {
 			t.Errorf("%s is answered twice with the same challenge", command)
 		}
 	}

@@ -172,6 +172,9 @@ func TestRemovedThenReset(t *testing.T) {
 	check(t, "Reconnect with a reset", code, success)
 	check(t, "another's Status", b.status(hb), removedCard)
 	f.wantCalls("connect", "disconnect 0", "connect", "begin", "end 1")
+	check(t, "another's Disconnect with a reset", b.disconnect(hb, reset), success)
+	f.wantCalls() // which is not for this card
+	check(t, "Transmit", a.try(ha), success)
 }
 
 // TestUnplugWhileBusy: a reader that is gone is gone, whatever a card in it says at last.
