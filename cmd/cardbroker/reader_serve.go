@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
 	"slices"
 	"time"
 
@@ -51,7 +50,6 @@ func (p *program) readerServe(flags *readerFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			runtime.GOMAXPROCS(pcscd.Procs)
 			ctx, stop := p.service(c.Context())
 			defer stop()
 			return p.serveReaders(ctx, out, log, s, func() ([]*virtualreader.Tunnel, error) {

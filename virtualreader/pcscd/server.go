@@ -37,10 +37,6 @@ type Config struct {
 
 const defaultClients = 256
 
-// Procs is GOMAXPROCS for a process that does little else than serve: to have a second processor woken whenever one
-// goroutine hands something to another takes longer than what is handed over.
-const Procs = 1
-
 // Time limits.
 const (
 	listLimit    = 2 * time.Second // clients wait so long for the source to tell which readers there are

@@ -6,7 +6,6 @@ package calls
 import (
 	"context"
 	"log/slog"
-	"runtime"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -18,7 +17,6 @@ import (
 // ServeSoftCard serves a software card in memory at socket, by our own PC/SC server with nothing between the two, in a process
 // that does nothing else, as with `cardbroker reader serve`. It returns the reader's name.
 func ServeSoftCard(group *run.Group, socket string) (reader string, err error) {
-	runtime.GOMAXPROCS(pcscd.Procs)
 	card, err := softcard.New("", slog.New(slog.DiscardHandler))
 	if err != nil {
 		return "", err
