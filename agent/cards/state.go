@@ -34,6 +34,7 @@ type state struct {
 	shown    []cardbroker.Reader    // the same for others
 	watchers map[chan struct{}]bool // subscribers
 	waiting  []chan error           // who wants the child to be ready; capacity 1
+	answers  []answer               // for those who have waited; given once the view says the same
 	idle     time.Time              // when the child is stopped; zero: it is in use
 	restart  time.Time              // not before
 	early    int                    // children in a row that died young
@@ -44,6 +45,12 @@ type state struct {
 }
 
 var _ loop.Owner[*state] = (*state)(nil)
+
+// answer is what one who has waited is told.
+type answer struct {
+	to  chan error
+	err error
+}
 
 // A child that dies younger than youngAge is no good. The first few are replaced at once, then only after a pause that
 // doubles up to maxPause.
@@ -91,7 +98,16 @@ func (st *state) Commit(context.Context, *state) error {
 		st.halt()
 	}
 	st.publish()
+	st.answer()
 	return nil
+}
+
+// answer tells those who have waited.
+func (st *state) answer() {
+	for _, a := range st.answers {
+		a.to <- a.err
+	}
+	st.answers = nil
 }
 
 // halt tells the child to end.
@@ -154,10 +170,10 @@ func (st *state) whenReady(do func(*state) error) (chan error, error) {
 	return again, nil
 }
 
-// release answers all who wait.
+// release answers all who wait, with the next Commit.
 func (st *state) release(err error) {
 	for _, again := range st.waiting {
-		again <- err
+		st.answers = append(st.answers, answer{again, err})
 	}
 	st.waiting = nil
 }
@@ -168,6 +184,7 @@ func (st *state) close() {
 	st.setReaders(nil)
 	st.publish()
 	st.release(cardbroker.Errorf(cardbroker.Unavailable, "shutting down"))
+	st.answer()
 }
 
 // told takes the list of a child that is up.

@@ -6,6 +6,7 @@ package peer_test
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -71,6 +72,23 @@ func naive(t testing.TB, conn *net.TCPConn) string {
 	return "nobody"
 }
 
+// quietPort returns an address with a port that is free, and that nobody else on this machine gets by chance once it is free
+// again: the kernel deals out ports from 32768 on, and agents listen from 24800 on.
+func quietPort(t *testing.T) string {
+	t.Helper()
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false)
+	for range 100 {
+		l, err := plain.Listen(t.Context(), "tcp4", fmt.Sprintf("127.0.0.1:%d", 10000+rand.N(14000)))
+		if err == nil {
+			l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
 // attack makes connections to s and returns those that the server has accepted, each with what Attest must say of it.
 type attack struct {
 	name  string
@@ -92,14 +110,14 @@ var attacks = []attack{
 		return map[*net.TCPConn]string{conn: "peer_not_established"}
 	}},
 	{"another user listens on the client's old port", true, func(t *testing.T, s server, alice, bob *process) map[*net.TCPConn]string {
-		port := alice.do("dial c - %s", s.Addr())
+		port := alice.do("dial c %s %s", quietPort(t), s.Addr())
 		conn := s.accept()
 		alice.do("reset c")
 		bob.do("listen l %s", port)
 		return map[*net.TCPConn]string{conn: "peer_not_established"}
 	}},
 	{"another user takes the client's source port after a reset", true, func(t *testing.T, s server, alice, bob *process) map[*net.TCPConn]string {
-		port := bob.do("dial c - %s", s.Addr())
+		port := bob.do("dial c %s %s", quietPort(t), s.Addr())
 		conn := s.accept()
 		bob.do("send c POST/sign")
 		bob.do("reset c")
@@ -114,7 +132,7 @@ var attacks = []attack{
 		return map[*net.TCPConn]string{conn: "socket_gone", s.accept(): "61001"}
 	}},
 	{"the same port on another address of 127/8", true, func(t *testing.T, s server, alice, bob *process) map[*net.TCPConn]string {
-		_, port, _ := net.SplitHostPort(alice.do("dial c 127.0.0.1:0 %s", s.Addr()))
+		_, port, _ := net.SplitHostPort(alice.do("dial c %s %s", quietPort(t), s.Addr()))
 		first := s.accept()
 		bob.do("dial c 127.0.0.2:%s %s", port, s.Addr())
 		return map[*net.TCPConn]string{first: "61001", s.accept(): "61002"}
@@ -124,7 +142,7 @@ var attacks = []attack{
 		return map[*net.TCPConn]string{s.accept(): "peer_not_found"}
 	}},
 	{"another user's half-open socket, bound to the interface, has the same addresses", true, func(t *testing.T, s server, alice, bob *process) map[*net.TCPConn]string {
-		port := bob.do("dial c 127.0.0.1:0 %s lo reuse", s.Addr())
+		port := bob.do("dial c %s %s lo reuse", quietPort(t), s.Addr())
 		first := s.accept()
 		alice.do("dial c %s %s reuse", port, s.Addr()) // the first attempt resets bob's connection, unseen by him
 		return map[*net.TCPConn]string{first: "socket_gone", s.accept(): "61001"}
