@@ -21,7 +21,7 @@ const eventLimit = 10 * time.Second
 
 // inserts measures how long after the reader has got a card's first ATR a program of the user, and a back end, are told.
 func (b *bench) inserts(ctx context.Context) (_ []measured, err error) {
-	if why := withoutPCSC(); why != "" {
+	if why := pcscbed.Supported(); why != nil {
 		return skipAll(2, why), nil
 	}
 	bed, err := b.startBed(ctx, "inserts", pcscbed.Card{})

@@ -36,7 +36,7 @@ func (b *bench) keepSilence(ctx context.Context) (end func() error, err error) {
 		return end, nil
 	}
 	b.silent = make(chan []measured, 1)
-	if why := withoutPCSC(); why != "" {
+	if why := pcscbed.Supported(); why != nil {
 		b.silent <- skipAll(2, why)
 		return end, nil
 	}
@@ -77,6 +77,7 @@ func (b *bench) keepSilence(ctx context.Context) (end func() error, err error) {
 		return end, err
 	}
 	group.Go("silence", func(ctx context.Context) error {
+		defer close(b.silent)
 		found, err := s.measure(ctx, pick(b, silenceSettles, silenceSettles/3), pick(b, silenceWindow, silenceWindow/10))
 		if err == nil {
 			b.silent <- found
@@ -145,7 +146,10 @@ func (s *silent) measure(ctx context.Context, settle, window time.Duration) ([]m
 func (b *bench) silence(ctx context.Context) ([]measured, error) {
 	b.progress("up to %v are left of the idle minutes …", silenceSettles+silenceWindow)
 	select {
-	case found := <-b.silent:
+	case found, ok := <-b.silent:
+		if !ok { // the end of the session says why
+			return nil, errors.New("the idle session has ended")
+		}
 		return found, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
