@@ -41,15 +41,25 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "../../cmd/...")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("cannot build the programs: %s", out))
+	build(dir, "CGO_ENABLED=0", "../../cmd/cardbroker", "../vcard")
+	cgo := "CGO_ENABLED=1" // as it is shipped: it reaches PC/SC
+	if _, err := exec.LookPath("gcc"); err != nil {
+		cgo = "CGO_ENABLED=0"
 	}
+	build(dir, cgo, "../../cmd/cardsandbox")
 	os.Setenv(programs, dir)
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// build builds programs into a directory.
+func build(dir, cgo string, packages ...string) {
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-o", dir}, packages...)...)
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("cannot build the programs: %s", out))
+	}
 }
 
 // programs names the directory of the programs under test.
@@ -84,6 +94,12 @@ type host struct {
 
 // newHost sets the stage, without a broker yet. At the end it checks that nothing was left behind.
 func newHost(t *testing.T) *host {
+	t.Helper()
+	return newHostFor(t, limit)
+}
+
+// newHostFor is newHost for a test that takes longer than others.
+func newHostFor(t *testing.T, limit time.Duration) *host {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)

@@ -43,6 +43,7 @@ type Bed struct {
 	hold   io.Closer // its end
 	daemon *exec.Cmd // nil: none runs
 	cards  map[int]*exec.Cmd
+	counts map[int]uint32 // the reader's event counter when it had noticed the card
 	names  []string
 }
 
@@ -103,7 +104,7 @@ func Start(ctx context.Context, cfg Config) (_ *Bed, err error) {
 	if pairs < 1 || pairs > maxPairs {
 		return nil, fmt.Errorf("%d readers, want 1 to %d", cfg.Readers, 2*maxPairs)
 	}
-	b := &Bed{cfg: cfg, cards: make(map[int]*exec.Cmd)}
+	b := &Bed{cfg: cfg, cards: make(map[int]*exec.Cmd), counts: make(map[int]uint32)}
 	defer func() {
 		if err != nil {
 			b.Stop()
@@ -261,6 +262,7 @@ func (b *Bed) Kill() {
 		end(card)
 		delete(b.cards, n)
 	}
+	clear(b.counts)
 }
 
 // Insert puts a card into reader n and returns when the service has noticed.
@@ -293,7 +295,11 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 	b.cards[n] = cmd
 	return b.await(ctx, func(states []state) bool {
 		s, _ := find(states, b.names[n])
-		return s.present() && s.mute() == card.Mute
+		if !s.present() || s.mute() != card.Mute {
+			return false
+		}
+		b.counts[n] = s.counter()
+		return true
 	})
 }
 
@@ -305,12 +311,18 @@ func (b *Bed) Pull(n int) {
 	}
 }
 
-// Remove takes the card out of reader n and returns when the service has noticed.
+// Remove takes the card out of reader n and returns when the service has noticed. It has when it has counted: when a program
+// cannot reset the card it only says that there is none, and takes one that is put in then for the one that was there.
 func (b *Bed) Remove(ctx context.Context, n int) error {
 	b.Pull(n)
 	return b.await(ctx, func(states []state) bool {
 		s, ok := find(states, b.names[n])
-		return ok && !s.present()
+		count, was := b.counts[n]
+		if !ok || s.present() || was && s.counter() == count {
+			return false
+		}
+		delete(b.counts, n)
+		return true
 	})
 }
 

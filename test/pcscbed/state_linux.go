@@ -34,6 +34,8 @@ func (s state) name() string {
 	return string(name)
 }
 
+func (s state) counter() uint32 { return binary.NativeEndian.Uint32(s[128:]) }
+
 func (s state) flags() uint32 { return binary.NativeEndian.Uint32(s[132:]) }
 
 // present says whether a card is in, and powered or mute: there is a moment before.

@@ -63,6 +63,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", programs+":"+env.Getenv("PATH"))
+			env.Setenv("LONG", "/"+strings.Repeat("x", 120)) // too long for a socket's path
 			env.Values[servicesKey{}] = services{}
 			for _, name := range []string{"door", "other"} {
 				if err := stage.IssueDoor(filepath.Join(env.WorkDir, name+".pem"), filepath.Join(env.WorkDir, name+".key")); err != nil {
@@ -78,7 +79,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("there is no condition %s", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"await": await, "crash": crash, "field": field, "finish": finish, "mode": mode, "start": start, "status": status,
+			"await": await, "crash": crash, "ended": ended, "field": field, "finish": finish, "mode": mode, "start": start, "status": status,
 		},
 	})
 }
@@ -254,6 +255,13 @@ func crash(ts *testscript.TestScript, _ bool, args []string) {
 	s := find(ts, args[0])
 	ts.Check(s.cmd.Process.Kill())
 	s.end(ts, args[0], readyLimit, -1)
+}
+
+// ended NAME STATUS waits until a service has ended by itself with that status.
+func ended(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	find(ts, args[0]).end(ts, args[0], readyLimit, want)
 }
 
 func (s *service) end(ts *testscript.TestScript, name string, limit time.Duration, want int) {

@@ -58,3 +58,21 @@ func TestCardIsResetForTheNext(t *testing.T) {
 		})
 	}
 }
+
+// TestAfterAnIndeterminateCommand sends more commands: they do not reach the card, and each was said to be indeterminate,
+// too, so that a back end could not tell what had run.
+func TestAfterAnIndeterminateCommand(t *testing.T) {
+	a := newAgent(t)
+	b := a.open("alpha")
+	a.reader.Lose()
+	b.refused(wire.TypeAPDU, selectCommand, cardbroker.Indeterminate)
+	for range 2 {
+		b.refused(wire.TypeAPDU, selectCommand, cardbroker.CardReset)
+	}
+	b.refused(wire.TypeBegin, nil, cardbroker.CardReset)
+	if n := a.reader.Executed(); n != 1 {
+		t.Errorf("the card has seen %d commands, want the 1 that was lost", n)
+	}
+	b.ask(wire.TypeConnect, wire.Connect{Share: cardbroker.ShareShared}.Append(nil), wire.TypeConnected)
+	b.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
+}

@@ -249,6 +249,9 @@ func (e *exchange) failed(err error) error {
 	case cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.Indeterminate, cardbroker.Unavailable:
 		e.leave(cardbroker.LeaveCard)
 		e.lost = shown(err)
+		if reason == cardbroker.Indeterminate { // the card sees nothing of what comes after it
+			e.lost = cardbroker.Errorf(cardbroker.CardReset, "what became of a command is not known; connect to the card again")
+		}
 		e.used = reason != cardbroker.CardRemoved && reason != cardbroker.CardReset
 	}
 	return err

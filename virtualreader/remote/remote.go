@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -48,7 +49,8 @@ func New(tunnels []*virtualreader.Tunnel, ready func(), log *slog.Logger) *Reade
 		name := tunnel.Reader
 		for n := 2; taken[name]; n++ {
 			suffix := fmt.Sprintf(" (%d)", n)
-			name = tunnel.Reader[:min(len(tunnel.Reader), maxName-len(suffix))] + suffix
+			cut := tunnel.Reader[:min(len(tunnel.Reader), maxName-len(suffix))]
+			name = strings.ToValidUTF8(cut, "") + suffix // not half a letter
 		}
 		taken[name] = true
 		r.readers = append(r.readers, reader{name: name, tunnel: tunnel})

@@ -29,6 +29,7 @@ type Reader struct {
 	sent    atomic.Pointer[[]byte]                 // the last command
 	life    atomic.Uint64                          // odd: a card is in; each reset adds 2
 	card    atomic.Pointer[cardbroker.Card]        // that is in; another one each time
+	lose    atomic.Bool                            // see Lose
 	run     atomic.Int64
 	open    atomic.Int64
 }
@@ -79,6 +80,9 @@ func (r *Reader) Hold() <-chan chan struct{} {
 	r.gate.Store(&gate)
 	return gate
 }
+
+// Lose has the next command run, and its answer lost: it is Indeterminate.
+func (r *Reader) Lose() { r.lose.Store(true) }
 
 // Executed returns how many commands the card has seen.
 func (r *Reader) Executed() int { return int(r.run.Load()) }
@@ -148,6 +152,9 @@ func (c *card) Transmit(_ context.Context, dst, command []byte) ([]byte, time.Du
 		if err := c.gone(); err != nil {
 			return nil, 0, err
 		}
+	}
+	if c.reader.lose.Swap(false) {
+		return nil, 0, cardbroker.Errorf(cardbroker.Indeterminate, "the answer was lost")
 	}
 	return append(append(dst, command...), 0x90, 0x00), time.Millisecond, nil
 }
