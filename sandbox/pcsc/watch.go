@@ -22,6 +22,7 @@ const (
 	maxReaders  = 15                     // with the pseudo reader 16, more than which pcsc-lite refuses
 	probeLimit  = time.Second            // for the question whether a reader is a PIN pad
 	maxMisses   = 20                     // waits in a row that named a reader unknown which is in the list
+	waitLimit   = 24 * time.Hour         // pcsc-lite renews a wait without a limit each minute, one with a limit never
 )
 
 // watcher follows the readers for one call of Watch. Its goroutine is the only one that waits for changes, as scard keeps the
@@ -238,14 +239,14 @@ func (w *watcher) states() []scard.ReaderState {
 	return append(states, scard.ReaderState{Reader: plugAndPlay, CurrentState: w.pnp})
 }
 
-// wait waits for a change without a limit.
+// wait waits for a change.
 func (w *watcher) wait(ctx context.Context, states []scard.ReaderState, names []string) error {
 	returned, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		w.interrupt(ctx, returned, names)
 	}()
-	err := w.context.GetStatusChange(states, -1)
+	err := w.context.GetStatusChange(states, waitLimit)
 	close(returned)
 	<-ended
 	return err

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -26,6 +27,7 @@ const (
 	helpRelayWeb = "relay-web" // URL: the same with WebSockets
 	helpAgents   = "agents"    // SOCKET STATE COUNT: idle agents of one user
 	helpIdle     = "idle"      // does nothing
+	helpWaste    = "waste"     // does nothing, but has collected garbage once
 	helpCard     = "softcard"  // serves as cardsandbox, and tells of its allocations
 	helpPCSC     = "pcsc"      // SOCKET: serves a software card as a PC/SC service
 	helpCalls    = "calls"     // SOCKET READER: makes the PC/SC calls that it is asked for
@@ -45,6 +47,9 @@ func help(args []string) int {
 	case kind == helpAgents && len(args) == 4:
 		err = idle(ctx, args[1], args[2], args[3])
 	case kind == helpIdle && len(args) == 1:
+		err = sayUntilEnd(nil)
+	case kind == helpWaste && len(args) == 1:
+		runtime.GC()
 		err = sayUntilEnd(nil)
 	case kind == helpCard && len(args) == 1:
 		err = countedCard(ctx)

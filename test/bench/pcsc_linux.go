@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
@@ -21,19 +20,11 @@ import (
 // nativePCSC is what the rows about PC/SC are compared with: programs on this machine use it without us.
 const nativePCSC = "scard on pcscd and vpcd"
 
-// withoutPCSC returns why the rows about PC/SC cannot be measured here, or "".
-func withoutPCSC() string {
-	if err := pcscbed.Supported(); err != nil {
-		return err.Error()
-	}
-	return ""
-}
-
 // skipAll skips n rows.
-func skipAll(n int, why string) []measured {
+func skipAll(n int, why error) []measured {
 	skipped := make([]measured, n)
 	for i := range skipped {
-		skipped[i].skip = why
+		skipped[i].skip = why.Error()
 	}
 	return skipped
 }
@@ -50,16 +41,6 @@ func (b *bench) startBed(ctx context.Context, name string, card pcscbed.Card) (*
 	return bed, nil
 }
 
-// buildVirtualCard builds the card for the beds.
-func buildVirtualCard(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", "build/bench/", "./test/vcard")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot build the virtual card: %w: %s", err, out)
-	}
-	return nil
-}
-
 // apiRows are the calls of the API, by a C library's client: on our server with a software card, and on pcscd.
 func apiRows() []row {
 	var rows []row
@@ -72,7 +53,7 @@ func apiRows() []row {
 // api measures each call of the API on our server beside pcscd and vpcd, with the same software card behind both.
 func (b *bench) api(ctx context.Context) (_ []measured, err error) {
 	all := calls.All()
-	if why := withoutPCSC(); why != "" {
+	if why := pcscbed.Supported(); why != nil {
 		return skipAll(len(all), why), nil
 	}
 	bed, err := b.startBed(ctx, "api", pcscbed.Card{})
@@ -131,7 +112,7 @@ func calling(client *helper, call string) *path {
 
 // chain measures one command to the card in a PC/SC reader at each of our parts on its way.
 func (b *bench) chain(ctx context.Context) (_ []measured, err error) {
-	if why := withoutPCSC(); why != "" {
+	if why := pcscbed.Supported(); why != nil {
 		return skipAll(4, why), nil
 	}
 	bed, err := b.startBed(ctx, "chain", pcscbed.Card{})

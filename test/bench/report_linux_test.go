@@ -129,7 +129,7 @@ func TestRowNames(t *testing.T) {
 		}
 	}
 	all := strings.Join(names, "\n")
-	for _, word := range []string{"storm", "stall", "lookup", "tunnel", "sandbox", "memory", "start", "switches"} {
+	for _, word := range []string{"storm", "stall", "lookup", "tunnel", "sandbox", "memory", "start", "switches", "PC/SC", "ATR", "idle"} {
 		if !strings.Contains(all, word) {
 			t.Errorf("no row is named with the word %q:\n%s", word, all)
 		}

@@ -5,6 +5,7 @@ package pcscbed_test
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,7 +96,11 @@ func TestBed(t *testing.T) {
 	}
 	look("empty", false, false, false, false)
 	must(bed.Insert(ctx, 1, pcscbed.Card{}))
-	must(bed.Insert(ctx, 2, pcscbed.Card{ATR: "3B80800101", Mute: false}))
+	seen, tell := io.Pipe()
+	must(bed.Insert(ctx, 2, pcscbed.Card{ATR: "3B80800101", Mute: false, Seen: tell}))
+	if n, err := seen.Read(make([]byte, 2)); n != 1 || err != nil {
+		t.Errorf("the card told %d times that it was seen, %v, want once", n, err)
+	}
 	look("two cards", false, true, true, false)
 	if err := bed.Insert(ctx, 1, pcscbed.Card{}); err == nil {
 		t.Error("Insert into a full reader = nil, want an error")

@@ -27,7 +27,9 @@ type client struct {
 	out     []byte
 	handles map[uint32]*handle
 	pending *pending // a request that is not answered yet
+	minor   uint32   // of the protocol's version
 	counted int      // readers, as told last by cmdCount; -1: never
+	listing bool     // it waits for an event, and has to get the answers to cmdCount and cmdAllStates before that
 
 	context atomic.Uint32 // 0: none; written with the state
 	event   chan uint32   // capacity 1: ends a wait; sent with the state
@@ -49,6 +51,7 @@ func newClient(s *Server, conn *net.UnixConn) *client {
 		conn:    conn,
 		in:      input{from: conn},
 		handles: make(map[uint32]*handle),
+		minor:   minorLow,
 		counted: -1,
 		event:   make(chan uint32, 1),
 	}
@@ -149,13 +152,6 @@ func (c *client) answer(body []byte, at int, code uint32) error {
 	return c.send(body)
 }
 
-// sendEvent ends the client's wait for a change.
-func (c *client) sendEvent(code uint32) error {
-	var b [8]byte
-	put(b[:], 4, code)
-	return c.send(b[:])
-}
-
 // handle answers one message.
 func (c *client) handle(ctx context.Context, m message) error {
 	switch m.command {
@@ -225,8 +221,9 @@ func (c *client) version(body []byte) error {
 	if major != versionMajor || int32(minor) < minorLow {
 		code, minor = serviceStopped, minorHigh
 	}
+	c.minor = min(minor, minorHigh)
 	put(body, 0, versionMajor)
-	put(body, 4, min(minor, minorHigh))
+	put(body, 4, c.minor)
 	return c.answer(body, 8, code)
 }
 
@@ -266,55 +263,4 @@ func (c *client) leave(ctx context.Context) {
 		}
 		c.drop(ctx, h, d)
 	}
-}
-
-// startWait answers with the state of the readers, and later with an event. A client that has not got the last event yet
-// gets it first.
-func (c *client) startWait() error {
-	if err := c.passEvent(); err != nil {
-		return err
-	}
-	c.server.do(func(st *state) { st.startWaiting(c) })
-	return c.send(c.server.view.Load().states[:fixedStates*stateSize])
-}
-
-// stopWait ends a wait for a change: either it is answered so, or the change is the answer.
-func (c *client) stopWait() error {
-	was := false
-	c.server.do(func(st *state) { was = st.stopWaiting(c) })
-	if was {
-		return c.sendEvent(success)
-	}
-	return c.passEvent() // none: it has been sent before
-}
-
-// passEvent sends the event that has come, if one has.
-func (c *client) passEvent() error {
-	select {
-	case code := <-c.event:
-		return c.sendEvent(code)
-	default:
-		return nil
-	}
-}
-
-// count tells how many readers there are.
-func (c *client) count() error {
-	c.counted = len(c.server.view.Load().states) / stateSize
-	var b [4]byte
-	put(b[:], 0, uint32(c.counted))
-	return c.send(b[:])
-}
-
-// allStates tells of as many readers as were counted, with empty places for those that left since.
-func (c *client) allStates() error {
-	states := c.server.view.Load().states
-	if c.counted < 0 {
-		return errClient
-	}
-	want := c.counted * stateSize
-	if len(states) < want {
-		states = append(append(make([]byte, 0, want), states...), make([]byte, want-len(states))...)
-	}
-	return c.send(states[:want])
 }

@@ -34,6 +34,8 @@ func FuzzClient(f *testing.F) {
 		bytes.Join([][]byte{message(0x04, connect), message(0x05, words(handleMark, exclusive, either, reset, 0, 0)), message(0x06, words(handleMark, unpower, 0))}, nil),
 		bytes.Join([][]byte{message(0x0A, words(handleMark, 0x42000D48, 3, 100, 0, 0), 1, 2, 3), message(0x0F, append(append(words(handleMark, 0x90303), make([]byte, 264)...), words(264, 0)...))}, nil),
 		bytes.Join([][]byte{message(0x01, words(2, 0, 0)), message(0x02, words(contextMark, 0)), message(0x12, nil), message(0x15, nil), message(0x16, nil), message(0x17, nil)}, nil),
+		bytes.Join([][]byte{message(0x11, words(4, 6, 0)), message(0x13, nil), message(0x16, nil), message(0x17, nil), message(0x15, nil), message(0x14, nil)}, nil),
+		bytes.Join([][]byte{message(0x11, words(4, 6, 0)), message(0x17, nil), message(0x13, nil), message(0x13, nil), message(0x14, nil), message(0x17, nil), message(0x0D, words(contextMark, 0))}, nil),
 		words(1<<31, 0x09), {1, 2, 3},
 	} {
 		f.Add(seed)

@@ -30,19 +30,19 @@ const (
 	cmdSetAttrib  command = 0x10
 	cmdVersion    command = 0x11
 	cmdStates     command = 0x12 // of the first 16 readers
-	cmdWait       command = 0x13 // the same, and then an event
+	cmdWait       command = 0x13 // the same, but from 4:6 on nothing, and then an event
 	cmdStopWait   command = 0x14
 	cmdEvents     command = 0x15 // from 4:5 on: how many readers came and went
-	cmdCount      command = 0x16 // from 4:6 on: how many readers there are
+	cmdCount      command = 0x16 // from 4:6 on: for how many readers there are places
 	cmdAllStates  command = 0x17 // from 4:6 on: of so many
 )
 
-// The version of the protocol. Clients of 4:6 are answered 4:5 and step down: of 4:6 it is known how the list of readers
-// is asked for, but not for certain how a wait answers.
+// The versions of the protocol.
 const (
 	versionMajor = 4
 	minorLow     = 4
-	minorHigh    = 5
+	minorLists   = 6 // from it on clients ask how many readers there are, and a wait does not tell of them
+	minorHigh    = 6
 )
 
 // Sizes, in bytes.

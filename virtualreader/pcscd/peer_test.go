@@ -61,12 +61,20 @@ func dial(t testing.TB, socket string) *speaker {
 	return &speaker{t: t, conn: conn}
 }
 
-// enter connects, agrees on the version and establishes a context.
+// enter connects, agrees on version 4:4 and establishes a context.
 func enter(t testing.TB, socket string) *speaker {
 	t.Helper()
+	return enterAs(t, socket, 4)
+}
+
+// enterAs is enter with another minor version.
+func enterAs(t testing.TB, socket string, minor uint32) *speaker {
+	t.Helper()
 	p := dial(t, socket)
-	p.want("version", p.call(0x11, words(4, 4, 0), 12)[8:], success)
-	answer := p.call(0x01, words(2, 0, 0), 12)
+	answer := p.call(0x11, words(4, minor, 0), 12)
+	p.want("version", answer[8:], success)
+	p.want("minor version", answer[4:], minor)
+	answer = p.call(0x01, words(2, 0, 0), 12)
 	p.want("establish", answer[8:], success)
 	p.context = word(answer, 4)
 	return p

@@ -4,7 +4,6 @@
 package pcscd_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -16,40 +15,17 @@ func TestVersion(t *testing.T) {
 	for _, test := range []struct{ major, minor, wantMinor, want uint32 }{
 		{4, 4, 4, success},
 		{4, 5, 5, success},
-		{4, 6, 5, success}, // it steps down
-		{4, 9, 5, success},
-		{4, 3, 5, serviceStopped},
-		{3, 4, 5, serviceStopped},
-		{5, 0, 5, serviceStopped},
-		{4, ^uint32(0), 5, serviceStopped},
+		{4, 6, 6, success},
+		{4, 9, 6, success}, // it steps down
+		{4, 3, 6, serviceStopped},
+		{3, 4, 6, serviceStopped},
+		{5, 0, 6, serviceStopped},
+		{4, ^uint32(0), 6, serviceStopped},
 	} {
 		answer := dial(t, socket).call(0x11, words(test.major, test.minor, 0), 12)
 		if word(answer, 0) != 4 || word(answer, 4) != test.wantMinor || word(answer, 8) != test.want {
 			t.Errorf("version %d:%d = %d:%d, %#x, want 4:%d, %#x", test.major, test.minor, word(answer, 0), word(answer, 4), word(answer, 8), test.wantMinor, test.want)
 		}
-	}
-}
-
-// TestManyReaders: older clients see 16 of them, those of 4:6 all that there are when they ask how many.
-func TestManyReaders(t *testing.T) {
-	f := newFake(t)
-	for n := range 40 {
-		f.events <- with(fmt.Sprintf("reader %02d", n))
-	}
-	p := enter(t, serve(t, pcscd.Config{Source: f}))
-	p.await("16 are there", func(all []seen) bool { return len(all) == 16 })
-	for word(p.call(0x16, nil, 4), 0) != 40 {
-	}
-	all := parse(p.call(0x17, nil, 40*184))
-	if len(all) != 40 || all[39].name != "reader 39" {
-		t.Errorf("%d readers, want 40", len(all))
-	}
-	p.connect("reader 39")
-	n := word(p.call(0x16, nil, 4), 0)
-	f.events <- gone("reader 00")
-	p.await("it is gone", func(all []seen) bool { return all[0].name != "reader 00" })
-	if got := len(parse(p.call(0x17, nil, int(n)*184))); got != 39 {
-		t.Errorf("%d readers after one left, want 39 and an empty place", got)
 	}
 }
 

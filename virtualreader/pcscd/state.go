@@ -28,24 +28,26 @@ const keepPlace = time.Second
 type state struct {
 	server   *Server
 	readers  []*reader // in the order in which they came
+	places   int       // for readers that clients are told of: never fewer than before, which libpcsclite 2.5 does not take
 	contexts map[uint32]*client
-	handles  map[uint32]bool // the ids in use
-	waiting  map[*client]bool
-	events   uint32 // counts readers that came or went, with 16 bits
-	changed  bool   // something that is published, since it was last published
-	notable  bool   // something that waiting clients are told of, likewise
+	handles  map[uint32]bool  // the ids in use
+	waiting  map[*client]bool // false: only a cancel ends the wait yet, see [state.listen]
+	events   uint32           // counts readers that came or went, with 16 bits
+	changed  bool             // something that is published, since it was last published
+	notable  bool             // something that waiting clients are told of, likewise
 	woken    []*client
 }
 
 // view is what is published.
 type view struct {
-	states []byte // READER_STATE of each reader, of 16 at least
+	states []byte // READER_STATE of each reader, and of empty places
 	events uint32
 }
 
 func newState(s *Server) *state {
 	return &state{
 		server:   s,
+		places:   fixedStates,
 		events:   1,
 		contexts: make(map[uint32]*client),
 		handles:  make(map[uint32]bool),
@@ -57,17 +59,20 @@ func newState(s *Server) *state {
 func (st *state) publish() []*client {
 	if st.changed {
 		st.changed = false
-		v := &view{events: st.events, states: make([]byte, 0, max(len(st.readers), fixedStates)*stateSize)}
+		st.places = max(st.places, len(st.readers))
+		v := &view{events: st.events, states: make([]byte, 0, st.places*stateSize)}
 		for _, r := range st.readers {
 			v.states = r.appendState(v.states)
 		}
-		v.states = v.states[:max(len(v.states), fixedStates*stateSize)]
+		v.states = v.states[:st.places*stateSize]
 		st.server.view.Store(v)
 	}
 	if st.notable {
 		st.notable = false
-		for c := range st.waiting {
-			st.wake(c, success)
+		for c, listens := range st.waiting {
+			if listens {
+				st.wake(c, success)
+			}
 		}
 	}
 	woken := st.woken
@@ -129,22 +134,34 @@ func (st *state) cancel(context uint32) uint32 {
 	if c == nil {
 		return invalidHandle
 	}
-	if st.waiting[c] {
+	if _, waits := st.waiting[c]; waits {
 		st.wake(c, cancelled)
 	}
 	return success
 }
 
-// startWaiting notes who waits. A client that was waiting already may have an event by now, which then ends this wait.
-func (st *state) startWaiting(c *client) {
+// startWaiting notes who waits, and whether he knows the readers as they are and so needs to be told of changes. A client
+// that was waiting already may have an event by now, which then ends this wait.
+func (st *state) startWaiting(c *client, listens bool) {
 	if len(c.event) == 0 {
-		st.waiting[c] = true
+		st.waiting[c] = listens
+	}
+}
+
+// listen notes that who waits knows the readers now, but for those beyond the number that he counted before.
+func (st *state) listen(c *client, counted int) {
+	if _, waits := st.waiting[c]; !waits { // it was cancelled
+		return
+	}
+	st.waiting[c] = true
+	if len(st.readers) > counted {
+		st.wake(c, success)
 	}
 }
 
 // stopWaiting says whether the client was still waiting.
 func (st *state) stopWaiting(c *client) bool {
-	was := st.waiting[c]
+	_, was := st.waiting[c]
 	delete(st.waiting, c)
 	return was
 }

@@ -19,8 +19,8 @@ func TestWaitTwice(t *testing.T) {
 	c := newClient(nil, nil)
 	st := newState(nil)
 	for range 3 {
-		st.startWaiting(c)
-		st.startWaiting(c)
+		st.startWaiting(c, true)
+		st.startWaiting(c, true)
 		st.notable = true
 		if woken := st.publish(); len(woken) > 1 || len(c.event) != 1 {
 			t.Errorf("%d clients are woken, with %d events, want one event", len(woken), len(c.event))

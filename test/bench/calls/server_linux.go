@@ -14,8 +14,8 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/pcscd"
 )
 
-// ServeSoftCard serves a software card in memory at socket, by our own PC/SC server with nothing between the two. It returns
-// the reader's name.
+// ServeSoftCard serves a software card in memory at socket, by our own PC/SC server with nothing between the two, in a process
+// that does nothing else, as with `cardbroker reader serve`. It returns the reader's name.
 func ServeSoftCard(group *run.Group, socket string) (reader string, err error) {
 	card, err := softcard.New("", slog.New(slog.DiscardHandler))
 	if err != nil {

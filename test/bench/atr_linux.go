@@ -1,0 +1,41 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cardbroker/cardbroker/internal/atrlist"
+)
+
+// atrs measures looking up what a card is, for each whole ATR of the installed list.
+func (b *bench) atrs(ctx context.Context) ([]measured, error) {
+	text, err := os.ReadFile(atrlist.DistributionFile)
+	if err != nil {
+		return []measured{{skip: "needs the list of pcsc-tools: " + err.Error()}}, nil
+	}
+	list, err := atrlist.Load(atrlist.DistributionFile)
+	if err != nil {
+		return nil, err
+	}
+	var took []float64
+	for line := range strings.Lines(string(text)) {
+		atr, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(line), " ", ""))
+		if err != nil || len(atr) == 0 { // a description, or a pattern
+			continue
+		}
+		start := time.Now()
+		found := list.Find(atr)
+		took = append(took, micros(time.Since(start)))
+		if len(found) == 0 {
+			return nil, fmt.Errorf("no description of %X", atr)
+		}
+	}
+	return []measured{{ours: took}}, ctx.Err()
+}
