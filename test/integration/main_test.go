@@ -114,6 +114,7 @@ func newHostFor(t *testing.T, limit time.Duration) *host {
 	})
 	if s != nil {
 		t.Cleanup(func() {
+			showLogs(t, s)
 			for _, problem := range s.Strike() {
 				t.Errorf("left behind: %s", problem)
 			}
@@ -135,6 +136,19 @@ func newHostFor(t *testing.T, limit time.Duration) *host {
 		}
 	}
 	return h
+}
+
+// maxLog is how much of a service's log a failed test shows, in bytes.
+const maxLog = 8 << 10
+
+// showLogs shows the ends of what the services said, if the test has failed.
+func showLogs(t *testing.T, s *stage.Stage) {
+	logs, _ := filepath.Glob(s.Path("*.log"))
+	for _, name := range logs {
+		if text, err := os.ReadFile(name); err == nil && t.Failed() {
+			t.Logf("%s:\n%s", filepath.Base(name), text[max(0, len(text)-maxLog):])
+		}
+	}
 }
 
 // start starts the broker; again, on the addresses that it had.
