@@ -24,6 +24,7 @@ type connection struct {
 	watch   uint64 // the watch that knows of seat; 0: none did
 	seat    seat
 	info    cardbroker.Card
+	begun   int // transactions within each other
 	closed  bool
 	lost    bool // the service that it was made with is gone, or the reader or card is
 	reset   bool // we reset the card ourselves, and this connection may not have been told yet
@@ -39,7 +40,11 @@ func (c *connection) Info() cardbroker.Card { return c.info }
 
 // Begin waits in C while another program holds a transaction, and nothing can end that wait.
 func (c *connection) Begin() error {
-	return c.call(holding, func() error { return c.card.BeginTransaction() })
+	err := c.call(holding, func() error { return c.card.BeginTransaction() })
+	if err == nil {
+		c.begun++
+	}
+	return err
 }
 
 func (c *connection) End(d cardbroker.Disposition) error {
@@ -49,6 +54,9 @@ func (c *connection) End(d cardbroker.Disposition) error {
 	err := c.call(holding, func() error { return c.card.EndTransaction(scard.Disposition(d)) })
 	if codeOf(err) == codeNotTransacted {
 		return cardbroker.Wrapf(err, cardbroker.Invalid, "no transaction was begun")
+	}
+	if err == nil {
+		c.begun = max(0, c.begun-1)
 	}
 	c.reset = err == nil && d != cardbroker.LeaveCard
 	return err
@@ -139,7 +147,7 @@ func (c *connection) Disconnect(d cardbroker.Disposition) error {
 	if c.lost {
 		return nil
 	}
-	err := c.card.Disconnect(scard.Disposition(d))
+	err := c.hangUp(d)
 	switch code := codeOf(err); {
 	case err == nil, isLost(code), code == codeNoSmartcard, code == codeUnavailable, code == codeUnknownReader, code == codeRemoved:
 		return nil

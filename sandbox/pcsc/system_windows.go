@@ -3,7 +3,11 @@
 
 package pcsc
 
-import "github.com/cardbroker/cardbroker"
+import (
+	"github.com/ebfe/scard"
+
+	"github.com/cardbroker/cardbroker"
+)
 
 // codeUnsupported is SCARD_E_UNSUPPORTED_FEATURE of Windows.
 const codeUnsupported uint32 = 0x80100022
@@ -33,3 +37,11 @@ func isSystemLost(code uint32) bool { return code == codeBrokenPipe }
 
 // place says where the service is looked for.
 func place() string { return "the Smart Card service of Windows" }
+
+// hangUp ends the connection and its transaction, and does d with the card.
+func (c *connection) hangUp(d cardbroker.Disposition) error {
+	return c.card.Disconnect(scard.Disposition(d))
+}
+
+// leave ends a connection that did nothing with a card.
+func leave(card *scard.Card) { card.Disconnect(scard.LeaveCard) }

@@ -220,7 +220,7 @@ func isPINPad(name string) bool {
 	if err != nil {
 		return false
 	}
-	defer card.Disconnect(scard.LeaveCard)
+	defer leave(card)
 	answer, err := card.Control(scard.CtlCode(uint16(pinpad.GetFeatureRequest&0xFFFF)), nil)
 	if err != nil {
 		return false
