@@ -98,6 +98,14 @@ func TestLocal(t *testing.T) {
 			if err == nil && caller.PID != p.cmd.Process.Pid {
 				t.Errorf("Local = pid %d, want %d", caller.PID, p.cmd.Process.Pid)
 			}
+			want := test.want
+			if want == "peer_no_process" {
+				want = "61001" // whose user it was all the same
+			}
+			user, err := peer.LocalUser(conn)
+			if got := verdict(peer.Caller{User: user}, err); got != want {
+				t.Errorf("LocalUser = %s, want %s (%v)", got, want, err)
+			}
 		})
 	}
 }

@@ -40,6 +40,11 @@ func Established(conn *net.TCPConn) error { return unsupported() }
 // Local is Unsupported.
 func Local(conn *net.UnixConn) (Caller, error) { return Caller{}, unsupported() }
 
+// LocalUser is Unsupported.
+func LocalUser(conn *net.UnixConn) (cardbroker.UserID, error) {
+	return cardbroker.UserID{}, unsupported()
+}
+
 // CheckServer is Unsupported.
 func CheckServer(conn *net.UnixConn, allowed ...cardbroker.UserID) (Caller, error) {
 	return Caller{}, unsupported()

@@ -6,12 +6,12 @@ package pcscd
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/pcscd/line"
 )
 
 // holdLimit is how long the answer to a Begin is held back while another client has a transaction. libpcsclite keeps the
@@ -22,7 +22,7 @@ const holdLimit = time.Second
 // client is one connection. Its goroutine alone uses it, but for what says otherwise.
 type client struct {
 	server  *Server
-	conn    *net.UnixConn
+	line    *line.Line
 	in      input
 	out     []byte
 	handles map[uint32]*handle
@@ -45,11 +45,11 @@ type pending struct {
 // errClient ends a connection whose client does what no client does.
 var errClient = errors.New("a PC/SC client broke the protocol")
 
-func newClient(s *Server, conn *net.UnixConn) *client {
+func newClient(s *Server, l *line.Line) *client {
 	return &client{
 		server:  s,
-		conn:    conn,
-		in:      input{from: conn},
+		line:    l,
+		in:      input{from: l},
 		handles: make(map[uint32]*handle),
 		minor:   minorLow,
 		counted: -1,
@@ -58,9 +58,9 @@ func newClient(s *Server, conn *net.UnixConn) *client {
 }
 
 // interrupt makes the client look at what it waits for. Anybody may call it; it does not block.
-func (c *client) interrupt() { c.conn.SetReadDeadline(time.Unix(1, 0)) }
+func (c *client) interrupt() { c.line.Interrupt() }
 
-// serve answers messages until the client leaves, breaks the protocol or its connection is closed.
+// serve answers messages until the client leaves, breaks the protocol or ctx ends, after which it is interrupted.
 func (c *client) serve(ctx context.Context) error {
 	for {
 		m, err := c.in.next()
@@ -86,7 +86,7 @@ func (c *client) awake(ctx context.Context) error {
 		limit = c.pending.limit
 	}
 	// Before the look: what comes after it interrupts again.
-	if err := c.conn.SetReadDeadline(limit); err != nil {
+	if err := errors.Join(c.line.Limit(limit), ctx.Err()); err != nil {
 		return err
 	}
 	if err := c.passEvent(); err != nil || c.pending == nil {
@@ -137,14 +137,7 @@ func (c *client) putOff(ctx context.Context) error {
 	return nil // it was answered, which interrupts
 }
 
-// send writes an answer. A client that does not read is cut off.
-func (c *client) send(b []byte) error {
-	if err := c.conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
-		return err
-	}
-	_, err := c.conn.Write(b)
-	return err
-}
+func (c *client) send(b []byte) error { return c.line.Send(b) }
 
 // answer sends a body back with a code in it.
 func (c *client) answer(body []byte, at int, code uint32) error {

@@ -12,7 +12,7 @@
 // Each client has a goroutine, which reads its messages and answers them itself: it takes its turn at the state, which is
 // memory only, and at a reader, whose card it calls. (A loop that owned the state would cost a call two more changes of
 // goroutine, which is what a whole call takes.) When a client waits, for an event or another's transaction, its goroutine
-// goes on reading, so that the end of a client is noticed at once, and is woken by the deadline of its reading.
+// goes on reading, so that the end of a client is noticed at once, and its reading is interrupted.
 package pcscd
 
 import (
@@ -26,6 +26,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/virtualreader/pcscd/line"
 )
 
 // Config is what a [Server] needs.
@@ -40,7 +41,6 @@ const defaultClients = 256
 // Time limits.
 const (
 	listLimit    = 2 * time.Second // clients wait so long for the source to tell which readers there are
-	writeLimit   = 2 * time.Second // to a client that does not read; the system's buffer holds any one answer
 	cleanLimit   = 5 * time.Second // to end what a client has left behind
 	acceptPause  = 50 * time.Millisecond
 	refusalLimit = time.Second // to tell a client that there are too many
@@ -61,6 +61,7 @@ type Server struct {
 	users  cardbroker.UserID
 
 	clients, refusals atomic.Int32
+	awake             *line.Awake
 }
 
 // New returns a server, which does nothing before [Server.Serve].
@@ -68,7 +69,7 @@ func New(cfg Config) *Server {
 	if cfg.MaxClients == 0 {
 		cfg.MaxClients = defaultClients
 	}
-	s := &Server{cfg: cfg, turn: newTurn(), listed: make(chan struct{}), users: peer.Self()}
+	s := &Server{cfg: cfg, turn: newTurn(), listed: make(chan struct{}), awake: line.NewAwake(), users: peer.Self()}
 	s.state = newState(s)
 	s.view.Store(&view{states: make([]byte, fixedStates*stateSize), events: s.state.events})
 	return s
@@ -174,13 +175,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // attend serves a client until it leaves, breaks the protocol or ctx ends.
 func (s *Server) attend(ctx context.Context, conn *net.UnixConn) {
-	defer conn.Close()
-	if !s.trusts(conn) {
+	l := s.admit(conn)
+	if l == nil {
 		return
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer l.Close()
+	stop := context.AfterFunc(ctx, l.Interrupt)
 	defer stop()
-	c := newClient(s, conn)
+	c := newClient(s, l)
 	err := c.serve(ctx)
 	c.leave(s.last)
 	if errors.Is(err, errMalformed) || errors.Is(err, errClient) {
@@ -188,23 +190,33 @@ func (s *Server) attend(ctx context.Context, conn *net.UnixConn) {
 	}
 }
 
-// trusts says whether a client is of our own user, or root.
-func (s *Server) trusts(conn *net.UnixConn) bool {
-	caller, err := peer.Local(conn)
-	if err == nil && (caller.User == s.users || caller.User == cardbroker.UserID{}) {
-		return true
+// admit takes a connection over, or closes it: it has to be that of a client of our own user, or root.
+func (s *Server) admit(conn *net.UnixConn) *line.Line {
+	user, err := peer.LocalUser(conn)
+	if err != nil || user != s.users && user != (cardbroker.UserID{}) {
+		s.cfg.Log.Warn("a PC/SC client of another user was refused", "user", user.String(), "err", err)
+		conn.Close()
+		return nil
 	}
-	s.cfg.Log.Warn("a PC/SC client of another user was refused", "user", caller.User.String(), "err", err)
-	return false
+	l, err := line.New(conn, s.awake)
+	if err != nil {
+		s.cfg.Log.Warn("cannot serve a PC/SC client", "err", err)
+		return nil
+	}
+	return l
 }
 
 // refuse tells a client that there are too many. A Cancel, which is a connection of its own, is served all the same.
 func (s *Server) refuse(ctx context.Context, conn *net.UnixConn) {
-	defer conn.Close()
-	if !s.trusts(conn) || conn.SetDeadline(time.Now().Add(refusalLimit)) != nil {
+	l := s.admit(conn)
+	if l == nil {
 		return
 	}
-	c := newClient(s, conn)
+	defer l.Close()
+	if l.Limit(time.Now().Add(refusalLimit)) != nil {
+		return
+	}
+	c := newClient(s, l)
 	m, err := c.in.next()
 	switch {
 	case err != nil:
@@ -212,6 +224,6 @@ func (s *Server) refuse(ctx context.Context, conn *net.UnixConn) {
 		c.handle(ctx, m)
 	case m.command == cmdVersion:
 		put(m.body, 8, serverTooBusy)
-		conn.Write(m.body)
+		l.Send(m.body)
 	}
 }
