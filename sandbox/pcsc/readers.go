@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type Readers struct {
 	watching atomic.Bool
 	numbers  atomic.Uint64        // given out to watches, readers and cards
 	view     atomic.Pointer[view] // nil: nobody watches
+	joining  chan struct{}        // capacity 1: see join
 }
 
 // view is what the watcher knows. It is never changed.
@@ -47,7 +49,26 @@ const (
 
 // New returns the readers of PC/SC. It does not ask for the service yet. A process makes one of them, because it may watch
 // only once.
-func New(log *slog.Logger) *Readers { return &Readers{log: log} }
+func New(log *slog.Logger) *Readers { return &Readers{log: log, joining: make(chan struct{}, 1)} }
+
+// joinLimit is how long others wait for a connection that waits in C.
+const joinLimit = time.Second
+
+// join takes the turn to make a context and to connect in it; whoever has it calls the result when it is connected.
+//
+// libpcsclite (1.9.9) finds a handle by going through the contexts in the order in which they were made, and through the
+// handles of each, while SCardConnect adds one to its own: who comes by in that very moment follows a pointer to nowhere. In
+// turn, the context that connects is the newest, and nobody with a handle comes by. A connection that waits in C for another
+// program's transaction lets others go first after a while: for its end there is only chance, and that is good.
+func (r *Readers) join() (done func()) {
+	r.joining <- struct{}{} // who has it gives it up by himself
+	leave := sync.OnceFunc(func() { <-r.joining })
+	late := time.AfterFunc(joinLimit, leave)
+	return func() {
+		late.Stop()
+		leave()
+	}
+}
 
 // Connect opens a connection to the card in the named reader. While another program holds a transaction on the reader it
 // waits in C for its end, and nothing can end that wait. Errors: ReaderUnknown, ReaderBusy, CardAbsent, CardRemoved, CardMute,
@@ -63,6 +84,8 @@ func (r *Readers) Connect(name string, share cardbroker.ShareMode) (_ sandbox.Ca
 	if v := r.view.Load(); v != nil {
 		c.watch, c.seat = v.watch, v.seats[name]
 	}
+	joined := r.join()
+	defer joined()
 	if c.context, err = establish(context.Background()); err != nil {
 		return nil, err
 	}
@@ -78,6 +101,7 @@ func (r *Readers) Connect(name string, share cardbroker.ShareMode) (_ sandbox.Ca
 		}
 		return nil, explain(err, code, opening)
 	}
+	joined()
 	if err := c.look(); err != nil {
 		return nil, err
 	}

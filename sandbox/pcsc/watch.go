@@ -184,7 +184,7 @@ func (w *watcher) add(names []string) bool {
 		}
 	}
 	if len(added) > 0 {
-		probe(added)
+		w.probe(added)
 		w.publish()
 	}
 	return len(added) > 0
@@ -192,11 +192,11 @@ func (w *watcher) add(names []string) bool {
 
 // probe finds out which of the readers are PIN pads, of all at the same time. One that does not answer soon is none: it
 // may be in another program's transaction, and then waits in C until that ends.
-func probe(readers []*watched) {
+func (w *watcher) probe(readers []*watched) {
 	answers := make([]chan bool, len(readers))
 	for i, r := range readers {
 		answers[i] = make(chan bool, 1)
-		go func(name string, answer chan<- bool) { answer <- isPINPad(name) }(r.name, answers[i])
+		go func(name string, answer chan<- bool) { answer <- w.readers.isPINPad(name) }(r.name, answers[i])
 	}
 	limit := time.NewTimer(probeLimit)
 	defer limit.Stop()
@@ -210,7 +210,9 @@ func probe(readers []*watched) {
 }
 
 // isPINPad asks a reader for its features, over a connection that gives no power to a card.
-func isPINPad(name string) bool {
+func (r *Readers) isPINPad(name string) bool {
+	joined := r.join()
+	defer joined()
 	c, err := scard.EstablishContext()
 	if err != nil {
 		return false
@@ -220,6 +222,7 @@ func isPINPad(name string) bool {
 	if err != nil {
 		return false
 	}
+	joined()
 	defer leave(card)
 	answer, err := card.Control(scard.CtlCode(uint16(pinpad.GetFeatureRequest&0xFFFF)), nil)
 	if err != nil {
