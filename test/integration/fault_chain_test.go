@@ -74,12 +74,7 @@ func (h *host) newBed(p *stage.Person, name string) *pcscbed.Bed {
 // enrol starts an agent for the readers of a PC/SC service.
 func (h *host) enrol(p *stage.Person, socket string) (*stage.Service, stage.Ready) {
 	h.t.Helper()
-	service, line, err := h.Start(p, "agent-"+p.Name, "agent", "run", "--log-level", h.level(), "--socket", h.socket, "--state", p.Home+"/state",
-		"--pcsc-socket", socket)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return service, line
+	return h.runAgent(p, "--pcsc-socket", socket)
 }
 
 // newChain makes a chain with a card in its reader.

@@ -178,7 +178,13 @@ func (h *host) level() string {
 // logon starts an agent with a software card.
 func (h *host) logon(p *stage.Person) (*stage.Service, stage.Ready) {
 	h.t.Helper()
-	args := []string{"agent", "run", "--log-level", h.level(), "--socket", h.socket, "--state", p.Home + "/state", "--software-card"}
+	return h.runAgent(p, "--software-card")
+}
+
+// runAgent starts the agent of a user, for the cards that the flags name.
+func (h *host) runAgent(p *stage.Person, cards ...string) (*stage.Service, stage.Ready) {
+	h.t.Helper()
+	args := append([]string{"agent", "run", "--log-level", h.level(), "--socket", h.socket, "--state", p.Home + "/state"}, cards...)
 	if h.policy != "" {
 		args = append(args, "--policy", h.policy)
 	}

@@ -256,3 +256,23 @@ func TestServiceOfOnesOwn(t *testing.T) {
 		t.Errorf("alice's cards are in %q meanwhile, want %q", got, hers.Readers()[:1])
 	}
 }
+
+// TestSharedByPolicy has the administrator allow what TestSharedService refuses: then every user has every reader.
+func TestSharedByPolicy(t *testing.T) {
+	h, alice, bob := newAttack(t)
+	bed := h.newBed(alice, "bed")
+	h.open(bed)
+	h.insert(bed, 0)
+	h.policy = h.Path("policy.d")
+	if err := errors.Join(os.Mkdir(h.policy, 0o755), os.WriteFile(h.policy+"/shared.yaml", []byte("pcsc: {shared: allow}\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	h.enrol(alice, bed.Socket())
+	h.enrol(bob, bed.Socket())
+	for _, p := range []*stage.Person{alice, bob} {
+		if got, want := h.cards(p), bed.Readers()[:1]; !slices.Equal(got, want) {
+			t.Errorf("%s's cards are in %q, want %q", p.Name, got, want)
+		}
+	}
+}
