@@ -37,8 +37,16 @@ func (c *connection) hangUp(d cardbroker.Disposition) error {
 	if c.share != cardbroker.ShareExclusive {
 		return nil
 	}
-	// A context that ends with an exclusive connection resets the card.
-	return notReset(c.card.Reconnect(scard.ShareShared, c.protocols(), scard.LeaveCard))
+	// A context that ends with an exclusive connection resets the card, as it does one that ends in a transaction: an exclusive
+	// connection is in one of its own, which outlasts its becoming shared.
+	if err := c.card.Reconnect(scard.ShareShared, c.protocols(), scard.LeaveCard); err != nil {
+		return notReset(err)
+	}
+	err := c.card.EndTransaction(scard.LeaveCard)
+	if codeOf(err) == codeNotTransacted { // it did not outlast it
+		return nil
+	}
+	return notReset(err)
 }
 
 // notReset returns err, unless it says that the card was reset meanwhile: then nothing of ours is left in it.
