@@ -6,7 +6,6 @@ package softcard
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/apdu"
@@ -19,9 +18,9 @@ const Name = "cardbroker Software Reader 00 00"
 var _ sandbox.Readers = (*Reader)(nil)
 
 // Reader is the software reader with its card, which is never taken out. Whoever owns the reader calls it and its
-// connections; a call while another one runs is refused with ReaderBusy and not kept waiting.
+// connections; a call while another one runs waits for its end, as with any reader.
 type Reader struct {
-	busy atomic.Bool // a call runs, and what is below is its own
+	turn chan struct{} // capacity 1: one inside while a call runs, and what is below is its own
 
 	card   *card
 	users  int         // open connections
@@ -40,7 +39,7 @@ func New(file string, log *slog.Logger) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{card: &card{applet: piv{store: s}}}, nil
+	return &Reader{turn: make(chan struct{}, 1), card: &card{applet: piv{store: s}}}, nil
 }
 
 // Watch tells emit of the reader and its card, that this was all, and then waits for the end of ctx: nothing ever changes.
@@ -70,9 +69,7 @@ func (r *Reader) Connect(name string, share cardbroker.ShareMode) (sandbox.Card,
 	if share < cardbroker.ShareExclusive || share > cardbroker.ShareDirect {
 		return nil, cardbroker.Errorf(cardbroker.Invalid, "share mode %d, want 1 to 3", share)
 	}
-	if err := r.enter(); err != nil {
-		return nil, err
-	}
+	r.enter()
 	defer r.leave()
 	exclusive := share == cardbroker.ShareExclusive
 	if r.sole || r.holder != nil || exclusive && r.users > 0 {
@@ -87,14 +84,10 @@ func (r *Reader) Connect(name string, share cardbroker.ShareMode) (sandbox.Card,
 	return &connection{reader: r, info: info, resets: r.resets}, nil
 }
 
-func (r *Reader) enter() error {
-	if !r.busy.CompareAndSwap(false, true) {
-		return cardbroker.Errorf(cardbroker.ReaderBusy, "a call on the reader still runs")
-	}
-	return nil
-}
+// enter waits for the turn: no call takes longer than a command of the card.
+func (r *Reader) enter() { r.turn <- struct{}{} }
 
-func (r *Reader) leave() { r.busy.Store(false) }
+func (r *Reader) leave() { <-r.turn }
 
 // connection is one connection to the card. Its fields below info are guarded as those of its reader.
 type connection struct {
@@ -165,9 +158,7 @@ func (c *connection) Attribute(id uint32) ([]byte, error) {
 
 func (c *connection) Disconnect(d cardbroker.Disposition) error {
 	r := c.reader
-	if err := r.enter(); err != nil {
-		return err
-	}
+	r.enter()
 	defer r.leave()
 	if c.closed {
 		return errClosed()
@@ -188,9 +179,7 @@ func (c *connection) Disconnect(d cardbroker.Disposition) error {
 // the card is told once.
 func (c *connection) enter() error {
 	r := c.reader
-	if err := r.enter(); err != nil {
-		return err
-	}
+	r.enter()
 	var err error
 	switch {
 	case c.closed:
