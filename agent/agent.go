@@ -67,10 +67,14 @@ type Agent struct {
 
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
+	recorded     chan api.Event                 // for the broker's audit log; bounded
 }
 
-// maxRefusals is how many refusals may wait to be told to the broker.
-const maxRefusals = 64
+// How much may wait to be told to the broker.
+const (
+	maxRefusals = 64
+	maxEvents   = 256
+)
 
 // New returns an agent that has not started. It makes its state directory where that is missing.
 func New(cfg Config, broker registry) (*Agent, error) {
@@ -95,6 +99,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		names:  newCatalogue(cfg.Lists, cfg.Log),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
+		recorded: make(chan api.Event, maxEvents),
 	}
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -191,9 +192,23 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err
 			}
+		case event := <-a.recorded:
+			if err := conn.WriteJSON(api.FromAgent{Event: &event}); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// record has the broker's audit log record an event. It waits for nobody; the events of a time without a link are told
+// with the next one.
+func (a *Agent) record(e cardbroker.Event) {
+	select {
+	case a.recorded <- api.Event{Time: time.Now().UTC(), Event: e}:
+	default:
+		a.cfg.Log.Warn("an event is lost: too many wait to be told to the broker", "reason", e.Name)
 	}
 }
 

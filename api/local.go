@@ -81,6 +81,7 @@ type FromAgent struct {
 	Offers   *Offers        `json:"offers,omitempty"`
 	Refused  *TunnelRefused `json:"refused,omitempty"`
 	Caller   *CallerRefused `json:"caller,omitempty"`
+	Event    *Event         `json:"event,omitempty"`
 }
 
 // FromBroker is a message from broker to agent.
@@ -153,6 +154,12 @@ type CallerRefused struct {
 	UID    *uint32         `json:"uid"`
 	Rule   cardbroker.Rule `json:"rule"`
 	Detail string          `json:"detail"`
+}
+
+// Event tells the broker of something that its audit log records.
+type Event struct {
+	Time time.Time `json:"time"` // by the agent's clock
+	cardbroker.Event
 }
 
 // UID returns a user's uid for JSON: nil on Windows, where his SID names him.

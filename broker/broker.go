@@ -5,7 +5,7 @@
 // tells each browser of its own agent, and relays the tunnels of back ends. It never touches PC/SC, PKCS#11 or an APDU,
 // and holds no ticket, lease or consent: those are the agents'.
 //
-// Two loops own its state: the [Registry], which is stored, and the hub of the live links, which is not. Handlers wait
+// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. Handlers wait
 // for loops; loops never wait for each other.
 package broker
 
@@ -14,9 +14,11 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -32,11 +34,17 @@ type Config struct {
 	Listen   []net.Listener // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
 	Socket   net.Listener   // the local socket of agents and administrators
 	Backend  *Backend       // the back-end door; nil: none
-	Registry RegistryConfig
-	MaxConns int    // of one user at a time; 0: 64
-	HostName string // as back ends see it
+	Registry registry.Config
+	Audit    Auditor // nil: nothing is recorded
+	MaxConns int     // of one user at a time; 0: 64
+	HostName string  // as back ends see it
 	Version  string
 	Log      *slog.Logger
+}
+
+// Auditor records what must be evidence later. Record must not block; of is whom the event is about, nil: the broker.
+type Auditor interface {
+	Record(of *cardbroker.AgentKey, e api.Event)
 }
 
 // Backend is the door for back ends.
@@ -50,8 +58,8 @@ type Backend struct {
 // Broker is the host service. Make it with [New].
 type Broker struct {
 	cfg      Config
-	registry *Registry
-	guard    *guard
+	registry *registry.Registry
+	guard    *registry.Guard
 	hub      *hub
 	kernel   *peer.Kernel
 	self     cardbroker.UserID
@@ -61,21 +69,21 @@ type Broker struct {
 }
 
 // New returns a broker that has not started. It loads the registry from the ledger.
-func New(ctx context.Context, cfg Config, ledger ledger) (*Broker, error) {
-	registry, err := NewRegistry(ctx, cfg.Registry, ledger, cfg.Log)
+func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, error) {
+	entries, err := registry.New(ctx, cfg.Registry, ledger, cfg.Log)
 	if err != nil {
 		return nil, err
 	}
 	b := &Broker{
 		cfg:      cfg,
-		registry: registry,
+		registry: entries,
 		hub:      newHub(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
 		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
 	}
-	b.guard = newGuard(registry, b.restarting(), cfg.Log)
+	b.guard = registry.NewGuard(entries, b.restarting(), cfg.Log)
 	return b, nil
 }
 
@@ -140,6 +148,13 @@ func (b *Broker) serveBackend(ctx context.Context) error {
 		Log:       b.cfg.Log,
 	})
 	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
+}
+
+// record hands an event of the broker's own to the audit log.
+func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
+	if b.cfg.Audit != nil {
+		b.cfg.Audit.Record(of, api.Event{Time: time.Now().UTC(), Event: e})
+	}
 }
 
 // refused keeps a refusal for `cardbroker host explain`.

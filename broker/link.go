@@ -143,6 +143,10 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 			if news.Allow() { // else it is lost: it is for people only
 				b.hub.refused(agentRefusal(agent, *message.Caller))
 			}
+		case message.Event != nil:
+			if err = news.Wait(ctx); err == nil && b.cfg.Audit != nil {
+				b.cfg.Audit.Record(&agent.Key, *message.Event)
+			}
 		default:
 			err = cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
 		}

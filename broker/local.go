@@ -10,6 +10,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
@@ -65,25 +66,25 @@ func inGroup(id cardbroker.UserID, name string) bool {
 }
 
 // entry reads the body of reserve, renew and release: the caller's own entry and its claim.
-func entry(r *http.Request) (Claim, api.Claim, error) {
+func entry(r *http.Request) (registry.Claim, api.Claim, error) {
 	var body api.Claim
 	if err := httpserver.Decode(r, &body); err != nil {
-		return Claim{}, body, err
+		return registry.Claim{}, body, err
 	}
 	claim, err := checkClaim(httpserver.CallerOf(r.Context()), body)
 	return claim, body, err
 }
 
 // checkClaim returns what the registry wants to know: the user by the kernel, the session by the agent's word.
-func checkClaim(caller peer.Caller, body api.Claim) (Claim, error) {
+func checkClaim(caller peer.Caller, body api.Claim) (registry.Claim, error) {
 	session, err := cardbroker.ParseSessionID(string(body.Session))
 	if err != nil {
-		return Claim{}, err
+		return registry.Claim{}, err
 	}
 	if len(body.Claim) != cardbroker.RandomSecretSize {
-		return Claim{}, cardbroker.Errorf(cardbroker.Invalid, "the claim has %d characters, want %d", len(body.Claim), cardbroker.RandomSecretSize)
+		return registry.Claim{}, cardbroker.Errorf(cardbroker.Invalid, "the claim has %d characters, want %d", len(body.Claim), cardbroker.RandomSecretSize)
 	}
-	return Claim{
+	return registry.Claim{
 		Key:  cardbroker.AgentKey{User: caller.User, Session: session},
 		PID:  caller.PID,
 		Hash: cardbroker.NewSecret([]byte(body.Claim)).Hash(),
@@ -105,7 +106,7 @@ func (b *Broker) reserve(w http.ResponseWriter, r *http.Request) error {
 		if err := b.guard.Free(r.Context(), reservation.Port); err != nil {
 			return err
 		}
-		if _, err := provePort(r.Context(), reservation.Port); err == nil {
+		if _, err := registry.ProvePort(r.Context(), reservation.Port); err == nil {
 			return httpserver.JSON(w, api.Reservation{Port: reservation.Port, Deadline: reservation.Deadline})
 		}
 		avoid = append(avoid, reservation.Port)

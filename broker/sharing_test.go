@@ -12,12 +12,13 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/store"
 )
 
 // startRegistry runs a registry on a real store until the end of the test.
-func startRegistry(t *testing.T) *Registry {
+func startRegistry(t *testing.T) *registry.Registry {
 	t.Helper()
 	ports, err := cardbroker.ParsePorts(cardbroker.DefaultPorts)
 	if err != nil {
@@ -27,7 +28,7 @@ func startRegistry(t *testing.T) *Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := NewRegistry(t.Context(), RegistryConfig{Ports: ports}, ledger, slog.New(slog.DiscardHandler))
+	r, err := registry.New(t.Context(), registry.Config{Ports: ports}, ledger, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,23 +45,23 @@ func startRegistry(t *testing.T) *Registry {
 // and told once.
 func TestSharingTurns(t *testing.T) {
 	h := startRegistry(t)
-	claims := map[string]Claim{}
+	claims := map[string]registry.Claim{}
 	steps := []struct {
 		name string
 		do   func() error
-		want Sharing
+		want registry.Sharing
 	}{
-		{"nobody", func() error { return nil }, Sharing{}},
-		{"alice", func() error { _, err := h.Reserve(t.Context(), claims["alice"], nil); return err }, Sharing{}},
-		{"alice twice", func() error { _, err := h.Reserve(t.Context(), claims["alice 2"], nil); return err }, Sharing{}},
-		{"bob", func() error { _, err := h.Reserve(t.Context(), claims["bob"], nil); return err }, Sharing{Shared: true, Turns: 1}},
-		{"alice leaves", func() error { return h.Release(t.Context(), claims["alice"]) }, Sharing{Shared: true, Turns: 1}},
-		{"alice leaves altogether", func() error { return h.Release(t.Context(), claims["alice 2"]) }, Sharing{Turns: 2}},
+		{"nobody", func() error { return nil }, registry.Sharing{}},
+		{"alice", func() error { _, err := h.Reserve(t.Context(), claims["alice"], nil); return err }, registry.Sharing{}},
+		{"alice twice", func() error { _, err := h.Reserve(t.Context(), claims["alice 2"], nil); return err }, registry.Sharing{}},
+		{"bob", func() error { _, err := h.Reserve(t.Context(), claims["bob"], nil); return err }, registry.Sharing{Shared: true, Turns: 1}},
+		{"alice leaves", func() error { return h.Release(t.Context(), claims["alice"]) }, registry.Sharing{Shared: true, Turns: 1}},
+		{"alice leaves altogether", func() error { return h.Release(t.Context(), claims["alice 2"]) }, registry.Sharing{Turns: 2}},
 	}
-	claims["alice"] = Claim{Key: cardbroker.AgentKey{User: alice, Session: "1"}, Hash: [32]byte{1}}
-	claims["alice 2"] = Claim{Key: cardbroker.AgentKey{User: alice, Session: "2"}, Hash: [32]byte{2}}
-	claims["bob"] = Claim{Key: cardbroker.AgentKey{User: bob, Session: "1"}, Hash: [32]byte{3}}
-	var before Sharing
+	claims["alice"] = registry.Claim{Key: cardbroker.AgentKey{User: alice, Session: "1"}, Hash: [32]byte{1}}
+	claims["alice 2"] = registry.Claim{Key: cardbroker.AgentKey{User: alice, Session: "2"}, Hash: [32]byte{2}}
+	claims["bob"] = registry.Claim{Key: cardbroker.AgentKey{User: bob, Session: "1"}, Hash: [32]byte{3}}
+	var before registry.Sharing
 	for _, step := range steps {
 		if err := step.do(); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
@@ -106,7 +107,7 @@ func TestSharingIsTold(t *testing.T) {
 		}
 	}
 	for i, user := range []cardbroker.UserID{alice, bob} {
-		if _, err := h.Reserve(t.Context(), Claim{Key: cardbroker.AgentKey{User: user, Session: "1"}, Hash: [32]byte{byte(i)}}, nil); err != nil {
+		if _, err := h.Reserve(t.Context(), registry.Claim{Key: cardbroker.AgentKey{User: user, Session: "1"}, Hash: [32]byte{byte(i)}}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
@@ -102,7 +103,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		Listen:   listeners,
 		Socket:   socket,
 		Backend:  backend,
-		Registry: broker.RegistryConfig{Ports: ports, PerUser: int(cfg.Limits.ReservationsPerUser)},
+		Registry: registry.Config{Ports: ports, PerUser: int(cfg.Limits.ReservationsPerUser)},
 		MaxConns: int(cfg.Limits.ConnectionsPerUser),
 		HostName: hostName(cfg.Host),
 		Version:  version(),

@@ -6,7 +6,6 @@ package httpserver
 import (
 	"mime"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/cardbroker/cardbroker"
@@ -20,7 +19,10 @@ const allowHeaders = "authorization,content-type,x-csrf-token,x-t1c-billing-tag,
 func SetCORS(h http.Header, r *http.Request) {
 	h.Add("Vary", "Origin")
 	origins := r.Header.Values("Origin")
-	if len(origins) != 1 || !validOrigin(origins[0]) {
+	if len(origins) != 1 {
+		return
+	}
+	if _, err := cardbroker.ParseOrigin(origins[0]); err != nil {
 		return
 	}
 	h.Set("Access-Control-Allow-Origin", origins[0])
@@ -40,7 +42,7 @@ func preflight(w http.ResponseWriter) {
 
 // checkBrowser holds the table of requests: what a web page may do, and that a browser's request never passes for a
 // local program's.
-func checkBrowser(r *http.Request, access Access, consented func(string) bool) error {
+func checkBrowser(r *http.Request, access Access, consented func(cardbroker.Origin) bool) error {
 	origins := r.Header.Values("Origin")
 	if len(origins) == 0 {
 		if fromBrowser(r.Header) && !sameOriginPage(r) {
@@ -48,11 +50,11 @@ func checkBrowser(r *http.Request, access Access, consented func(string) bool) e
 		}
 		return nil
 	}
-	origin := origins[0]
+	origin, err := cardbroker.ParseOrigin(origins[0])
 	switch {
-	case origin == "null":
+	case origins[0] == "null":
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginNull, "a page without an origin is not served")
-	case len(origins) > 1 || !validOrigin(origin):
+	case len(origins) > 1 || err != nil:
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginMalformed, "the Origin header is malformed")
 	case access != Public && (consented == nil || !consented(origin)):
 		return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin")
@@ -81,12 +83,6 @@ func fromBrowser(h http.Header) bool {
 func sameOriginPage(r *http.Request) bool {
 	site := r.Header.Get("Sec-Fetch-Site")
 	return r.Method == http.MethodGet && (site == "same-origin" || site == "none")
-}
-
-// validOrigin says whether s is scheme://host[:port] of a web page or extension, and nothing more (RFC 6454 §6.2).
-func validOrigin(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && u.Host != "" && s == u.Scheme+"://"+u.Host && len(s) <= 255
 }
 
 func isJSON(contentType string) bool {

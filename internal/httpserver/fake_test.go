@@ -54,7 +54,7 @@ func config() httpserver.Config {
 	return httpserver.Config{
 		Routes:    routes(),
 		Authorize: func(*http.Request, httpserver.Access) error { return nil },
-		Consented: func(origin string) bool { return origin == consented },
+		Consented: func(origin cardbroker.Origin) bool { return origin == consented },
 		Log:       slog.New(slog.DiscardHandler),
 	}
 }

@@ -60,7 +60,7 @@ type Route struct {
 type Config struct {
 	Routes    []Route
 	Authorize func(r *http.Request, access Access) error // decides on the [CallerOf] r
-	Consented func(origin string) bool                   // says yes to a web page; nil: to none
+	Consented func(cardbroker.Origin) bool               // says yes to a web page; nil: to none
 	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
 	Log       *slog.Logger

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/store"
 )
@@ -34,7 +34,7 @@ func (b *bench) registry(ctx context.Context) ([]measured, error) {
 }
 
 // withRegistry has measure work with a registry on a new store on disk.
-func (b *bench) withRegistry(ctx context.Context, measure func(context.Context, *broker.Registry, *slowDisk) ([]float64, error)) ([]float64, error) {
+func (b *bench) withRegistry(ctx context.Context, measure func(context.Context, *registry.Registry, *slowDisk) ([]float64, error)) ([]float64, error) {
 	dir, err := os.MkdirTemp(b.stage.Path(), "store-")
 	if err != nil {
 		return nil, err
@@ -50,14 +50,14 @@ func (b *bench) withRegistry(ctx context.Context, measure func(context.Context, 
 		return nil, err
 	}
 	disk := &slowDisk{Store: kept, stalled: make(chan struct{})}
-	registry, err := broker.NewRegistry(ctx, broker.RegistryConfig{Ports: ports}, disk, slog.New(slog.DiscardHandler))
+	entries, err := registry.New(ctx, registry.Config{Ports: ports}, disk, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
 	group := run.New(ctx)
 	defer group.Stop()
-	group.Go("registry", registry.Run)
-	return measure(ctx, registry, disk)
+	group.Go("registry", entries.Run)
+	return measure(ctx, entries, disk)
 }
 
 // slowDisk is a store whose next commit may take long.
@@ -78,8 +78,8 @@ func (d *slowDisk) Commit(ctx context.Context, changes cardbroker.Changes) error
 
 func stormUser(i int) cardbroker.UserID { return cardbroker.UserID{UID: uint32(10_000 + i)} }
 
-func stormClaim(i int) broker.Claim {
-	return broker.Claim{
+func stormClaim(i int) registry.Claim {
+	return registry.Claim{
 		Key:  cardbroker.AgentKey{User: stormUser(i), Session: "1"},
 		PID:  i,
 		Hash: cardbroker.RandomSecret().Hash(),
@@ -87,8 +87,8 @@ func stormClaim(i int) broker.Claim {
 }
 
 // storm has all agents reserve and register at once, and returns how long it took until the last one had.
-func storm(ctx context.Context, registry *broker.Registry, _ *slowDisk) ([]float64, error) {
-	claims := make([]broker.Claim, stormAgents)
+func storm(ctx context.Context, entries *registry.Registry, _ *slowDisk) ([]float64, error) {
+	claims := make([]registry.Claim, stormAgents)
 	for i := range claims {
 		claims[i] = stormClaim(i)
 	}
@@ -96,10 +96,10 @@ func storm(ctx context.Context, registry *broker.Registry, _ *slowDisk) ([]float
 	start := time.Now()
 	for _, claim := range claims {
 		agents.Go("agent", func(ctx context.Context) error {
-			if _, err := registry.Reserve(ctx, claim, nil); err != nil {
+			if _, err := entries.Reserve(ctx, claim, nil); err != nil {
 				return err
 			}
-			_, err := registry.Register(ctx, claim)
+			_, err := entries.Register(ctx, claim)
 			return err
 		})
 	}
@@ -117,8 +117,8 @@ const (
 )
 
 // stall looks agents up for as long as a commit does not return.
-func (b *bench) stall(ctx context.Context, registry *broker.Registry, disk *slowDisk) ([]float64, error) {
-	if _, err := storm(ctx, registry, disk); err != nil {
+func (b *bench) stall(ctx context.Context, entries *registry.Registry, disk *slowDisk) ([]float64, error) {
+	if _, err := storm(ctx, entries, disk); err != nil {
 		return nil, err
 	}
 	length := pick(b, stallLength, stallLength/3)
@@ -127,7 +127,7 @@ func (b *bench) stall(ctx context.Context, registry *broker.Registry, disk *slow
 	stalled, over := context.WithCancel(ctx)
 	group.Go("writer", func(ctx context.Context) error {
 		defer over()
-		_, err := registry.Reserve(ctx, stormClaim(stormAgents), nil)
+		_, err := entries.Reserve(ctx, stormClaim(stormAgents), nil)
 		return err
 	})
 	select {
@@ -137,7 +137,7 @@ func (b *bench) stall(ctx context.Context, registry *broker.Registry, disk *slow
 	var looks [lookers][]float64
 	for n := range looks {
 		group.Go("looker", func(context.Context) (err error) {
-			looks[n], err = lookUntil(stalled, registry)
+			looks[n], err = lookUntil(stalled, entries)
 			return err
 		})
 	}
@@ -155,14 +155,14 @@ func (b *bench) stall(ctx context.Context, registry *broker.Registry, disk *slow
 }
 
 // lookUntil looks agents up, block after block, until ctx ends, and returns how long each look-up took.
-func lookUntil(ctx context.Context, registry *broker.Registry) ([]float64, error) {
+func lookUntil(ctx context.Context, entries *registry.Registry) ([]float64, error) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	var took []float64
 	for {
 		for i := range lookBlock {
 			start := time.Now()
-			found := registry.View().ByUser(stormUser(i % stormAgents))
+			found := entries.View().ByUser(stormUser(i % stormAgents))
 			took = append(took, micros(time.Since(start)))
 			if len(found) != 1 {
 				return nil, fmt.Errorf("%d agents of one user, want 1", len(found))

@@ -22,6 +22,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
@@ -86,7 +87,7 @@ func newHost(t *testing.T) *host {
 	h.check(err)
 	service, err := broker.New(t.Context(), broker.Config{
 		Listen: loopback, Socket: local, HostName: "host.example", Version: "test", Log: slog.New(slog.DiscardHandler),
-		Registry: broker.RegistryConfig{Ports: ports},
+		Registry: registry.Config{Ports: ports},
 		Backend: &broker.Backend{
 			Listen: door, Tokens: tokens, URL: "wss://" + h.door,
 			TLS: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}},

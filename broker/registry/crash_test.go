@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker_test
+package registry_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"testing"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/store"
 )
 
@@ -78,7 +78,7 @@ func writeUntilKilled(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := broker.NewRegistry(t.Context(), broker.RegistryConfig{Ports: ports}, s, quiet())
+	r, err := registry.New(t.Context(), registry.Config{Ports: ports}, s, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func writeUntilKilled(t *testing.T, dir string) {
 		wg.Go(func() {
 			session := cardbroker.SessionID(fmt.Sprintf("%s.%d", os.Getenv(crashRound), n))
 			for uid := uint32(1000); ; uid++ {
-				c := broker.Claim{
+				c := registry.Claim{
 					Key:  cardbroker.AgentKey{User: cardbroker.UserID{UID: uid}, Session: session},
 					Hash: cardbroker.RandomSecret().Hash(),
 				}

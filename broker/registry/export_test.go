@@ -1,13 +1,11 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package registry
 
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"slices"
 
 	"github.com/cardbroker/cardbroker"
@@ -61,11 +59,3 @@ func (t *table) invariants() error {
 	}
 	return nil
 }
-
-// NewGuard is newGuard.
-func NewGuard(r *Registry, handler http.Handler, log *slog.Logger) *guard {
-	return newGuard(r, handler, log)
-}
-
-// ProvePort is provePort.
-func ProvePort(ctx context.Context, port cardbroker.Port) (bool, error) { return provePort(ctx, port) }

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package registry
 
 import (
 	"context"
@@ -25,9 +25,9 @@ const (
 	guardConns   = 256             // at a time, on all of them; one more is closed, as on a port without agent
 )
 
-// guard binds the ports of agents that are gone, and those in quarantine, and answers there in the agents' place: nobody
+// Guard binds the ports of agents that are gone, and those in quarantine, and answers there in the agents' place: nobody
 // else gets a port that pages still hold. Its state belongs to Run.
-type guard struct {
+type Guard struct {
 	registry *Registry
 	handler  http.Handler
 	log      *slog.Logger
@@ -44,9 +44,9 @@ type freeing struct {
 	done chan struct{} // closed when it is
 }
 
-// newGuard returns a guard that answers every request with handler once it runs.
-func newGuard(registry *Registry, handler http.Handler, log *slog.Logger) *guard {
-	return &guard{
+// NewGuard returns a Guard that answers every request with handler once it runs.
+func NewGuard(registry *Registry, handler http.Handler, log *slog.Logger) *Guard {
+	return &Guard{
 		registry: registry,
 		handler:  handler,
 		log:      log,
@@ -66,7 +66,7 @@ const (
 
 // Run follows the Registry until ctx ends; then it holds no port any more. A port that somebody else has bound is tried
 // again, less and less often, while it is wanted; with nothing to try there is no timer.
-func (g *guard) Run(ctx context.Context) error {
+func (g *Guard) Run(ctx context.Context) error {
 	defer close(g.ended)
 	defer func() {
 		for port := range g.held {
@@ -99,7 +99,7 @@ func (g *guard) Run(ctx context.Context) error {
 
 // Free closes the guard's listeners and connections on a port, and returns when they are closed. It is called when the
 // View already says that the port is promised to an agent, so that the guard does not bind it again.
-func (g *guard) Free(ctx context.Context, port cardbroker.Port) error {
+func (g *Guard) Free(ctx context.Context, port cardbroker.Port) error {
 	f := freeing{port: port, done: make(chan struct{})}
 	select {
 	case g.freeing <- f:
@@ -115,7 +115,7 @@ func (g *guard) Free(ctx context.Context, port cardbroker.Port) error {
 // follow makes the guard hold what the View says, but for ports that were taken when it last tried. It says whether it
 // found others taken: a thousand agents that come back one by one after a restart must not have it try all of them a
 // thousand times.
-func (g *guard) follow(ctx context.Context) (found bool) {
+func (g *Guard) follow(ctx context.Context) (found bool) {
 	wanted := g.registry.View().guarded
 	isWanted := func(port cardbroker.Port) bool {
 		_, ok := slices.BinarySearch(wanted, port)
@@ -142,7 +142,7 @@ func (g *guard) follow(ctx context.Context) (found bool) {
 	return found
 }
 
-func (g *guard) close(port cardbroker.Port) {
+func (g *Guard) close(port cardbroker.Port) {
 	if p := g.held[port]; p != nil {
 		p.close()
 		delete(g.held, port)
@@ -155,7 +155,7 @@ type guardedPort struct {
 	group  *run.Group
 }
 
-func (g *guard) serve(ctx context.Context, listeners []net.Listener) *guardedPort {
+func (g *Guard) serve(ctx context.Context, listeners []net.Listener) *guardedPort {
 	p := &guardedPort{
 		server: &http.Server{
 			Handler:        g.handler,
@@ -175,7 +175,7 @@ func (g *guard) serve(ctx context.Context, listeners []net.Listener) *guardedPor
 }
 
 // count counts connections and closes one too many before anything is read from it.
-func (g *guard) count(conn net.Conn, state http.ConnState) {
+func (g *Guard) count(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if g.conns.Add(1) > guardConns {
@@ -192,9 +192,9 @@ func (p *guardedPort) close() {
 	p.group.Stop()
 }
 
-// provePort says whether an agent could bind the port now, on IPv4 and, where the host has it, on IPv6: it binds both
+// ProvePort says whether an agent could bind the port now, on IPv4 and, where the host has it, on IPv6: it binds both
 // and closes them again. Errors: Conflict, somebody has it; Unavailable.
-func provePort(ctx context.Context, port cardbroker.Port) (ipv6 bool, err error) {
+func ProvePort(ctx context.Context, port cardbroker.Port) (ipv6 bool, err error) {
 	listeners, err := httpserver.ListenLoopback(ctx, port)
 	for _, l := range listeners {
 		l.Close()

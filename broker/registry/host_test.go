@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker_test
+package registry_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/store"
 )
 
@@ -55,9 +55,9 @@ func (d *disk) Commit(ctx context.Context, changes cardbroker.Changes) error {
 
 // testHost is a Registry on a real store, with agents that are function calls.
 type testHost struct {
-	*broker.Registry
+	*registry.Registry
 	t    testing.TB
-	cfg  broker.RegistryConfig
+	cfg  registry.Config
 	path string
 	disk *disk
 	end  context.CancelFunc
@@ -74,7 +74,7 @@ func newTestHost(t testing.TB, ports string) *testHost {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &testHost{t: t, cfg: broker.RegistryConfig{Ports: set}, path: filepath.Join(t.TempDir(), "registry.db")}
+	h := &testHost{t: t, cfg: registry.Config{Ports: set}, path: filepath.Join(t.TempDir(), "registry.db")}
 	h.start()
 	t.Cleanup(h.stop)
 	return h
@@ -87,7 +87,7 @@ func (h *testHost) start() {
 		h.t.Fatal(err)
 	}
 	h.disk = &disk{Store: s, entered: make(chan struct{}, 1)}
-	h.Registry, err = broker.NewRegistry(context.Background(), h.cfg, h.disk, quiet())
+	h.Registry, err = registry.New(context.Background(), h.cfg, h.disk, quiet())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func (h *testHost) restart() {
 // check fails the test if the table is inconsistent.
 func (h *testHost) check() {
 	h.t.Helper()
-	if err := broker.CheckInvariants(h.t.Context(), h.Registry); err != nil {
+	if err := registry.CheckInvariants(h.t.Context(), h.Registry); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -128,13 +128,13 @@ func (h *testHost) wantState(a *testAgent, want cardbroker.State) {
 
 // testAgent is an agent of a testHost.
 type testAgent struct {
-	broker.Claim
+	registry.Claim
 	h *testHost
 }
 
 // logon returns an agent with a claim of its own.
 func (h *testHost) logon(uid uint32, session cardbroker.SessionID) *testAgent {
-	return &testAgent{h: h, Claim: broker.Claim{
+	return &testAgent{h: h, Claim: registry.Claim{
 		Key:  cardbroker.AgentKey{User: cardbroker.UserID{UID: uid}, Session: session},
 		PID:  int(uid),
 		Hash: cardbroker.RandomSecret().Hash(),

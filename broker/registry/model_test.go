@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker_test
+package registry_test
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 )
 
 // TestRegistryAgainstModel does random things to a Registry on a real store, in fake time, and to a model of it. The
@@ -60,10 +60,10 @@ type rest struct {
 }
 
 // anyClaim is one of two claims of one of seven sessions of two users: more than there are ports.
-func (m *model) anyClaim(rt *rapid.T) broker.Claim {
+func (m *model) anyClaim(rt *rapid.T) registry.Claim {
 	n := rapid.IntRange(0, 6).Draw(rt, "session")
 	claim := rapid.ByteRange(1, 2).Draw(rt, "claim")
-	return broker.Claim{
+	return registry.Claim{
 		Key:  cardbroker.AgentKey{User: cardbroker.UserID{UID: uint32(1000 + n%2)}, Session: cardbroker.SessionID(fmt.Sprint(n))},
 		Hash: [32]byte{claim},
 	}
@@ -183,7 +183,7 @@ func (m *model) restart(*rapid.T) {
 
 // compare holds the View against the model.
 func (m *model) compare(rt *rapid.T) {
-	if err := broker.CheckInvariants(m.h.t.Context(), m.h.Registry); err != nil {
+	if err := registry.CheckInvariants(m.h.t.Context(), m.h.Registry); err != nil {
 		rt.Fatal(err)
 	}
 	v := m.h.View()
@@ -207,7 +207,7 @@ func (m *model) expect(rt *rapid.T, what string, err error, want cardbroker.Reas
 	}
 }
 
-func (m *model) claimed(c broker.Claim) (*modelAgent, cardbroker.Reason) {
+func (m *model) claimed(c registry.Claim) (*modelAgent, cardbroker.Reason) {
 	a := m.agents[c.Key]
 	if a == nil || a.claim != c.Hash {
 		return a, cardbroker.Unauthenticated

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker_test
+package registry_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 )
 
 func TestReservationEnds(t *testing.T) {
@@ -285,8 +285,8 @@ func TestDetachKnowsItsRegistration(t *testing.T) {
 // Two registries on one ledger: the older one must not write any more.
 func TestHigherEpochWins(t *testing.T) {
 	h := newTestHost(t, "")
-	if _, err := broker.NewRegistry(t.Context(), h.cfg, h.disk, quiet()); err != nil {
-		t.Fatalf("NewRegistry() = %v", err)
+	if _, err := registry.New(t.Context(), h.cfg, h.disk, quiet()); err != nil {
+		t.Fatalf("New() = %v", err)
 	}
 	_, err := h.Reserve(t.Context(), h.logon(1000, "3").Claim, nil)
 	wantRefusal(t, "Reserve() in an old epoch", err, cardbroker.Unavailable, "")

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package registry
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"github.com/cardbroker/cardbroker/internal/loop"
 )
 
-// RegistryConfig says how the Registry deals with agents. Zero fields have the defaults that stand beside them.
-type RegistryConfig struct {
+// Config says how the Registry deals with agents. Zero fields have the defaults that stand beside them.
+type Config struct {
 	Ports      cardbroker.Ports // that agents get; required
 	ReserveFor time.Duration    // from a reservation to its registration: 120 s
 	Grace      time.Duration    // from the end of a Link to the release of the Port: 30 s
@@ -23,7 +23,7 @@ type RegistryConfig struct {
 }
 
 // withDefaults fills in what is zero.
-func (c RegistryConfig) withDefaults() RegistryConfig {
+func (c Config) withDefaults() Config {
 	if c.ReserveFor == 0 {
 		c.ReserveFor = 120 * time.Second
 	}
@@ -42,8 +42,8 @@ func (c RegistryConfig) withDefaults() RegistryConfig {
 // detachAgain is how long Detach waits before it tries once more.
 const detachAgain = 250 * time.Millisecond
 
-// ledger keeps what must outlive the Registry. Both may block; only Commit is called while the Registry serves.
-type ledger interface {
+// Ledger keeps what must outlive the Registry. Both may block; only Commit is called while the Registry serves.
+type Ledger interface {
 	// Load returns what is kept.
 	Load(ctx context.Context) (cardbroker.Snapshot, error)
 	// Commit makes the changes last, all or none. After an error it is unknown which.
@@ -65,9 +65,9 @@ type Registry struct {
 	table *table // owned by Run, but for what it publishes
 }
 
-// NewRegistry loads the ledger and commits a new epoch to it. Ports that are no longer in the range are released. Errors:
+// New loads the ledger and commits a new epoch to it. Ports that are no longer in the range are released. Errors:
 // Invalid for a config that cannot work, Internal for a ledger that contradicts itself, or the ledger's own.
-func NewRegistry(ctx context.Context, cfg RegistryConfig, ledger ledger, log *slog.Logger) (*Registry, error) {
+func New(ctx context.Context, cfg Config, ledger Ledger, log *slog.Logger) (*Registry, error) {
 	r := &Registry{loop: loop.New[*tx](), table: newTable(cfg.withDefaults(), ledger, log)}
 	if err := r.table.load(ctx); err != nil {
 		return nil, fmt.Errorf("cannot load the registry: %w", err)

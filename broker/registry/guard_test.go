@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker_test
+package registry_test
 
 import (
 	"bufio"
@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/testenv"
 )
@@ -40,7 +40,7 @@ type guarded struct {
 func newGuarded(t *testing.T, ports string) *guarded {
 	h := &guarded{testHost: newTestHost(t, ports)}
 	ctx, cancel := context.WithCancel(context.Background())
-	h.guard = broker.NewGuard(h.Registry, http.HandlerFunc(restarting), quiet())
+	h.guard = registry.NewGuard(h.Registry, http.HandlerFunc(restarting), quiet())
 	var wg sync.WaitGroup
 	wg.Go(func() { h.guard.Run(ctx) })
 	h.stop = func() { cancel(); wg.Wait() }
@@ -59,8 +59,8 @@ func (h *guarded) free(port cardbroker.Port) {
 // freePorts returns ports that nobody has bound just now, as a range of two.
 func freePorts(t *testing.T) (string, cardbroker.Port) {
 	for port := cardbroker.Port(25800); port < 26800; port += 2 {
-		_, first := broker.ProvePort(t.Context(), port)
-		_, second := broker.ProvePort(t.Context(), port+1)
+		_, first := registry.ProvePort(t.Context(), port)
+		_, second := registry.ProvePort(t.Context(), port+1)
 		if first == nil && second == nil {
 			return fmt.Sprintf("%d-%d", port, port+1), port
 		}
@@ -92,7 +92,7 @@ func TestGuardHoldsThePortsOfAgentsThatAreGone(t *testing.T) {
 	alice := h.logon(1000, "3")
 	port := alice.reserve()
 	h.free(port)
-	ipv6, err := broker.ProvePort(t.Context(), port)
+	ipv6, err := registry.ProvePort(t.Context(), port)
 	if err != nil {
 		t.Fatalf("provePort(%d) = %v, want the port of a reservation to be free", port, err)
 	}
@@ -113,13 +113,13 @@ func TestGuardHoldsThePortsOfAgentsThatAreGone(t *testing.T) {
 					t.Errorf("answer on %s = %s %v, close %t, want 503 with Retry-After and close", host, response.Status, response.Header, response.Close)
 				}
 			}
-			_, err := broker.ProvePort(t.Context(), port)
+			_, err := registry.ProvePort(t.Context(), port)
 			wantRefusal(t, "provePort()", err, cardbroker.Conflict, "")
 			if again := alice.reserve(); again != port {
 				t.Fatalf("Reserve() = %d, want %d", again, port)
 			}
 			h.free(port)
-			if _, err := broker.ProvePort(t.Context(), port); err != nil {
+			if _, err := registry.ProvePort(t.Context(), port); err != nil {
 				t.Errorf("provePort(%d) = %v, want it free after Free", port, err)
 			}
 			route = alice.register().Route
@@ -194,7 +194,7 @@ func TestGuardEndsWithAllItsPorts(t *testing.T) {
 	}
 	h.stop()
 	for _, port := range held {
-		if _, err := broker.ProvePort(t.Context(), port); err != nil {
+		if _, err := registry.ProvePort(t.Context(), port); err != nil {
 			t.Errorf("provePort(%d) = %v, want it free after the end", port, err)
 		}
 	}
@@ -220,7 +220,7 @@ func TestProvePort(t *testing.T) {
 				defer l.Close()
 				want = cardbroker.Conflict
 			}
-			_, err := broker.ProvePort(t.Context(), port)
+			_, err := registry.ProvePort(t.Context(), port)
 			wantRefusal(t, "provePort()", err, want, "")
 		})
 	}

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker_test
+package registry_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/registry"
 )
 
 func TestLifeOfAnAgent(t *testing.T) {
@@ -102,9 +102,9 @@ func TestClaimsDoNotTell(t *testing.T) {
 	h := newTestHost(t, "")
 	alice, thief, nobody := h.logon(1000, "3"), h.logon(1000, "3"), h.logon(1000, "4")
 	alice.reserve()
-	calls := map[string]func(broker.Claim) error{
-		"Register": func(c broker.Claim) error { _, err := h.Register(t.Context(), c); return err },
-		"Renew":    func(c broker.Claim) error { _, err := h.Renew(t.Context(), c); return err },
+	calls := map[string]func(registry.Claim) error{
+		"Register": func(c registry.Claim) error { _, err := h.Register(t.Context(), c); return err },
+		"Renew":    func(c registry.Claim) error { _, err := h.Renew(t.Context(), c); return err },
 	}
 	for name, call := range calls {
 		wrong, unknown := call(thief.Claim), call(nobody.Claim)
@@ -115,7 +115,7 @@ func TestClaimsDoNotTell(t *testing.T) {
 	}
 	wantRefusal(t, "Release", h.Release(t.Context(), thief.Claim), cardbroker.Unauthenticated, cardbroker.RuleClaim)
 	h.wantState(alice, cardbroker.Reserved)
-	empty := broker.Claim{Key: nobody.Key}
+	empty := registry.Claim{Key: nobody.Key}
 	_, err := h.Register(t.Context(), empty)
 	wantRefusal(t, "Register without a claim", err, cardbroker.Unauthenticated, cardbroker.RuleClaim)
 }
@@ -318,8 +318,8 @@ func TestPortsOutsideTheRangeAreReleased(t *testing.T) {
 }
 
 func TestNoPortsAreInvalid(t *testing.T) {
-	_, err := broker.NewRegistry(t.Context(), broker.RegistryConfig{}, nil, quiet())
-	wantRefusal(t, "NewRegistry()", err, cardbroker.Invalid, "")
+	_, err := registry.New(t.Context(), registry.Config{}, nil, quiet())
+	wantRefusal(t, "New()", err, cardbroker.Invalid, "")
 }
 
 func TestEndedRegistry(t *testing.T) {

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package registry
 
 import (
 	"context"
@@ -55,8 +55,8 @@ type holdings struct{ held, quarantined int }
 
 // table is the Registry's state, and the owner behind its loop.
 type table struct {
-	cfg    RegistryConfig // immutable, as are ledger and log
-	ledger ledger
+	cfg    Config // immutable, as are ledger and log
+	ledger Ledger
 	log    *slog.Logger
 
 	epoch uint64 // set by load, as is salt
@@ -75,7 +75,7 @@ type table struct {
 	turned  chan struct{} // capacity 1
 }
 
-func newTable(cfg RegistryConfig, ledger ledger, log *slog.Logger) *table {
+func newTable(cfg Config, ledger Ledger, log *slog.Logger) *table {
 	return &table{
 		cfg:      cfg,
 		ledger:   ledger,
