@@ -103,10 +103,11 @@ func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
 // openTunnel decides on a back end's wish for a tunnel: it burns the ticket and brings the agent's leg, or says why not.
 func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 	a.tunnels.Go("tunnel", func(ctx context.Context) error {
-		log := a.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "backend", open.Address)
+		log := a.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 		offer, err := a.redeem(ctx, open)
 		if err != nil {
 			log.Info("tunnel refused", "reason", cardbroker.ReasonOf(err), "err", err)
+			a.recordTunnel(cardbroker.EventTunnelRefused, open, cardbroker.Event{Reason: cardbroker.ReasonOf(err), Rule: cardbroker.RuleOf(err)})
 			link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 			return nil
 		}
@@ -117,10 +118,18 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 			return nil
 		}
 		log.Info("tunnel opened", "reader", offer.name)
+		a.recordTunnel(cardbroker.EventTunnelOpened, open, cardbroker.Event{Reader: offer.name, Detail: open.Credential})
 		err = a.serveTunnel(ctx, leg, open, offer)
 		log.Info("tunnel ended", "err", err)
+		a.recordTunnel(cardbroker.EventTunnelEnded, open, cardbroker.Event{Reader: offer.name})
 		return nil
 	})
+}
+
+// recordTunnel records what becomes of a tunnel that a back end wants.
+func (a *Agent) recordTunnel(name cardbroker.EventName, open api.TunnelOpen, e cardbroker.Event) {
+	e.Name, e.Tunnel, e.Tenant, e.Method, e.Address = name, open.ID, open.Tenant, open.Method, open.Address
+	a.record(e)
 }
 
 // redeem burns the ticket of a tunnel that is to be opened. A reader that is held costs nobody his ticket.
@@ -155,6 +164,8 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 	return a.holder.Serve(ctx, leg, cardend.Tunnel{
 		ID:      id,
 		Tenant:  open.Tenant,
+		Method:  open.Method,
+		Backend: open.Address,
 		Reader:  offer.name,
 		Epoch:   a.cards.Epoch(),
 		PIN:     policy.PIN,

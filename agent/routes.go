@@ -136,6 +136,8 @@ func (a *Agent) leaseRows() []api.Lease {
 			Tunnel:  l.Tunnel.String(),
 			Tenant:  l.Tenant,
 			Reader:  l.Reader,
+			Method:  l.Method,
+			Backend: l.Backend,
 			Session: a.cfg.Session,
 			Since:   l.Since.UTC(),
 			Expires: l.Expires.UTC(),
@@ -153,6 +155,7 @@ func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
 	if err := a.leases.Revoke(r.Context(), id, "the user has ended the lease"); err != nil {
 		return err
 	}
+	a.record(cardbroker.Event{Name: cardbroker.EventLeaseRevoked, Tunnel: id.String()})
 	return httpserver.JSON(w, struct{}{})
 }
 

@@ -112,7 +112,9 @@ const (
 type Lease struct {
 	Tunnel  string               `json:"tunnel"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant    `json:"tenant"`
-	Reader  string               `json:"reader"` // its name
+	Reader  string               `json:"reader"`            // its name
+	Method  string               `json:"method,omitempty"`  // how the tenant has shown who it is: token, certificate or jwt
+	Backend string               `json:"backend,omitempty"` // the back end's address and port
 	Session cardbroker.SessionID `json:"session,omitempty"`
 	Since   time.Time            `json:"since"`
 	Expires time.Time            `json:"expires"`

@@ -32,8 +32,9 @@ func (b *Broker) authorizeBackend(r *http.Request, access httpserver.Access) err
 	if access == httpserver.Public { // only the answer that a route does not exist
 		return nil
 	}
+	asked := time.Now()
 	_, err := b.cfg.Backend.Tenants.Authenticate(r)
-	return err
+	return lateRefusal(r.Context(), asked, err)
 }
 
 // backendURL is where tickets send back ends to; empty where there is no door.
@@ -146,13 +147,14 @@ func (b *Broker) standingRoute(tenant cardbroker.Tenant, reader cardbroker.Reade
 	return "", cardbroker.Errorf(cardbroker.SessionAmbiguous, "%d sessions of one user offer this reader", len(routes))
 }
 
-// refusalTime is how long after its request a ticket is refused. Whether it names an agent at all, and whether that
-// agent knows it, makes a difference of a millisecond, which is hidden so; it also slows down who guesses.
+// refusalTime is how long after its request a ticket, or a tenant's credential, is refused. Whether it names an agent at all,
+// and whether that agent knows it, or whether there is such a tenant, makes a difference of a millisecond, which is hidden so; it
+// also slows down who guesses.
 const refusalTime = 100 * time.Millisecond
 
-// lateRefusal returns err; if it says that a ticket is not good, when refusalTime has passed since the request.
+// lateRefusal returns err; if it says that a ticket or a credential is not good, when refusalTime has passed since the request.
 func lateRefusal(ctx context.Context, asked time.Time, err error) error {
-	if cardbroker.RuleOf(err) != cardbroker.RuleTicket {
+	if rule := cardbroker.RuleOf(err); rule != cardbroker.RuleTicket && rule != cardbroker.RuleToken {
 		return err
 	}
 	wait := time.NewTimer(time.Until(asked.Add(refusalTime)))
@@ -167,7 +169,7 @@ func lateRefusal(ctx context.Context, asked time.Time, err error) error {
 // splice passes the frames of a tunnel on, in a goroutine of its own, until either leg ends.
 func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
 	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
-	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "backend", open.Address)
+	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		log.Info("tunnel opened")
 		forth, back, err := relay.Splice(ctx, backend, agent)

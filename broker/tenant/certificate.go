@@ -30,7 +30,7 @@ type namedCertificate struct {
 func (a *Authority) learn(tenant cardbroker.Tenant, certificates []Certificate) error {
 	for _, c := range certificates {
 		if c.SHA256 == [32]byte{} {
-			a.named = append(a.named, namedCertificate{Certificate: c, tenant: tenant})
+			a.named[c.Name] = append(a.named[c.Name], namedCertificate{Certificate: c, tenant: tenant})
 			continue
 		}
 		if other, taken := a.pinned[c.SHA256]; taken && other != tenant {
@@ -76,21 +76,20 @@ func (a *Authority) vouchedFor(chain []*x509.Certificate, now time.Time) (cardbr
 	for _, c := range chain[1:] {
 		between.AddCert(c)
 	}
-	for _, c := range a.named {
-		if !slices.Contains(names(leaf), c.Name) {
-			continue
-		}
-		_, err := leaf.Verify(x509.VerifyOptions{
-			Roots: c.CA, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		})
-		if err == nil {
-			return c.tenant, true
+	for _, name := range names(leaf) {
+		for _, c := range a.named[name] {
+			_, err := leaf.Verify(x509.VerifyOptions{
+				Roots: c.CA, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+			})
+			if err == nil {
+				return c.tenant, true
+			}
 		}
 	}
 	return "", false
 }
 
-// names are what a certificate is for.
+// names are what a certificate is for, each once: a name a thousand times makes nobody look a thousand times.
 func names(c *x509.Certificate) []string {
 	all := slices.Clone(c.DNSNames)
 	for _, uri := range c.URIs {
@@ -99,7 +98,8 @@ func names(c *x509.Certificate) []string {
 	if len(all) == 0 && c.Subject.CommonName != "" {
 		all = append(all, c.Subject.CommonName)
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // checkTime says whether a genuine certificate is valid now, and else by how much it is not.

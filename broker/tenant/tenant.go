@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,12 +55,12 @@ type Tenant struct {
 	Certificates []Certificate
 }
 
-// Issuer is somebody whose JWTs are believed.
+// Issuer is somebody whose JWTs are believed. Of two, at least one of issuer, subject and audience differs.
 type Issuer struct {
-	jose.Verifier
-	Keys   Keys
-	Tenant func(jose.Claims) (cardbroker.Tenant, bool) // whose token it is, if anybody's
-	Bearer bool                                        // a token opens any number of tunnels; false: one
+	jose.Verifier // without a Subject: of any
+	Keys          Keys
+	Tenant        func(jose.Claims) (cardbroker.Tenant, bool) // whose token it is, if anybody's
+	Bearer        bool                                        // a token opens any number of tunnels; false: one
 }
 
 // Keys gives an issuer's public keys. kid is what is looked for: who caches looks for newer ones if it has none of that name.
@@ -71,17 +72,35 @@ type Keys interface {
 type Authority struct {
 	cfg    Config
 	pinned map[[32]byte]cardbroker.Tenant // by the certificate's SHA-256
-	named  []namedCertificate
+	named  map[string][]namedCertificate  // by name
+	issuer map[claimant][]Issuer
 	used   *uses
 }
 
+// claimant is who a token says to be from and about. By it a token of one tenant among thousands costs one signature check.
+type claimant struct{ issuer, subject string }
+
 // New returns an authority that has not started: it knows which JWTs were used up already. Errors: Invalid, Internal.
 func New(ctx context.Context, cfg Config) (*Authority, error) {
-	a := &Authority{cfg: cfg, pinned: make(map[[32]byte]cardbroker.Tenant)}
+	a := &Authority{
+		cfg:    cfg,
+		pinned: make(map[[32]byte]cardbroker.Tenant),
+		named:  make(map[string][]namedCertificate),
+		issuer: make(map[claimant][]Issuer),
+	}
 	for name, t := range cfg.Tenants {
 		if err := a.learn(name, t.Certificates); err != nil {
 			return nil, err
 		}
+	}
+	for _, i := range cfg.Issuers {
+		about := claimant{issuer: i.Issuer, subject: i.Subject}
+		for _, other := range a.issuer[about] {
+			if other.Audience == i.Audience {
+				return nil, cardbroker.Errorf(cardbroker.Invalid, "tokens of %s about %q for %q are believed twice", i.Issuer, i.Subject, i.Audience)
+			}
+		}
+		a.issuer[about] = append(a.issuer[about], i)
 	}
 	var err error
 	a.used, err = newUses(ctx, cfg.Shelf)
@@ -132,16 +151,18 @@ func (a *Authority) credential(r *http.Request) (Credential, error) {
 
 // byJWT looks for an issuer to whom the token is good.
 func (a *Authority) byJWT(ctx context.Context, token string) (Credential, error) {
-	says, kid, err := jose.Hint(token)
+	says, err := jose.Hint(token)
 	if err != nil {
 		return Credential{}, err
 	}
-	err = errors.New("the token's issuer is unknown")
-	for _, issuer := range a.cfg.Issuers {
-		if issuer.Issuer != says {
-			continue
-		}
-		c, failed := issuer.accept(ctx, token, kid)
+	about := claimant{issuer: says.Issuer, subject: says.Subject}
+	believed := a.issuer[about]
+	if about.subject != "" {
+		believed = slices.Concat(believed, a.issuer[claimant{issuer: says.Issuer}])
+	}
+	err = errors.New("the token's issuer or subject is unknown")
+	for _, issuer := range believed {
+		c, failed := issuer.accept(ctx, token, says.KeyID)
 		if failed == nil {
 			return c, nil
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/jose"
+	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/tlsfile"
 	"github.com/cardbroker/cardbroker/store"
 )
@@ -52,7 +53,10 @@ func openDoor(ctx context.Context, cfg config.Host, ledger *store.Store, log *sl
 	return &broker.Backend{
 		Listen: listener,
 		// Certificates of clients are asked for here and judged with each request.
-		TLS:     &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: pair.GetCertificate, ClientAuth: tls.RequestClientCert},
+		// Each connection proves anew that it has the key: no tickets that resume another one. There is no early data in crypto/tls.
+		TLS: &tls.Config{
+			MinVersion: tls.VersionTLS13, GetCertificate: pair.GetCertificate, ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: true,
+		},
 		Tenants: tenants,
 		URL:     cmp.Or(door.URL, "wss://"+reachable(listener.Addr(), hostName(cfg.Host))),
 	}, nil
@@ -75,6 +79,7 @@ func newTenants(ctx context.Context, cfg config.Host, ledger *store.Store, log *
 			return nil, err
 		}
 	}
+	sources := make(map[keySource]tenant.Keys)
 	for text, t := range cfg.Tenants {
 		name := cardbroker.Tenant(text) // the configuration was checked
 		for _, prefix := range t.Addresses {
@@ -86,8 +91,8 @@ func newTenants(ctx context.Context, cfg config.Host, ledger *store.Store, log *
 		}
 		known.Tenants[name] = tenant.Tenant{Certificates: certificates}
 		if t.JWT != nil {
-			issuer, err := tenantIssuer(name, *t.JWT, log)
-			if err != nil {
+			issuer := tenantIssuer(name, *t.JWT)
+			if issuer.Keys, err = tenantKeys(sources, *t.JWT, log); err != nil {
 				return nil, err
 			}
 			known.Issuers = append(known.Issuers, issuer)
@@ -103,6 +108,9 @@ func tenantCertificates(t config.Tenant) ([]tenant.Certificate, error) {
 		hex.Decode(known.SHA256[:], []byte(c.SHA256)) // the configuration was checked
 		var err error
 		if c.CA != "" {
+			if err := ours(c.CA); err != nil {
+				return nil, err
+			}
 			if known.CA, err = readCA(c.CA); err != nil {
 				return nil, err
 			}
@@ -112,7 +120,7 @@ func tenantCertificates(t config.Tenant) ([]tenant.Certificate, error) {
 	return certificates, nil
 }
 
-func tenantIssuer(name cardbroker.Tenant, j config.TenantJWT, log *slog.Logger) (tenant.Issuer, error) {
+func tenantIssuer(name cardbroker.Tenant, j config.TenantJWT) tenant.Issuer {
 	issuer := tenant.Issuer{
 		Verifier: jose.Verifier{Algorithms: j.Algorithms, Issuer: j.Issuer, Audience: j.Audience, Subject: j.Subject, Leeway: jose.MaxLeeway},
 		Tenant:   func(jose.Claims) (cardbroker.Tenant, bool) { return name, true },
@@ -122,20 +130,50 @@ func tenantIssuer(name cardbroker.Tenant, j config.TenantJWT, log *slog.Logger) 
 		issuer.Algorithms = []string{"ES256"}
 	}
 	issuer.MaxLife, _ = time.ParseDuration(j.MaxLife) // the configuration was checked; nothing: the default
+	return issuer
+}
+
+// keySource is where keys come from. Tenants of one identity provider share what is read or fetched from there.
+type keySource struct{ file, url, ca string }
+
+// tenantKeys returns the source of an issuer's keys, which is made if no tenant before has had it. Nobody but root and the
+// broker's account may be able to change what is believed.
+func tenantKeys(sources map[keySource]tenant.Keys, j config.TenantJWT, log *slog.Logger) (tenant.Keys, error) {
+	from := keySource{file: j.KeysFile, url: j.KeysURL, ca: j.CA}
+	if keys := sources[from]; keys != nil {
+		return keys, nil
+	}
 	if j.KeysFile != "" {
+		if err := ours(j.KeysFile); err != nil {
+			return nil, err
+		}
 		keys, err := tenant.NewFileKeys(j.KeysFile, log)
-		issuer.Keys = keys
-		return issuer, err
+		if err != nil {
+			return nil, err
+		}
+		sources[from] = keys
+		return keys, nil
 	}
 	var roots *x509.CertPool
 	if j.CA != "" {
+		if err := ours(j.CA); err != nil {
+			return nil, err
+		}
 		var err error
 		if roots, err = readCA(j.CA); err != nil {
-			return issuer, err
+			return nil, err
 		}
 	}
-	issuer.Keys = tenant.NewURLKeys(j.KeysURL, roots, log)
-	return issuer, nil
+	sources[from] = tenant.NewURLKeys(j.KeysURL, roots, log)
+	return sources[from], nil
+}
+
+// ours checks that nobody but root and our own account can change a file.
+func ours(path string) error {
+	if err := peer.CheckFile(path, peer.Self()); err != nil {
+		return cardbroker.Wrapf(err, cardbroker.Invalid, "others could change %s, by which tenants are known, or it is not there", path)
+	}
+	return nil
 }
 
 // readCA reads who vouches for certificates, PEM.

@@ -41,12 +41,26 @@ backend:
 limits:
   reservationsPerUser: 5
   connectionsPerUser: 6
+tenants:
+  acme:
+    certificates:
+      - sha256: "0000000000000000000000000000000000000000000000000000000000000001"
+      - ca: /ca
+        name: backend.acme.example
+    addresses: [10.1.0.0/16]
+    jwt: {issuer: i, audience: a, subject: s, algorithms: [RS256], keys_url: "https://k", ca: /k, max_life: 5m, replay: bearer}
 `
 
 var fromFile = config.Host{
 	Listen: "127.0.0.1:1", Ports: "2-3", Socket: "/s", State: "/d", Host: "h",
 	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u"},
 	Limits:  config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
+	Tenants: map[string]config.Tenant{"acme": {
+		Certificates: []config.TenantCertificate{{SHA256: strings.Repeat("0", 63) + "1"}, {CA: "/ca", Name: "backend.acme.example"}},
+		Addresses:    []string{"10.1.0.0/16"},
+		JWT: &config.TenantJWT{Issuer: "i", Audience: "a", Subject: "s", Algorithms: []string{"RS256"}, KeysURL: "https://k", CA: "/k",
+			MaxLife: "5m", Replay: "bearer"},
+	}},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -58,6 +72,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	overridden := flags
 	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
+	overridden.Tenants = fromFile.Tenants
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {
@@ -75,7 +90,7 @@ func TestPrecedence(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := config.LoadHost(write(t, test.file), test.flags)
-			if err != nil || got != test.want {
+			if err != nil || !reflect.DeepEqual(got, test.want) {
 				t.Errorf("LoadHost = %+v, %v, want %+v", got, err, test.want)
 			}
 		})

@@ -6,6 +6,7 @@ package config
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -47,7 +48,9 @@ const maxTokenLife = 24 * time.Hour
 
 // checkTenants checks what can be checked without reading other files.
 func checkTenants(path string, tenants map[string]Tenant) error {
-	for name, t := range tenants {
+	believed := make(map[[3]string]string)
+	for _, name := range slices.Sorted(maps.Keys(tenants)) {
+		t := tenants[name]
 		if _, err := cardbroker.ParseTenant(name); err != nil {
 			return unfit(path, "tenants: %q is not a tenant's name", name)
 		}
@@ -67,6 +70,11 @@ func checkTenants(path string, tenants map[string]Tenant) error {
 			if err := checkJWT(path, name, *t.JWT); err != nil {
 				return err
 			}
+			says := [3]string{t.JWT.Issuer, t.JWT.Audience, t.JWT.Subject}
+			if other, taken := believed[says]; taken {
+				return unfit(path, "tenants.%s.jwt: issuer, audience and subject are those of %s", name, other)
+			}
+			believed[says] = name
 		}
 	}
 	return nil
@@ -78,6 +86,8 @@ func checkJWT(path, name string, j TenantJWT) error {
 		return unfit(path, "tenants.%s.jwt: want issuer, audience and subject", name)
 	case (j.KeysFile == "") == (j.KeysURL == ""):
 		return unfit(path, "tenants.%s.jwt: want keys_file or keys_url", name)
+	case j.KeysFile != "" && j.CA != "":
+		return unfit(path, "tenants.%s.jwt.ca: it vouches for a keys_url", name)
 	case j.Replay != "" && j.Replay != "tunnel" && j.Replay != "bearer":
 		return unfit(path, "tenants.%s.jwt.replay: %q, want tunnel or bearer", name, j.Replay)
 	}

@@ -53,18 +53,20 @@ type claims struct {
 	Origin          string `json:"origin"`
 }
 
-// Hint returns who says to have issued a compact token, and by which key. Nothing of it is verified: it only chooses what the
-// token is verified by. Errors: Unauthenticated.
-func Hint(token string) (issuer, kid string, err error) {
+// Hints are what a token says of itself. Nothing of it is verified: it only chooses what the token is verified by.
+type Hints struct{ Issuer, Subject, KeyID string }
+
+// Hint returns what a compact token says of itself. Errors: Unauthenticated.
+func Hint(token string) (Hints, error) {
 	parsed, err := parse(token, Algorithms())
 	if err != nil {
-		return "", "", err
+		return Hints{}, err
 	}
 	var c jwt.Claims
 	if parsed.UnsafeClaimsWithoutVerification(&c) != nil {
-		return "", "", refuse("the token's claims cannot be read")
+		return Hints{}, refuse("the token's claims cannot be read")
 	}
-	return c.Issuer, parsed.Headers[0].KeyID, nil
+	return Hints{Issuer: c.Issuer, Subject: c.Subject, KeyID: parsed.Headers[0].KeyID}, nil
 }
 
 // Verify returns the claims of a compact token (RFC 7515 §7.1) if it is signed by a key of the set and good at now. Keys that the

@@ -35,6 +35,7 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type issuer struct {
 	ec  *ecdsa.PrivateKey
 	rsa *rsa.PrivateKey
+	web map[string]*ecdsa.PublicKey // what whoever follows a token's addresses finds there
 }
 
 func newIssuer(t testing.TB) issuer {
@@ -133,12 +134,17 @@ func naive(token string, i issuer) bool {
 		Alg string              `json:"alg"`
 		Kid string              `json:"kid"`
 		JWK *library.JSONWebKey `json:"jwk"`
+		JKU string              `json:"jku"`
+		X5U string              `json:"x5u"`
 	}
 	json.Unmarshal(raw, &header)
 	digest := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
 	public := i.ec.Public().(*ecdsa.PublicKey)
 	if header.JWK != nil {
 		public = header.JWK.Key.(*ecdsa.PublicKey)
+	}
+	if key := i.web[header.JKU+header.X5U]; key != nil {
+		public = key
 	}
 	switch header.Alg {
 	case "none":
@@ -163,11 +169,14 @@ func TestForgedTokens(t *testing.T) {
 	i, mallory := newIssuer(t), newIssuer(t)
 	v := jose.Verifier{Algorithms: []string{"ES256", "RS256"}, Issuer: "https://idp", Audience: "door", Subject: "acme"}
 	ec, good := map[string]any{"alg": "ES256", "kid": "ec", "typ": "JWT"}, goodClaims()
+	i.web = map[string]*ecdsa.PublicKey{"https://mallory/keys": mallory.ec.Public().(*ecdsa.PublicKey)}
 	malloryKey := library.JSONWebKey{Key: mallory.ec.Public(), KeyID: "ec"}
 	for _, test := range []struct{ name, token string }{
 		{"alg none", encode(with(ec, "alg", "none")) + "." + encode(good) + "."},
 		{"HS256 by the public key", i.sign(t, map[string]any{"alg": "HS256", "kid": "rsa"}, good)},
 		{"an embedded key", mallory.sign(t, with(ec, "jwk", malloryKey), good)},
+		{"a key at an address of the token's", mallory.sign(t, with(ec, "jku", "https://mallory/keys"), good)},
+		{"a certificate at an address of the token's", mallory.sign(t, with(ec, "x5u", "https://mallory/keys"), good)},
 		{"an algorithm that the tenant does not use", i.sign(t, map[string]any{"alg": "PS256", "kid": "rsa"}, good)},
 		{"a critical extension", i.sign(t, with(ec, "crit", []string{"exp2"}, "exp2", 1), good)},
 		{"an unencoded payload", i.sign(t, with(ec, "crit", []string{"b64"}, "b64", true), good)},
@@ -206,8 +215,9 @@ func TestVerify(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%v: Verify = %+v, %v, want %+v", header, got, err, want)
 		}
-		if issuer, kid, err := jose.Hint(token); issuer != "https://idp" || kid != header["kid"] || err != nil {
-			t.Errorf("Hint = %q, %q, %v", issuer, kid, err)
+		hints := jose.Hints{Issuer: "https://idp", Subject: "acme", KeyID: header["kid"].(string)}
+		if got, err := jose.Hint(token); got != hints || err != nil {
+			t.Errorf("Hint = %+v, %v, want %+v", got, err, hints)
 		}
 		for at := range token { // no byte of it may be another; the last ones of each part have bits that say nothing
 			if token[at] == '.' || at+1 == len(token) || token[at+1] == '.' {

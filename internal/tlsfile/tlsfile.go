@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	lookAgain = time.Second // between two looks at the files
+	lookAgain = time.Second    // between two looks at the files
+	warnAgain = 24 * time.Hour // between two warnings of the same end
 	// WarnBefore is how long before its end a certificate is warned of.
 	WarnBefore = 30 * 24 * time.Hour
 )
@@ -28,6 +29,7 @@ type Pair struct {
 	changed   func(tls.Certificate)
 	loaded    atomic.Pointer[loaded]
 	look      atomic.Int64 // when the files are looked at again, Unix nanoseconds
+	warned    atomic.Int64 // when it was last warned of the certificate's end, Unix nanoseconds
 }
 
 // loaded is what the files held. Files that were looked at and are broken are noted too, so that they are told of once.
@@ -76,6 +78,7 @@ func (p *Pair) refresh() {
 	before := p.loaded.Load()
 	found, err := p.stat()
 	if err == nil && found == before.stamp {
+		p.warn(before.pair)
 		return
 	}
 	var pair tls.Certificate
@@ -97,9 +100,17 @@ func (p *Pair) refresh() {
 
 func (p *Pair) take(l loaded) {
 	p.loaded.Store(&l)
+	p.warned.Store(0)
+	p.warn(l.pair)
 	p.look.Store(time.Now().Add(lookAgain).UnixNano())
-	if left := time.Until(l.pair.Leaf.NotAfter); left < WarnBefore {
-		p.log.Warn("the certificate ends soon", "term", l.pair.Leaf.NotAfter.UTC().Format(time.DateOnly))
+}
+
+// warn says once a day that the certificate ends soon, or has ended.
+func (p *Pair) warn(pair tls.Certificate) {
+	now := time.Now()
+	if pair.Leaf.NotAfter.Sub(now) < WarnBefore && now.UnixNano()-p.warned.Load() >= int64(warnAgain) {
+		p.warned.Store(now.UnixNano())
+		p.log.Warn("the certificate ends soon", "term", pair.Leaf.NotAfter.UTC().Format(time.DateOnly))
 	}
 }
 

@@ -108,6 +108,14 @@ func TestReload(t *testing.T) {
 		if got := serial(t, p); got != 3 || !strings.Contains(said.String(), "ends soon") {
 			t.Errorf("serial = %d, said %q, want 3 and a warning", got, said.String())
 		}
+		said.Reset()
+		for range 3 {
+			time.Sleep(10 * time.Hour)
+			serial(t, p)
+		}
+		if n := strings.Count(said.String(), "ends soon"); n != 1 {
+			t.Errorf("warned %d times in 30 hours of use, want once a day", n)
+		}
 		var all sync.WaitGroup
 		for range 50 {
 			all.Go(func() { p.GetCertificate(nil); p.Expires() })

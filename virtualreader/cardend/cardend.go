@@ -73,10 +73,12 @@ func (id TunnelID) String() string { return hex.EncodeToString(id[:]) }
 
 // Tunnel says for whom [Holder.Serve] holds which reader.
 type Tunnel struct {
-	ID     TunnelID
-	Tenant cardbroker.Tenant
-	Reader string // the reader's name
-	Epoch  uint64 // the reader's card epoch now
+	ID      TunnelID
+	Tenant  cardbroker.Tenant
+	Method  string // how the tenant has shown who it is: token, certificate or jwt
+	Backend string // the back end's address and port, for people
+	Reader  string // the reader's name
+	Epoch   uint64 // the reader's card epoch now
 
 	PIN     cardbroker.PINMode
 	Asker   Asker    // with PINAgent; nil: nobody can be asked

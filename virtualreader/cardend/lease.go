@@ -25,6 +25,8 @@ type Lease struct {
 	Tunnel  TunnelID
 	Reader  string
 	Tenant  cardbroker.Tenant
+	Method  string // of the Tunnel
+	Backend string // of the Tunnel
 	Since   time.Time
 	Expires time.Time
 }
@@ -75,7 +77,8 @@ func (l *Leases) acquire(ctx context.Context, t Tunnel, d time.Duration) (<-chan
 			return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
 		}
 		now := time.Now()
-		h.Lease = Lease{Tunnel: t.ID, Reader: t.Reader, Tenant: t.Tenant, Since: now, Expires: now.Add(d)}
+		h.Lease = Lease{Tunnel: t.ID, Reader: t.Reader, Tenant: t.Tenant, Method: t.Method, Backend: t.Backend,
+			Since: now, Expires: now.Add(d)}
 		table.held[t.Reader] = h
 		return nil
 	})
