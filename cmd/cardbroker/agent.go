@@ -55,7 +55,7 @@ func (f *agentFlags) resolve() (config.Agent, *client.Broker, error) {
 	explicit := f.socket != ""
 	f.socket = cmp.Or(f.socket, cfg.Socket, defaultSocket(""))
 	f.state = cmp.Or(f.state, defaultAgentState())
-	f.session = cmp.Or(f.session, string(hostsession.Own()))
+	f.session = cmp.Or(f.session, string(hostsession.Own().ID))
 	if _, err := cardbroker.ParseSessionID(f.session); err != nil {
 		return cfg, nil, fmt.Errorf("--session: %w", err)
 	}

@@ -14,3 +14,6 @@ var CgroupMount = cgroupMount
 
 // OfProcess is ofProcess by pid: tests start processes and look at them from outside.
 func OfProcess(pid int) (cardbroker.SessionID, bool) { return ofProcess(strconv.Itoa(pid)) }
+
+// OnBus is the session on a bus of the test's.
+func OnBus(s Session, address string) Session { s.bus = address; return s }

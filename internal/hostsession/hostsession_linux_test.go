@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
-	fmt.Println(hostsession.Own())
+	fmt.Println(hostsession.Own().ID)
 	io.Copy(io.Discard, os.Stdin)
 }
 
@@ -111,7 +111,7 @@ func TestCgroups(t *testing.T) {
 			want, wantOwn := cardbroker.SessionID(test.want), test.want
 			if want == "" {
 				want, _ = hostsession.OfProcess(os.Getpid()) // the audit session, if the tests run in one
-				wantOwn = string(hostsession.Own())
+				wantOwn = string(hostsession.Own().ID)
 			}
 			if own != wantOwn {
 				t.Errorf("Own = %q, want %q", own, wantOwn)
@@ -150,7 +150,7 @@ func TestAuditSession(t *testing.T) {
 }
 
 func TestNoSession(t *testing.T) {
-	if got := hostsession.Own(); got == "" {
+	if got := hostsession.Own().ID; got == "" {
 		t.Error("Own is empty")
 	} else if _, err := cardbroker.ParseSessionID(string(got)); err != nil {
 		t.Errorf("Own = %q: %v", got, err)
@@ -159,7 +159,7 @@ func TestNoSession(t *testing.T) {
 	cgroups, _ := os.ReadFile("/proc/self/cgroup")
 	if string(audit) == "4294967295" && !strings.Contains(string(cgroups), "/session-") {
 		want := "uid:" + strconv.Itoa(os.Geteuid())
-		if got := hostsession.Own(); string(got) != want {
+		if got := hostsession.Own().ID; string(got) != want {
 			t.Errorf("Own = %q, want %q", got, want)
 		}
 		if got, ok := hostsession.OfProcess(os.Getpid()); ok {
