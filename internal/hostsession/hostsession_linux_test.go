@@ -5,6 +5,7 @@ package hostsession_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,10 @@ import (
 
 // TestMain runs the tests, or a process that says which session it is in and then waits for the end of its input.
 func TestMain(m *testing.M) {
+	if os.Getenv("CARDBROKER_TEST_WATCH") != "" {
+		watchOwn()
+		return
+	}
 	login := os.Getenv("CARDBROKER_TEST_LOGIN")
 	if login == "" {
 		os.Exit(m.Run())
@@ -34,6 +39,14 @@ func TestMain(m *testing.M) {
 	}
 	fmt.Println(hostsession.Own().ID)
 	io.Copy(io.Discard, os.Stdin)
+}
+
+// watchOwn says which session this process is in, whose child it is, and what happens to the session.
+func watchOwn() {
+	own := hostsession.Own()
+	fmt.Println(own.ID, own.Kind, os.Getppid())
+	err := own.Watch(context.Background(), func(e hostsession.Event) { fmt.Println(e) })
+	fmt.Println(cardbroker.ReasonOf(err))
 }
 
 // start starts a process in a cgroup, or where this one is, and returns its pid and what it says of itself.

@@ -19,6 +19,9 @@ type Place struct {
 // PlaceOf is always false.
 func PlaceOf(int, cardbroker.UserID) (Place, bool) { return Place{}, false }
 
+// Unknown is the place of a process of which nothing is known.
+func Unknown() Place { return Place{} }
+
 // Nearest is always false.
 func Nearest(Place, []Place) (int, bool) { return 0, false }
 
@@ -26,7 +29,10 @@ func Nearest(Place, []Place) (int, bool) { return 0, false }
 func Holders(map[uint32]cardbroker.UserID) map[uint32][]Holder { return nil }
 
 // Holder is a process that holds a socket.
-type Holder struct{ PID int }
+type Holder struct{}
+
+// Holds is always false.
+func (Holder) Holds() bool { return false }
 
 // Place is always false.
 func (Holder) Place(cardbroker.UserID) (Place, bool) { return Place{}, false }

@@ -22,6 +22,9 @@ type Place struct {
 	adrift bool      // it, or what it was started by, has been left behind: where it came from is not known any more
 }
 
+// Unknown is the place of a process of which nothing is known: it may be anywhere.
+func Unknown() Place { return Place{adrift: true} }
+
 // PlaceOf returns the place of the user's process that has the pid now; false: it is not the user's, or has ended.
 func PlaceOf(pid int, user cardbroker.UserID) (Place, bool) {
 	chain := ancestors(pid)
@@ -137,12 +140,17 @@ type Holder struct {
 	fd    string
 }
 
-// Place returns where the holder stands; false: it is not the user's, or does not hold the socket any more. It is asked
+// Place returns where the holder stands; false: it is not the user's, or does not hold the socket any more. That is looked at
 // after all else was read: a pid, or the number of a descriptor, may be another's by then.
 func (h Holder) Place(user cardbroker.UserID) (Place, bool) {
 	place, ok := PlaceOf(h.pid, user)
+	return place, ok && h.Holds()
+}
+
+// Holds says whether the process is there and still holds the socket under the same descriptor.
+func (h Holder) Holds() bool {
 	link, err := os.Readlink(h.path())
-	return place, ok && err == nil && link == socketName(h.inode) && h.lives()
+	return err == nil && link == socketName(h.inode) && h.lives()
 }
 
 func (h Holder) path() string { return "/proc/" + strconv.Itoa(h.pid) + "/fd/" + h.fd }
