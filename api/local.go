@@ -171,6 +171,7 @@ type Event struct {
 type Presence struct {
 	Kind    string `json:"kind"`              // logind, audit, xrdp, wts or none
 	Display string `json:"display,omitempty"` // such as ":10"
+	Known   bool   `json:"known"`             // the system tells of locks and disconnects
 	Locked  bool   `json:"locked"`
 	Away    bool   `json:"away"`
 }
@@ -182,7 +183,7 @@ func (p Presence) Word() string {
 		return "away"
 	case p.Locked:
 		return "locked"
-	case p.Kind == "":
+	case !p.Known:
 		return "unknown"
 	}
 	return "present"

@@ -166,7 +166,7 @@ func (h *hub) setOffers(ctx context.Context, route cardbroker.Route, offers api.
 func (h *hub) setPresence(ctx context.Context, route cardbroker.Route, p api.Presence) error {
 	return h.loop.Do(ctx, func(s *hubState) error {
 		if l := s.links[route]; l != nil {
-			l.presence, s.changed = api.Presence{Kind: clip(p.Kind), Display: clip(p.Display), Locked: p.Locked, Away: p.Away}, true
+			l.presence, s.changed = api.Presence{Kind: clip(p.Kind), Display: clip(p.Display), Known: p.Known, Locked: p.Locked, Away: p.Away}, true
 		}
 		return nil
 	})

@@ -132,6 +132,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		}
 		return p.serveAgent(c.Context(), out, broker, agent.Config{
 			Session: cardbroker.SessionID(flags.session),
+			OS:      hostsession.Own(),
 			State:   flags.state,
 			Socket:  flags.socket,
 			Sandbox: boxed,

@@ -37,6 +37,7 @@ type Event string
 
 // The events.
 const (
+	Watched   Event = "watched"    // from now on all events of the session are told
 	LockAsked Event = "lock_asked" // somebody wants the screen locked; whether anything does so is not known yet
 	Locked    Event = "locked"     // the screen is locked
 	Unlocked  Event = "unlocked"

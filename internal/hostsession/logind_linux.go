@@ -71,10 +71,13 @@ func (s Session) watchLogind(ctx context.Context, tell func(Event)) error {
 		})
 	}
 	var told state
-	for {
+	for first := true; ; first = false {
 		now, err := l.read(ctx, told)
 		if err != nil {
 			return err
+		}
+		if first {
+			tell(Watched)
 		}
 		if l.asked.Swap(false) {
 			tell(LockAsked)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"regexp"
 	"strconv"
 
 	"github.com/cardbroker/cardbroker"
@@ -41,14 +40,12 @@ func leaderOf(id cardbroker.SessionID, chain []stat) (leader process) {
 	return leader
 }
 
-// sessionManagers are what xrdp runs sessions from: sesman itself, and since 0.10 a process of its own for each.
-var sessionManagers = regexp.MustCompile(`^xrdp-ses(man|exec)$`)
-
 // xrdpLeader returns the process of the chain that xrdp's session manager, root's, has started for the user: his window
 // manager, or the script that starts it. The session ends with it.
 func xrdpLeader(chain []stat) (process, bool) {
 	for i := range max(len(chain), 1) - 1 {
-		if manager := chain[i+1]; sessionManagers.MatchString(manager.name) {
+		manager := chain[i+1]
+		if manager.name == "xrdp-sesman" || manager.name == "xrdp-sesexec" { // since 0.10 each session has one of its own
 			uid, ok := userOf(manager.pid)
 			return chain[i].process, ok && uid == 0
 		}

@@ -47,6 +47,7 @@ func watch(t *testing.T, bed *loginbed.Bed, login *loginbed.Login) *watched {
 	s := hostsession.OnBus(hostsession.Session{ID: cardbroker.SessionID(login.ID), Kind: hostsession.Logind}, bed.Address)
 	go func() { w.done <- s.Watch(ctx, func(e hostsession.Event) { w.events <- e }) }()
 	t.Cleanup(cancel)
+	w.want(hostsession.Watched)
 	return w
 }
 
@@ -73,12 +74,7 @@ func TestLogind(t *testing.T) {
 	login := bed.Login(os.Getuid(), first, "seat0")
 	other := bed.Login(os.Getuid(), second, "seat0")
 	login.Call("ActivateSession")
-	login.SetLockedHint(true)
 	w := watch(t, bed, login)
-	w.want(hostsession.Locked) // from here on it listens
-
-	login.SetLockedHint(false)
-	w.want(hostsession.Unlocked)
 	login.Call("LockSession")
 	w.want(hostsession.LockAsked)
 	login.SetLockedHint(true)

@@ -52,6 +52,7 @@ func (s Session) Watch(ctx context.Context, tell func(Event)) error {
 	group := run.New(ctx)
 	group.Go("window", w.serve)
 	var told state
+	tell(Watched)
 	for {
 		now := state{locked: w.locked.Load(), away: w.away(told.away), ended: w.ended.Load()}
 		if w.shadowed.Swap(false) {
