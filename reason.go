@@ -81,6 +81,7 @@ const (
 	RuleQuota              Rule = "quota"                // too many reservations of one user
 	RuleNoAgent            Rule = "no_agent"             // the caller's user has no agent
 	RuleSessionAmbiguous   Rule = "session_ambiguous"    // several agents of the caller's user fit
+	RuleTenantOrigin       Rule = "tenant_origin"        // a web page that may not offer readers to this tenant
 	RuleTicket             Rule = "ticket"               // unknown, foreign, expired or used ticket
 	RuleToken              Rule = "token"                // unknown back-end token
 	RuleFirewall           Rule = "firewall"             // an APDU that the tenant may not send
