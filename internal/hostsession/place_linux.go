@@ -176,16 +176,16 @@ func Holders(sockets map[uint32]cardbroker.UserID) map[uint32][]Holder {
 		if !ok || left[uid] <= 0 {
 			continue
 		}
-		self, err := readStat(pid)
-		if err != nil {
-			continue
-		}
 		fds := names("/proc/" + strconv.Itoa(pid) + "/fd")
 		left[uid] -= len(fds)
 		for _, fd := range fds {
-			h := Holder{process: self.process, fd: fd}
+			h := Holder{process: process{pid: pid}, fd: fd}
 			link, _ := os.Readlink(h.path())
-			if h.inode, ok = wanted[link]; ok && sockets[h.inode].UID == uid {
+			if h.inode, ok = wanted[link]; !ok || sockets[h.inode].UID != uid {
+				continue
+			}
+			if now, err := readStat(pid); err == nil { // another process by now? Place looks whether that holds it
+				h.process = now.process
 				found[h.inode] = append(found[h.inode], h)
 			}
 		}
