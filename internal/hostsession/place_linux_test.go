@@ -68,7 +68,9 @@ const (
 func socketOf(t testing.TB, uid uint32) (*os.File, uint32) {
 	t.Helper()
 	testenv.Root(t)
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	listener, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

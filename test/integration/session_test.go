@@ -92,7 +92,7 @@ func (t task) once() string {
 		case err != nil:
 			return err.Error()
 		case answer.Reason == string(cardbroker.RateLimited):
-			time.Sleep(time.Duration(10+rand.N(40)) * time.Millisecond)
+			<-time.After(time.Duration(10+rand.N(40)) * time.Millisecond) // and again, as the answer says
 		case answer.Reason != "":
 			return answer.Reason
 		default:
