@@ -476,3 +476,21 @@ func TestGate(t *testing.T) {
 		t.Error("who was turned out is inside again")
 	}
 }
+
+// quickAsker is a prompt whose user answers while the screen is being locked.
+type quickAsker struct{ lock func() }
+
+func (q quickAsker) AskPIN(context.Context, cardend.Question) ([]cardbroker.Secret, error) {
+	q.lock()
+	return []cardbroker.Secret{cardbroker.NewSecret([]byte("123456"))}, nil
+}
+
+// TestPINAtTheLastMoment drops what is entered when the screen is locked already: it may be another who enters it.
+func TestPINAtTheLastMoment(t *testing.T) {
+	a := newTestAgent(t, fakeRegistry{})
+	asker := attended{quickAsker{lock: func() { a.present.apply(hostsession.Locked) }}, a.present.prompts}
+	pins, err := asker.AskPIN(t.Context(), cardend.Question{})
+	if cardbroker.ReasonOf(err) != cardbroker.PINCanceled || pins != nil {
+		t.Errorf("AskPIN = %d PINs, %v, want pin_canceled", len(pins), err)
+	}
+}
