@@ -107,7 +107,7 @@ func TestOwnSessionManager(t *testing.T) {
 	testenv.Root(t)
 	h := host(t, "xrdp-sesman", `sh -c '"$AGENT"; true'; true`, 65533)
 	if h.id != "uid:65533" || h.kind != "none" {
-		t.Errorf("the session is %+v, want none", h)
+		t.Fatalf("the session is %+v, want none", h)
 	}
 	if got := h.line(t); got != "unsupported" {
 		t.Errorf("what it tells is %q, want that nothing does", got)

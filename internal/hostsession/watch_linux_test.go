@@ -138,7 +138,9 @@ func TestForeignSession(t *testing.T) {
 		"without a bus":   hostsession.OnBus(hostsession.Session{ID: "1", Kind: hostsession.Logind}, "unix:path=/nonexistent/bus"),
 		"of nobody":       {ID: "uid:0", Kind: hostsession.None},
 	} {
-		err := s.Watch(t.Context(), func(e hostsession.Event) { t.Errorf("a session %s tells %q", name, e) })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		err := s.Watch(ctx, func(e hostsession.Event) { t.Errorf("a session %s tells %q", name, e) })
 		if cardbroker.ReasonOf(err) != cardbroker.Unsupported {
 			t.Errorf("Watch of a session %s = %v, want unsupported", name, err)
 		}
