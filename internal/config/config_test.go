@@ -26,6 +26,9 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
+// thumbprint is a SHA-256 in hexadecimal.
+const thumbprint = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
 const full = `
 listen: 127.0.0.1:1
 ports: 2-3
@@ -41,12 +44,23 @@ backend:
 limits:
   reservationsPerUser: 5
   connectionsPerUser: 6
+tenants:
+  acme:
+    certificates: [{sha256: "`+thumbprint+`"}, {ca: ca, name: n}]
+    jwt: {issuer: i, audience: a, subject: s, algorithms: [RS256], keys_url: https://u, ca: ca, max_life: 5m, replay: bearer}
+    addresses: [10.0.0.0/8]
 `
 
 var fromFile = config.Host{
 	Listen: "127.0.0.1:1", Ports: "2-3", Socket: "/s", State: "/d", Host: "h",
 	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u"},
 	Limits:  config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
+	Tenants: map[string]config.Tenant{"acme": {
+		Certificates: []config.TenantCertificate{{SHA256: thumbprint}, {CA: "ca", Name: "n"}},
+		JWT: &config.TenantJWT{Issuer: "i", Audience: "a", Subject: "s", Algorithms: []string{"RS256"}, KeysURL: "https://u", CA: "ca",
+			MaxLife: "5m", Replay: "bearer"},
+		Addresses: []string{"10.0.0.0/8"},
+	}},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -57,7 +71,7 @@ func TestPrecedence(t *testing.T) {
 		Backend: config.Backend{Listen: "bl", Cert: "bc", Key: "bk", Tokens: "bt"},
 	}
 	overridden := flags
-	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
+	overridden.Host, overridden.Backend.URL, overridden.Limits, overridden.Tenants = fromFile.Host, fromFile.Backend.URL, fromFile.Limits, fromFile.Tenants
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {
@@ -75,7 +89,7 @@ func TestPrecedence(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := config.LoadHost(write(t, test.file), test.flags)
-			if err != nil || got != test.want {
+			if err != nil || !reflect.DeepEqual(got, test.want) {
 				t.Errorf("LoadHost = %+v, %v, want %+v", got, err, test.want)
 			}
 		})
