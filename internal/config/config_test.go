@@ -46,7 +46,7 @@ limits:
   connectionsPerUser: 6
 tenants:
   acme:
-    certificates: [{sha256: "`+thumbprint+`"}, {ca: ca, name: n}]
+    certificates: [{sha256: "` + thumbprint + `"}, {ca: ca, name: n}]
     jwt: {issuer: i, audience: a, subject: s, algorithms: [RS256], keys_url: https://u, ca: ca, max_life: 5m, replay: bearer}
     addresses: [10.0.0.0/8]
 `
