@@ -62,8 +62,8 @@ const (
 	RulePeerOverflowUID    Rule = "peer_overflow_uid"    // a caller from another user namespace
 	RulePeerNoProcess      Rule = "peer_no_process"      // pid 0: a caller from another pid namespace, or gone
 	RuleSocketGone         Rule = "socket_gone"          // our own end is no longer ESTABLISHED
-	RuleConnectionLimit    Rule = "connection_limit"     // too many connections of one user
-	RuleRate               Rule = "rate"                 // too many requests of one user
+	RuleConnectionLimit    Rule = "connection_limit"     // too many connections of one user, or of one web page of his
+	RuleRate               Rule = "rate"                 // too many requests of one user, or of one web page of his
 	RuleHostHeader         Rule = "host_header"          // Host is not ours (DNS rebinding)
 	RuleOriginNull         Rule = "origin_null"          // Origin: null
 	RuleOriginMalformed    Rule = "origin_malformed"     // an Origin that is none
@@ -71,7 +71,8 @@ const (
 	RuleFetchNoOrigin      Rule = "fetch_without_origin" // a browser's request that hides its origin
 	RuleCSRFToken          Rule = "csrf_token"           // no X-CSRF-Token on a request that changes something
 	RuleMediaType          Rule = "media_type"           // a body that is not JSON
-	RuleSocketOrigin       Rule = "socket_origin"        // a WebSocket or EventSource without an Origin
+	RuleSocketOrigin       Rule = "socket_origin"        // a web page's WebSocket or EventSource without an Origin
+	RuleLocalPrograms      Rule = "local_programs"       // a program that is no browser, where policy wants none
 	RuleOtherUser          Rule = "other_user"           // the caller is another user than the agent's
 	RuleNotAdmin           Rule = "not_admin"            // an administrator's route
 	RuleListenerForeign    Rule = "listener_foreign"     // somebody else listens on the agent's port

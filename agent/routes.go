@@ -19,7 +19,7 @@ import (
 // routes are what the session's web pages and programs ask.
 func (a *Agent) routes() []httpserver.Route {
 	return []httpserver.Route{
-		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events},
+		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events, Pushes: true},
 		{Method: "GET", Path: "/cb/v1/leases", Access: httpserver.Self, Handle: a.listLeases},
 		{Method: "POST", Path: "/cb/v1/leases/{tunnel}/revoke", Access: httpserver.Self, Handle: a.revokeLease},
 		{Method: "POST", Path: "/cb/v1/offers", Access: httpserver.Self, Handle: a.offer},
@@ -36,6 +36,7 @@ func (a *Agent) serve(ctx context.Context, listeners []net.Listener) error {
 		Routes:    a.routes(),
 		Authorize: a.authorize,
 		Refused:   a.tellRefused,
+		PagesOnly: a.cfg.Policy.PagesOnly,
 		Log:       a.cfg.Log,
 	})
 	attested := make([]httpserver.Listener, len(listeners))

@@ -93,6 +93,10 @@ func pick(agents []cardbroker.Agent, caller peer.Caller) (cardbroker.Agent, erro
 func (b *Broker) restarting() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		httpserver.SetCORS(w.Header(), r)
+		if r.Method == http.MethodOptions { // else the page could not read why its request fails
+			httpserver.Preflight(w, "GET, POST, PATCH, DELETE")
+			return
+		}
 		api.WriteError(w, cardbroker.Errorf(cardbroker.AgentRestarting, "the agent of this port is starting"))
 	})
 }

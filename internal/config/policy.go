@@ -26,6 +26,7 @@ const DefaultPromptTimeout = time.Minute
 // nothing that needs to be allowed.
 type Policy struct {
 	SharedPCSC bool // a PC/SC service that several users can reach may be used
+	PagesOnly  bool // agents serve web pages, but no programs that do not say they are one
 	Prompt     Prompt
 
 	tenants map[cardbroker.Tenant]TenantPolicy
@@ -91,6 +92,7 @@ type policyText struct {
 		Command []string `yaml:"command"`
 		Timeout *string  `yaml:"timeout"`
 	} `yaml:"prompt"`
+	HTTP    httpText              `yaml:"http"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -121,6 +123,9 @@ func (p *Policy) load(path string) error {
 			return wrong(path, "prompt.timeout: %q, want 1s to %v", *timeout, DefaultPromptTimeout)
 		}
 		p.Prompt.Timeout = d
+	}
+	if err := p.loadHTTP(path, text.HTTP); err != nil {
+		return err
 	}
 	for name, said := range text.Tenants {
 		if err := p.loadTenant(path, name, said); err != nil {

@@ -15,7 +15,7 @@ import (
 const allowHeaders = "authorization,content-type,x-csrf-token,x-t1c-billing-tag,x-pace-pin,x-pace-can"
 
 // SetCORS lets the page that asks read the answer, errors included: existing clients take an error that they cannot read
-// for a network fault. Reading is no permission: [checkBrowser] decides on that.
+// for a network fault. Reading is no permission: checkBrowser decides on that.
 func SetCORS(h http.Header, r *http.Request) {
 	h.Add("Vary", "Origin")
 	origins := r.Header.Values("Origin")
@@ -30,10 +30,24 @@ func SetCORS(h http.Header, r *http.Request) {
 	h.Set("Access-Control-Expose-Headers", "Retry-After")
 }
 
-// preflight answers an OPTIONS request.
-func preflight(w http.ResponseWriter) {
+// allowMethods are what clients of the contract use.
+const allowMethods = "GET, POST, PATCH"
+
+// methods are those of the contract and what else the routes have.
+func methods(routes []Route) string {
+	list := allowMethods
+	for _, route := range routes {
+		if !strings.Contains(list, route.Method) {
+			list += ", " + route.Method
+		}
+	}
+	return list
+}
+
+// Preflight answers an OPTIONS request, whatever it asks for: pages may send these methods, and read how they end.
+func Preflight(w http.ResponseWriter, methods string) {
 	h := w.Header()
-	h.Set("Access-Control-Allow-Methods", "GET, POST, PATCH")
+	h.Set("Access-Control-Allow-Methods", methods)
 	h.Set("Access-Control-Allow-Headers", allowHeaders)
 	h.Set("Access-Control-Allow-Private-Network", "true") // browsers before local-network permissions ask for it
 	h.Set("Access-Control-Max-Age", "600")
@@ -42,13 +56,10 @@ func preflight(w http.ResponseWriter) {
 
 // checkBrowser holds the table of requests: what a web page may do, and that a browser's request never passes for a
 // local program's.
-func checkBrowser(r *http.Request, access Access, consented func(cardbroker.Origin) bool) error {
+func (s *Server) checkBrowser(r *http.Request, route Route) error {
 	origins := r.Header.Values("Origin")
 	if len(origins) == 0 {
-		if fromBrowser(r.Header) && !sameOriginPage(r) {
-			return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleFetchNoOrigin, "a web page's request must name its origin")
-		}
-		return nil
+		return s.checkNoOrigin(r, route)
 	}
 	origin, err := cardbroker.ParseOrigin(origins[0])
 	switch {
@@ -56,7 +67,7 @@ func checkBrowser(r *http.Request, access Access, consented func(cardbroker.Orig
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginNull, "a page without an origin is not served")
 	case len(origins) > 1 || err != nil:
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginMalformed, "the Origin header is malformed")
-	case access != Public && (consented == nil || !consented(origin)):
+	case route.Access != Public && (s.cfg.Consented == nil || !s.cfg.Consented(origin)):
 		return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin")
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return nil
@@ -66,6 +77,34 @@ func checkBrowser(r *http.Request, access Access, consented func(cardbroker.Orig
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleMediaType, "the body must be application/json")
 	}
 	return nil
+}
+
+// checkNoOrigin decides on a request without Origin: a program's, or one of a browser that has nothing to hide.
+func (s *Server) checkNoOrigin(r *http.Request, route Route) error {
+	browser := fromBrowser(r.Header)
+	switch {
+	case browser && (route.Pushes || r.Header.Get("Upgrade") != ""):
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleSocketOrigin, "a web page's event stream must name its origin")
+	case browser && !sameOriginPage(r):
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleFetchNoOrigin, "a web page's request must name its origin")
+	case !browser && s.cfg.PagesOnly && route.Access != Public:
+		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleLocalPrograms, "policy lets web pages in, but no other programs")
+	}
+	return nil
+}
+
+// pageOf says which page's share of its user's allowance a request counts for; "" is a program's.
+func pageOf(r *http.Request) string {
+	origins := r.Header.Values("Origin")
+	if len(origins) == 1 {
+		if origin, err := cardbroker.ParseOrigin(origins[0]); err == nil {
+			return string(origin)
+		}
+	}
+	if len(origins) > 0 || fromBrowser(r.Header) {
+		return noOrigin
+	}
+	return ""
 }
 
 // fromBrowser says whether the request has a header that only browsers can send.

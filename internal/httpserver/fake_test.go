@@ -43,6 +43,7 @@ func routes() []httpserver.Route {
 			return r.Context().Err()
 		}},
 		{Method: "GET", Path: "/public", Access: httpserver.Public, Handle: ok},
+		{Method: "GET", Path: "/push", Access: httpserver.Self, Handle: ok, Pushes: true},
 		{Method: "GET", Path: "/self", Access: httpserver.Self, Handle: ok},
 		{Method: "PATCH", Path: "/self", Access: httpserver.Self, Handle: ok},
 		{Method: "POST", Path: "/self", Access: httpserver.Self, Handle: ok},
