@@ -4,8 +4,11 @@
 package httpserver
 
 import (
+	"context"
+	"crypto/subtle"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/cardbroker/cardbroker"
@@ -42,10 +45,10 @@ func preflight(w http.ResponseWriter) {
 
 // checkBrowser holds the table of requests: what a web page may do, and that a browser's request never passes for a
 // local program's.
-func checkBrowser(r *http.Request, access Access, consented func(cardbroker.Origin) bool) error {
+func (s *Server) checkBrowser(r *http.Request, access Access) error {
 	origins := r.Header.Values("Origin")
 	if len(origins) == 0 {
-		if fromBrowser(r.Header) && !sameOriginPage(r) {
+		if fromBrowser(r.Header) && !s.mayHideOrigin(r, access) {
 			return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleFetchNoOrigin, "a web page's request must name its origin")
 		}
 		return nil
@@ -56,8 +59,10 @@ func checkBrowser(r *http.Request, access Access, consented func(cardbroker.Orig
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginNull, "a page without an origin is not served")
 	case len(origins) > 1 || err != nil:
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginMalformed, "the Origin header is malformed")
-	case access != Public && (consented == nil || !consented(origin)):
-		return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin")
+	case access != Public && !s.fromOwnPage(r) && (s.cfg.Consented == nil || !s.cfg.Consented(origin)):
+		return unconsented()
+	case access == Own && !s.fromOwnPage(r):
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOwnPage, "web pages may not do this")
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return nil
 	case r.Header.Get("X-CSRF-Token") == "":
@@ -78,11 +83,73 @@ func fromBrowser(h http.Header) bool {
 	return false
 }
 
-// sameOriginPage says whether a browser fetches one of our own pages: the user typed its address, or the page itself
-// asks.
-func sameOriginPage(r *http.Request) bool {
+// ownPage says whether the request is for the name of our own page. That name is the page's proof: no other program, of
+// whatever user, can have given a browser anything of that name, whereas 127.0.0.1 with our port may have been another
+// program's before it was ours, and what that left in a browser (a page, a service worker) has the origin of our address.
+func (s *Server) ownPage(r *http.Request) bool {
+	name, port, _ := cutLast(r.Host, ":")
+	return s.cfg.Page != "" && port == strconv.Itoa(int(CallerOf(r.Context()).Server.Port())) &&
+		subtle.ConstantTimeCompare([]byte(strings.ToLower(name)), []byte(s.cfg.Page)) == 1
+}
+
+// fromOwnPage says whether our own page sent the request: its origin is the name that it asks.
+func (s *Server) fromOwnPage(r *http.Request) bool {
+	return s.ownPage(r) && r.Header.Get("Origin") == "http://"+strings.ToLower(r.Host)
+}
+
+// mayHideOrigin says whether a browser may ask without an Origin: a GET, by the user who typed an address, by our own page,
+// or for what is anybody's; and a whole page to look at.
+func (s *Server) mayHideOrigin(r *http.Request, access Access) bool {
+	if r.Method != http.MethodGet || access != Public && !s.ownPage(r) {
+		return false
+	}
 	site := r.Header.Get("Sec-Fetch-Site")
-	return r.Method == http.MethodGet && (site == "same-origin" || site == "none")
+	whole := r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	return site == "same-origin" || site == "none" || whole && s.ownPage(r)
+}
+
+type consentKey struct{}
+
+// during has the request's context end with the consent that it is served by.
+func (s *Server) during(r *http.Request, access Access) (*http.Request, func()) {
+	origin := cardbroker.Origin(r.Header.Get("Origin"))
+	if origin == "" || access == Public || s.cfg.During == nil || s.fromOwnPage(r) {
+		return r, func() {}
+	}
+	consent := s.cfg.During(origin)
+	ctx, stop := while(context.WithValue(r.Context(), consentKey{}, consent), consent)
+	return r.WithContext(ctx), stop
+}
+
+// Outlive returns ctx for what outlives the request r, such as a WebSocket: it ends, too, when the consent ends that r is
+// served by. stop is called in the end.
+func Outlive(ctx context.Context, r *http.Request) (_ context.Context, stop func()) {
+	if consent, ok := r.Context().Value(consentKey{}).(context.Context); ok {
+		return while(ctx, consent)
+	}
+	return ctx, func() {}
+}
+
+// while returns ctx, ended by the end of a consent too. That costs no goroutine until it happens.
+func while(ctx, consent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(consent, func() { cancel(unconsented()) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// revoked returns the error of a request whose page has lost its consent.
+func revoked(ctx context.Context) error {
+	if err := context.Cause(ctx); cardbroker.RuleOf(err) == cardbroker.RuleOriginUnconsented {
+		return err
+	}
+	return nil
+}
+
+func unconsented() error {
+	return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin")
 }
 
 func isJSON(contentType string) bool {
