@@ -10,11 +10,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
 )
 
 // A blob is what a web page keeps of a consent: base64 of JSON in ASCII, as clients of the Trust1Connector contract read it
@@ -23,7 +25,7 @@ import (
 // an HMAC-SHA256 with a key that only agents of this user have, over the user and all the rest: so a page cannot present what
 // it made up, another user's, or one of before a revocation.
 type blob struct {
-	Agent BlobAgent `json:"agent"`
+	Agent api.T1CAgent `json:"agent"`
 
 	// What is not in the contract.
 	Origin              cardbroker.Origin    `json:"origin"`
@@ -35,27 +37,10 @@ type blob struct {
 	SignedHash string `json:"signedHash"`
 }
 
-// BlobAgent is the agent in a blob: all is text, as the contract has it.
-type BlobAgent struct {
-	Username        string `json:"username"`
-	APIIP           string `json:"apiIp"`
-	APIPort         string `json:"apiPort"`
-	APIPID          string `json:"apiPid"`
-	SandboxIP       string `json:"sandboxIp"`
-	SandboxPort     string `json:"sandboxPort"`
-	SandboxPID      string `json:"sandboxPid"`
-	APILastUsed     string `json:"apiLastUsed"`
-	ClientLastUsed  string `json:"clientLastUsed"`
-	ValidityInDays  string `json:"validityInDays"`
-	ConnectionState string `json:"connectionState"`
-	Hostname        string `json:"hostname"`
-}
-
-// MaxBlob is the length of the longest blob that is looked at, in bytes.
-const MaxBlob = 4096
-
-// timeLayout is how the contract writes times.
-const timeLayout = "2006-01-02 15:04:05.000000 UTC"
+const (
+	maxBlob   = 4096 // bytes of a blob that is looked at
+	maxOthers = 15   // of other hosts, that a page keeps
+)
 
 // Sealer makes and recognises the blobs of one user.
 type Sealer struct {
@@ -64,8 +49,8 @@ type Sealer struct {
 }
 
 // Seal returns the blob of a consent, for the agent that where describes: user name, port, process and host name.
-func (s Sealer) Seal(c cardbroker.Consent, where BlobAgent) string {
-	now := time.Now().UTC().Format(timeLayout)
+func (s Sealer) Seal(c cardbroker.Consent, where api.T1CAgent) string {
+	now := time.Now().UTC().Format(api.T1CTime)
 	where.APIIP, where.ConnectionState = "127.0.0.1", "CONSENT"
 	where.APILastUsed, where.ClientLastUsed = now, now
 	where.ValidityInDays = strconv.Itoa(DaysLeft(c))
@@ -92,22 +77,27 @@ func (s Sealer) Fits(text string, c cardbroker.Consent) bool {
 	return c.By == cardbroker.ConsentByPolicy || b.Granted.Equal(c.Granted)
 }
 
-// Others returns those blobs that are of other hosts: a page that roams keeps them. What is no blob goes; of more than max the
+// FitsAny says whether one of the blobs does.
+func (s Sealer) FitsAny(texts []string, c cardbroker.Consent) bool {
+	return slices.ContainsFunc(texts, func(text string) bool { return s.Fits(text, c) })
+}
+
+// Others returns those blobs that are of other hosts: a page that roams keeps them. What is no blob goes; of too many the
 // first go.
-func Others(texts []string, host string, max int) []string {
+func Others(texts []string, host string) []string {
 	others := []string{}
 	for _, text := range texts {
 		if b, ok := open(text); ok && b.Agent.Hostname != host {
 			others = append(others, text)
 		}
 	}
-	return others[len(others)-min(len(others), max):]
+	return others[max(0, len(others)-maxOthers):]
 }
 
 // open reads a blob, of any user and host. Fields that it does not know may be another version's.
 func open(text string) (blob, bool) {
 	var b blob
-	if len(text) > MaxBlob {
+	if len(text) > maxBlob {
 		return b, false
 	}
 	raw, err := base64.StdEncoding.DecodeString(text)

@@ -108,16 +108,25 @@ func (s *Server) mayHideOrigin(r *http.Request, access Access) bool {
 	return site == "same-origin" || site == "none" || whole && s.ownPage(r)
 }
 
-type consentKey struct{}
+type (
+	consentKey struct{}
+	ownKey     struct{}
+)
+
+// FromOwnPage says whether our own page sent the request.
+func FromOwnPage(r *http.Request) bool { return r.Context().Value(ownKey{}) != nil }
 
 // during has the request's context end with the consent that it is served by.
 func (s *Server) during(r *http.Request, access Access) (*http.Request, func()) {
 	origin := cardbroker.Origin(r.Header.Get("Origin"))
-	if origin == "" || access == Public || s.cfg.During == nil || s.fromOwnPage(r) {
+	if s.fromOwnPage(r) {
+		return r.WithContext(context.WithValue(r.Context(), ownKey{}, true)), func() {}
+	}
+	if origin == "" || access == Public || s.cfg.During == nil {
 		return r, func() {}
 	}
 	consent := s.cfg.During(origin)
-	ctx, stop := while(context.WithValue(r.Context(), consentKey{}, consent), consent)
+	ctx, stop := While(context.WithValue(r.Context(), consentKey{}, consent), consent)
 	return r.WithContext(ctx), stop
 }
 
@@ -125,17 +134,18 @@ func (s *Server) during(r *http.Request, access Access) (*http.Request, func()) 
 // served by. stop is called in the end.
 func Outlive(ctx context.Context, r *http.Request) (_ context.Context, stop func()) {
 	if consent, ok := r.Context().Value(consentKey{}).(context.Context); ok {
-		return while(ctx, consent)
+		return While(ctx, consent)
 	}
 	return ctx, func() {}
 }
 
-// while returns ctx, ended by the end of a consent too. That costs no goroutine until it happens.
-func while(ctx, consent context.Context) (context.Context, func()) {
+// While returns ctx, ended by the end of a consent too: with ConsentRequired as its cause. That costs no goroutine until it
+// happens. stop is called in the end.
+func While(ctx, consent context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(consent, func() { cancel(unconsented()) })
+	forget := context.AfterFunc(consent, func() { cancel(unconsented()) })
 	return ctx, func() {
-		stop()
+		forget()
 		cancel(nil)
 	}
 }
