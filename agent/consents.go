@@ -133,7 +133,8 @@ func (a *Agent) consentPage(w http.ResponseWriter, r *http.Request) error {
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOwnPage, "the page is shown by itself only")
 	}
 	if url := a.pageURL(r); url != "http://"+r.Host+"/consent" {
-		http.Redirect(w, r, url, http.StatusSeeOther)
+		w.Header().Set("Location", url)
+		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	}
 	page := web.Page{Session: a.cfg.Session}

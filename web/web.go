@@ -35,11 +35,11 @@ func Consent(w io.Writer, p Page) error {
 	return page.Execute(w, p)
 }
 
-// File returns a file of the page and its media type; one that is not there is NotFound.
+// File returns a file of the page and its media type; one that is not there is ObjectUnknown.
 func File(name string) (content []byte, mediaType string, err error) {
 	mediaType = map[string]string{"consent.js": "text/javascript", "consent.css": "text/css"}[name]
 	if content, err = files.ReadFile(name); err != nil || mediaType == "" {
-		return nil, "", cardbroker.Errorf(cardbroker.NotFound, "the page has no such file")
+		return nil, "", cardbroker.Errorf(cardbroker.ObjectUnknown, "the page has no such file")
 	}
 	return content, mediaType + "; charset=utf-8", nil
 }
