@@ -68,6 +68,8 @@ const (
 	RuleOriginNull         Rule = "origin_null"          // Origin: null
 	RuleOriginMalformed    Rule = "origin_malformed"     // an Origin that is none
 	RuleOriginUnconsented  Rule = "origin_unconsented"   // the user has not consented to this Origin
+	RuleConsentPolicy      Rule = "consent_policy"       // machine policy denies this Origin
+	RuleOwnPage            Rule = "own_page"             // what only programs of the user and the agent's own page may do
 	RuleFetchNoOrigin      Rule = "fetch_without_origin" // a browser's request that hides its origin
 	RuleCSRFToken          Rule = "csrf_token"           // no X-CSRF-Token on a request that changes something
 	RuleMediaType          Rule = "media_type"           // a body that is not JSON

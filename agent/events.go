@@ -40,6 +40,8 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.tunnels.Go("events", func(ctx context.Context) error {
 		defer stop()
+		ctx, left := httpserver.Outlive(ctx, r)
+		defer left()
 		push.Run(ctx, changed, a.changes(ctx))
 		return nil
 	})

@@ -82,6 +82,7 @@ type FromAgent struct {
 	Refused  *TunnelRefused `json:"refused,omitempty"`
 	Caller   *CallerRefused `json:"caller,omitempty"`
 	Event    *Event         `json:"event,omitempty"`
+	Answer   *Answer        `json:"answer,omitempty"`
 }
 
 // FromBroker is a message from broker to agent.
@@ -90,6 +91,7 @@ type FromBroker struct {
 	Open       *TunnelOpen `json:"open,omitempty"`
 	Failed     *ErrorBody  `json:"failed,omitempty"` // registration was refused; the link ends
 	Sharing    *Sharing    `json:"sharing,omitempty"`
+	Ask        *Ask        `json:"ask,omitempty"`
 }
 
 // Register asks for REGISTERED: the agent listens on its port.

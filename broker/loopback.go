@@ -21,6 +21,9 @@ func (b *Broker) loopbackRoutes() []httpserver.Route {
 		{Method: "GET", Path: "/healthz", Access: httpserver.Public, Handle: b.health},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: b.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
+		{Method: "GET", Path: "/v3/agents", Access: httpserver.Public, Handle: b.t1cAgents},
+		{Method: "POST", Path: "/v3/consent", Access: httpserver.Public, Handle: b.consent, Limit: consentLimit},
+		{Method: "POST", Path: "/v3/validate", Access: httpserver.Public, Handle: b.validate},
 	}
 }
 

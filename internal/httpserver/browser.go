@@ -4,8 +4,11 @@
 package httpserver
 
 import (
+	"context"
+	"crypto/subtle"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/cardbroker/cardbroker"
@@ -67,8 +70,10 @@ func (s *Server) checkBrowser(r *http.Request, route Route) error {
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginNull, "a page without an origin is not served")
 	case len(origins) > 1 || err != nil:
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOriginMalformed, "the Origin header is malformed")
-	case route.Access != Public && (s.cfg.Consented == nil || !s.cfg.Consented(origin)):
-		return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin")
+	case route.Access != Public && !s.fromOwnPage(r) && (s.cfg.Consented == nil || !s.cfg.Consented(origin)):
+		return unconsented()
+	case route.Access == Own && !s.fromOwnPage(r):
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOwnPage, "web pages may not do this")
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return nil
 	case r.Header.Get("X-CSRF-Token") == "":
@@ -85,7 +90,7 @@ func (s *Server) checkNoOrigin(r *http.Request, route Route) error {
 	switch {
 	case browser && (route.Pushes || r.Header.Get("Upgrade") != ""):
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleSocketOrigin, "a web page's event stream must name its origin")
-	case browser && !sameOriginPage(r):
+	case browser && !s.mayHideOrigin(r, route.Access):
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleFetchNoOrigin, "a web page's request must name its origin")
 	case !browser && s.cfg.PagesOnly && route.Access != Public:
 		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleLocalPrograms, "policy lets web pages in, but no other programs")
@@ -117,11 +122,83 @@ func fromBrowser(h http.Header) bool {
 	return false
 }
 
-// sameOriginPage says whether a browser fetches one of our own pages: the user typed its address, or the page itself
-// asks.
-func sameOriginPage(r *http.Request) bool {
+// ownPage says whether the request is for the name of our own page. That name is the page's proof: no other program, of
+// whatever user, can have given a browser anything of that name, whereas 127.0.0.1 with our port may have been another
+// program's before it was ours, and what that left in a browser (a page, a service worker) has the origin of our address.
+func (s *Server) ownPage(r *http.Request) bool {
+	name, port, _ := cutLast(r.Host, ":")
+	return s.cfg.Page != "" && port == strconv.Itoa(int(CallerOf(r.Context()).Server.Port())) &&
+		subtle.ConstantTimeCompare([]byte(strings.ToLower(name)), []byte(s.cfg.Page)) == 1
+}
+
+// fromOwnPage says whether our own page sent the request: its origin is the name that it asks.
+func (s *Server) fromOwnPage(r *http.Request) bool {
+	return s.ownPage(r) && r.Header.Get("Origin") == "http://"+strings.ToLower(r.Host)
+}
+
+// mayHideOrigin says whether a browser may ask without an Origin: a GET, by the user who typed an address, by our own page,
+// or for what is anybody's; and a whole page to look at.
+func (s *Server) mayHideOrigin(r *http.Request, access Access) bool {
+	if r.Method != http.MethodGet || access != Public && !s.ownPage(r) {
+		return false
+	}
 	site := r.Header.Get("Sec-Fetch-Site")
-	return r.Method == http.MethodGet && (site == "same-origin" || site == "none")
+	whole := r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	return site == "same-origin" || site == "none" || whole && s.ownPage(r)
+}
+
+type (
+	consentKey struct{}
+	ownKey     struct{}
+)
+
+// FromOwnPage says whether our own page sent the request.
+func FromOwnPage(r *http.Request) bool { return r.Context().Value(ownKey{}) != nil }
+
+// during has the request's context end with the consent that it is served by.
+func (s *Server) during(r *http.Request, access Access) (*http.Request, func()) {
+	origin := cardbroker.Origin(r.Header.Get("Origin"))
+	if s.fromOwnPage(r) {
+		return r.WithContext(context.WithValue(r.Context(), ownKey{}, true)), func() {}
+	}
+	if origin == "" || access == Public || s.cfg.During == nil {
+		return r, func() {}
+	}
+	consent := s.cfg.During(origin)
+	ctx, stop := While(context.WithValue(r.Context(), consentKey{}, consent), consent)
+	return r.WithContext(ctx), stop
+}
+
+// Outlive returns ctx for what outlives the request r, such as a WebSocket: it ends, too, when the consent ends that r is
+// served by. stop is called in the end.
+func Outlive(ctx context.Context, r *http.Request) (_ context.Context, stop func()) {
+	if consent, ok := r.Context().Value(consentKey{}).(context.Context); ok {
+		return While(ctx, consent)
+	}
+	return ctx, func() {}
+}
+
+// While returns ctx, ended by the end of a consent too: with ConsentRequired as its cause. That costs no goroutine until it
+// happens. stop is called in the end.
+func While(ctx, consent context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(consent, func() { cancel(unconsented()) })
+	return ctx, func() {
+		forget()
+		cancel(nil)
+	}
+}
+
+// revoked returns the error of a request whose page has lost its consent.
+func revoked(ctx context.Context) error {
+	if err := context.Cause(ctx); cardbroker.RuleOf(err) == cardbroker.RuleOriginUnconsented {
+		return err
+	}
+	return nil
+}
+
+func unconsented() error {
+	return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin")
 }
 
 func isJSON(contentType string) bool {

@@ -308,6 +308,10 @@ func TestLongHeader(t *testing.T) {
 // TestErrorsAreReadable: whatever is wrong, at whichever step, the page that asks can read it: its preflight is answered, and
 // the error names its origin.
 func TestErrorsAreReadable(t *testing.T) {
+	synctest.Test(t, errorsAreReadable)
+}
+
+func errorsAreReadable(t *testing.T) {
 	const origin = "https://evil.example"
 	cfg := config()
 	cfg.Authorize = func(r *http.Request, _ httpserver.Access) error {

@@ -8,6 +8,7 @@ package httpserver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type Access string
 const (
 	Public Access = "public" // whoever the kernel can name, from any web page
 	Self   Access = "self"   // the user whose agent or session it is
+	Own    Access = "own"    // the same, by his programs or our own page; by no other page
 	Agent  Access = "agent"  // an agent, for itself, over the local socket
 	Admin  Access = "admin"  // an administrator of the host
 	Tenant Access = "tenant" // a back end, by its credentials
@@ -56,7 +58,8 @@ type Route struct {
 	Path   string // a http.ServeMux pattern without method
 	Access Access
 	Handle Handler
-	Pushes bool // the answer goes on and on: an event stream or a WebSocket
+	Pushes bool          // the answer goes on and on: an event stream or a WebSocket
+	Limit  time.Duration // of the request, from its arrival to its answer, where it waits for people; 0: 10 s
 }
 
 // Config is what a server is made of. Routes, Authorize and Log are required.
@@ -65,6 +68,8 @@ type Config struct {
 	Authorize func(r *http.Request, access Access) error // decides on the [CallerOf] r
 	Consented func(cardbroker.Origin) bool               // says yes to a web page; nil: to none
 	PagesOnly bool                                       // programs get public routes alone
+	During    func(cardbroker.Origin) context.Context    // ends when that yes does; nil: never
+	Page      string                                     // host name of our own page, which nobody can guess; empty: there is none
 	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
 	Log       *slog.Logger
@@ -181,7 +186,7 @@ func (s *Server) admit(r *http.Request) error {
 	if conn.err != nil && !asks {
 		return conn.err
 	}
-	if err := conn.kind.CheckHost(r.Host, conn.caller); err != nil {
+	if err := conn.kind.CheckHost(r.Host, conn.caller); err != nil && !s.ownPage(r) {
 		return err
 	}
 	if err := s.users.allow(conn.place, pageOf(r)); err != nil && !asks {
@@ -208,8 +213,14 @@ func headerSize(r *http.Request) int {
 // byte has arrived and immediately before the action.
 func (s *Server) route(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if route.Limit > 0 {
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(route.Limit)) // at which the request's context ends
+		}
 		err := s.checkBrowser(r, route)
 		if err == nil {
+			var stop func()
+			r, stop = s.during(r, route.Access)
+			defer stop()
 			err = readBody(w, r)
 		}
 		if err == nil {
@@ -219,10 +230,13 @@ func (s *Server) route(route Route) http.Handler {
 			err = StillThere(r.Context())
 		}
 		if err == nil {
+			err = revoked(r.Context())
+		}
+		if err == nil {
 			err = route.Handle(w, r)
 		}
 		if err != nil {
-			s.fail(w, r, err)
+			s.fail(w, r, cmp.Or(revoked(r.Context()), err))
 		}
 	})
 }
