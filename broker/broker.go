@@ -5,8 +5,8 @@
 // tells each browser of its own agent, and relays the tunnels of back ends. It never touches PC/SC, PKCS#11 or an APDU,
 // and holds no ticket, lease or consent: those are the agents'.
 //
-// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. Handlers wait
-// for loops; loops never wait for each other.
+// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. A third
+// looks for the processes of callers. Handlers wait for loops; loops never wait for each other.
 package broker
 
 import (
@@ -19,6 +19,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -49,10 +50,10 @@ type Auditor interface {
 
 // Backend is the door for back ends.
 type Backend struct {
-	Listen net.Listener // plain TCP: the broker speaks TLS on it
-	TLS    *tls.Config
-	Tokens Tokens
-	URL    string // as back ends and tickets name it: wss://host:port
+	Listen  net.Listener // plain TCP: the broker speaks TLS on it
+	TLS     *tls.Config
+	Tenants *tenant.Authority
+	URL     string // as back ends and tickets name it: wss://host:port
 }
 
 // Broker is the host service. Make it with [New].
@@ -61,6 +62,7 @@ type Broker struct {
 	registry *registry.Registry
 	guard    *registry.Guard
 	hub      *hub
+	walks    *walks
 	kernel   *peer.Kernel
 	self     cardbroker.UserID
 	conns    *run.Group // links and tunnels
@@ -78,6 +80,7 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 		cfg:      cfg,
 		registry: entries,
 		hub:      newHub(),
+		walks:    newWalks(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
 		links:    socket.NewMaker(api.LinkProtocol),
@@ -94,7 +97,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops := run.New(context.WithoutCancel(ctx))
 	loops.Go("registry", b.registry.Run)
 	loops.Go("hub", b.hub.Run)
+	loops.Go("walks", b.walks.Run)
 	loops.Go("guard", b.guard.Run)
+	if b.cfg.Backend != nil {
+		loops.Go("tenants", b.cfg.Backend.Tenants.Run)
+	}
 	b.conns = run.New(loops.Context())
 	servers := run.New(loops.Context())
 	servers.Go("loopback", b.serveLoopback)
@@ -157,7 +164,11 @@ func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
 	}
 }
 
-// refused keeps a refusal for `cardbroker host explain`.
+// refused keeps a refusal for `cardbroker host explain`, and records who came to the door as a tenant that he is not.
 func (b *Broker) refused(r httpserver.Refusal) {
 	b.hub.refused(newRefusal(r.Caller, r.Err))
+	if rule := cardbroker.RuleOf(r.Err); rule == cardbroker.RuleToken || rule == cardbroker.RuleTokenTime {
+		b.record(nil, cardbroker.Event{Name: cardbroker.EventTenantRefused, Rule: rule,
+			Address: r.Caller.Client.String(), Detail: explainError(r.Err).Detail})
+	}
 }
