@@ -111,9 +111,9 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
 	}
-	a.consents = a.newConsents()
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	a.present = newPresence(a)
+	a.consents = a.newConsents()
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
 		shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
 		a.asker = attended{shown, a.present.prompts}

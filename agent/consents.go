@@ -27,7 +27,7 @@ func (a *Agent) newConsents() *consent.Book {
 		DeviceKey: a.deviceKey, Record: a.record, Log: a.cfg.Log,
 	}
 	if asker := prompt.NewConsent(a.cfg.Policy.Consent.Prompt, a.cfg.Log); asker != nil {
-		cfg.Prompter = asker
+		cfg.Prompter = attendedConsent{asker, a.present.prompts}
 	}
 	return consent.New(cfg)
 }
@@ -219,3 +219,23 @@ func (a *Agent) approve(state *api.ConsentState, c cardbroker.Consent, registere
 }
 
 func (a *Agent) sealer() consent.Sealer { return consent.Sealer{User: a.self, Secret: a.secret} }
+
+// attendedConsent is a prompt for consent that is shown only while the user is there to see it, as [attended] is for PINs.
+type attendedConsent struct {
+	consent.Prompter
+	prompts *gate
+}
+
+// AskConsent implements [consent.Prompter].
+func (a attendedConsent) AskConsent(ctx context.Context, q consent.Question) (bool, error) {
+	inside, leave, err := a.prompts.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	yes, err := a.Prompter.AskConsent(inside, q)
+	if gone := a.prompts.closed(); gone != nil && ctx.Err() == nil { // also what was answered at the last moment
+		return false, gone
+	}
+	return yes, err
+}

@@ -8,7 +8,6 @@ package httpserver
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -236,7 +235,11 @@ func (s *Server) route(route Route) http.Handler {
 			err = route.Handle(w, r)
 		}
 		if err != nil {
-			s.fail(w, r, cmp.Or(revoked(r.Context()), err))
+			if gone := revoked(r.Context()); gone != nil {
+				w.Header().Set("Connection", "close")
+				err = gone
+			}
+			s.fail(w, r, err)
 		}
 	})
 }
