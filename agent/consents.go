@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/consent"
@@ -100,6 +101,9 @@ func (a *Agent) answerConsent(w http.ResponseWriter, r *http.Request) error {
 	return httpserver.JSON(w, struct{}{})
 }
 
+// revokeTimeout is how long a page waits until the end of its consent is stored. It holds in any case.
+const revokeTimeout = 5 * time.Second
+
 // revokeConsent ends a consent. A web page can end its own only.
 func (a *Agent) revokeConsent(w http.ResponseWriter, r *http.Request) error {
 	var said api.ConsentRevoke
@@ -113,7 +117,9 @@ func (a *Agent) revokeConsent(w http.ResponseWriter, r *http.Request) error {
 	if page := a.foreignPage(r); page != "" && page != origin {
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOwnPage, "a web page can revoke its own consent only")
 	}
-	if err := a.consents.Revoke(r.Context(), origin); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), revokeTimeout) // the request ends with the consent
+	defer cancel()
+	if err := a.consents.Revoke(ctx, origin); err != nil {
 		return err
 	}
 	return httpserver.JSON(w, struct{}{})

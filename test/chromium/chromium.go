@@ -26,7 +26,7 @@ const (
 	closeTimeout = 5 * time.Second
 )
 
-// flags keep a browser to itself: no display, no questions, nothing sent to its maker.
+// quiet keeps a browser to itself: no display, no questions, nothing sent to its maker.
 var flags = strings.Fields("--headless --remote-debugging-pipe --no-first-run --no-default-browser-check --disable-gpu --disable-quic " +
 	"--disable-background-networking --disable-component-update --disable-sync --disable-extensions --disable-breakpad " +
 	"--password-store=basic --no-proxy-server --window-size=400,300")
