@@ -85,4 +85,8 @@ const (
 	RuleTicket             Rule = "ticket"               // unknown, foreign, expired or used ticket
 	RuleToken              Rule = "token"                // unknown back-end token
 	RuleFirewall           Rule = "firewall"             // an APDU that the tenant may not send
+	RulePINRate            Rule = "pin_rate"             // too many PINs of one web page, or of all
+	RulePINClear           Rule = "pin_clear"            // a PIN in clear, which policy does not allow
+	RulePINChallenge       Rule = "pin_challenge"        // a PIN that was encrypted for another agent, reader, page or moment
+	RulePINFloor           Rule = "pin_floor"            // so few tries are left that the user has to enter his PIN himself
 )

@@ -17,6 +17,8 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/devicekey"
+	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
@@ -62,6 +64,8 @@ type Agent struct {
 	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
 	names   *catalogue
+	keys    *devicekey.Keys
+	pins    *pin.Keeper
 	tunnels *run.Group
 	ready   sync.Once
 
@@ -97,6 +101,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
 		names:  newCatalogue(cfg.Lists, cfg.Log),
+		keys:   devicekey.New(),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
@@ -105,6 +110,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
 		a.asker = prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
 	}
+	a.pins = pin.New(a.pinConfig())
 	return a, nil
 }
 
@@ -118,6 +124,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.awaitSharing()
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
+	owners.Go("pins", a.pins.Run)
 	owners.Go("catalogue", a.names.Run)
 	a.tunnels = run.New(owners.Context())
 	serving := run.New(owners.Context())

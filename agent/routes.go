@@ -19,10 +19,14 @@ import (
 // routes are what the session's web pages and programs ask.
 func (a *Agent) routes() []httpserver.Route {
 	return []httpserver.Route{
+		{Method: "GET", Path: "/cb/v1/device-key", Access: httpserver.Self, Handle: a.deviceKeys},
 		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events},
 		{Method: "GET", Path: "/cb/v1/leases", Access: httpserver.Self, Handle: a.listLeases},
 		{Method: "POST", Path: "/cb/v1/leases/{tunnel}/revoke", Access: httpserver.Self, Handle: a.revokeLease},
 		{Method: "POST", Path: "/cb/v1/offers", Access: httpserver.Self, Handle: a.offer},
+		{Method: "POST", Path: "/cb/v1/pin-challenges", Access: httpserver.Self, Handle: a.pinChallenge},
+		{Method: "POST", Path: "/cb/v1/readers/{id}/verify-pin", Access: httpserver.Self, Handle: a.verifyPIN},
+		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: a.deviceKey},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: a.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
 		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},

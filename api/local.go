@@ -82,6 +82,8 @@ type FromAgent struct {
 	Refused  *TunnelRefused `json:"refused,omitempty"`
 	Caller   *CallerRefused `json:"caller,omitempty"`
 	Event    *Event         `json:"event,omitempty"`
+	// DeviceKey is told once for each link, as soon as it is made.
+	DeviceKey *DeviceKey `json:"deviceKey,omitempty"`
 }
 
 // FromBroker is a message from broker to agent.

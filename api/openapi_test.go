@@ -33,6 +33,9 @@ var types = map[string]any{
 	"CardReaderAnswer":  api.Success{},
 	"CardReaderCard":    api.CardReaderCard{},
 	"CardReadersAnswer": api.Success{},
+	"DeviceJWK":         api.DeviceJWK{},
+	"DeviceKeyAnswer":   api.Success{},
+	"DeviceKeys":        api.DeviceKeys{},
 	"Error":             api.ErrorBody{},
 	"Info":              api.Info{},
 	"InfoAPI":           api.InfoAPI{},
@@ -47,10 +50,13 @@ var types = map[string]any{
 	"Offer":             api.Offer{},
 	"Offered":           api.Offered{},
 	"OwnAgent":          api.OwnAgent{},
+	"PINChallenge":      api.PINChallenge{},
+	"PINVerified":       api.PINVerified{},
 	"ReaderEvent":       api.ReaderEvent{},
 	"ReaderLease":       api.ReaderLease{},
 	"RemoteReader":      api.RemoteReader{},
 	"RemoteReaders":     api.RemoteReaders{},
+	"VerifyPIN":         api.VerifyPIN{},
 }
 
 // TestSchemasAreTheTypes compares each object of the document with its type: fields, which of them are always there, and

@@ -43,6 +43,7 @@ type linkView struct {
 	agent  cardbroker.Agent
 	offers []api.OfferedReader
 	leases []api.Lease
+	key    api.DeviceKey // zero: not made yet
 }
 
 // pending is a tunnel that waits for the agent's leg or refusal.
@@ -158,6 +159,26 @@ func (h *hub) setOffers(ctx context.Context, route cardbroker.Route, offers api.
 		}
 		return nil
 	})
+}
+
+// setKey takes an agent's device key.
+func (h *hub) setKey(ctx context.Context, route cardbroker.Route, key api.DeviceKey) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			l.key, s.changed = key, true
+		}
+		return nil
+	})
+}
+
+// keyOf returns the device key of the agent behind route; the zero key while there is none.
+func (h *hub) keyOf(route cardbroker.Route) api.DeviceKey {
+	for _, l := range *h.view.Load() {
+		if l.agent.Route == route {
+			return l.key
+		}
+	}
+	return api.DeviceKey{}
 }
 
 // open asks the agent behind route for its leg of a tunnel with a new id, and waits for it.

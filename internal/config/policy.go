@@ -27,6 +27,7 @@ const DefaultPromptTimeout = time.Minute
 type Policy struct {
 	SharedPCSC bool // a PC/SC service that several users can reach may be used
 	Prompt     Prompt
+	PIN        PINPolicy
 
 	tenants map[cardbroker.Tenant]TenantPolicy
 }
@@ -91,6 +92,7 @@ type policyText struct {
 		Command []string `yaml:"command"`
 		Timeout *string  `yaml:"timeout"`
 	} `yaml:"prompt"`
+	PIN     pinText               `yaml:"pin"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -122,6 +124,9 @@ func (p *Policy) load(path string) error {
 		}
 		p.Prompt.Timeout = d
 	}
+	if err := p.loadPIN(path, text.PIN); err != nil {
+		return err
+	}
 	for name, said := range text.Tenants {
 		if err := p.loadTenant(path, name, said); err != nil {
 			return err
@@ -132,6 +137,9 @@ func (p *Policy) load(path string) error {
 
 // check checks what all files together say.
 func (p *Policy) check(dir string) error {
+	if err := p.checkPIN(dir); err != nil {
+		return err
+	}
 	if len(p.Prompt.Command) == 0 {
 		for name, tenant := range p.tenants {
 			if tenant.PIN == cardbroker.PINAgent {
