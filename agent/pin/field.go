@@ -14,13 +14,13 @@ const maxField = 4096
 
 // Field is a member of a JSON body that holds a PIN, in clear or encrypted. It takes the text out of the buffer that it is
 // decoded from: no copy stays behind there. The zero Field is empty.
-type Field struct{ text []byte }
+type Field struct{ text cardbroker.Secret }
 
 // UnmarshalJSON takes a JSON string or null, and overwrites it where it stood. Its errors repeat nothing of it.
 func (f *Field) UnmarshalJSON(data []byte) error {
 	defer blank(data)
 	switch {
-	case f.text != nil:
+	case !f.Empty():
 		f.Wipe()
 		return cardbroker.Errorf(cardbroker.Invalid, "a PIN stands twice")
 	case string(data) == "null":
@@ -34,7 +34,7 @@ func (f *Field) UnmarshalJSON(data []byte) error {
 	if !ok {
 		return cardbroker.Errorf(cardbroker.Invalid, "a PIN has characters that no PIN has")
 	}
-	f.text = text
+	f.text = cardbroker.NewSecret(text)
 	return nil
 }
 
@@ -63,16 +63,16 @@ func blank(data []byte) {
 }
 
 // Empty says whether there is nothing in the field.
-func (f *Field) Empty() bool { return len(f.text) == 0 }
+func (f *Field) Empty() bool { return f.text.Empty() }
 
 // Wipe overwrites the text.
 func (f *Field) Wipe() {
-	clear(f.text)
-	f.text = nil
+	clear(f.text.Reveal())
+	f.text = cardbroker.Secret{}
 }
 
 // sealed says whether the text looks like a JWE.
-func (f *Field) sealed() bool { return bytes.Count(f.text, []byte(".")) == 4 && len(f.text) > maxClear }
-
-// String masks the field, as %v of a request would show it.
-func (Field) String() string { return cardbroker.Secret{}.String() }
+func (f *Field) sealed() bool {
+	text := f.text.Reveal()
+	return bytes.Count(text, []byte(".")) == 4 && len(text) > maxClear
+}

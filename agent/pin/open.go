@@ -36,7 +36,7 @@ type Keys interface {
 // PINNotEncrypted; Forbidden with RulePINChallenge; Unavailable.
 func (k *Keeper) open(ctx context.Context, w *Wish) (cardbroker.Secret, error) {
 	defer w.PIN.Wipe()
-	switch n := len(w.PIN.text); {
+	switch n := len(w.PIN.text.Reveal()); {
 	case w.PIN.sealed():
 		return k.openSealed(ctx, w)
 	case n == base64.StdEncoding.EncodedLen(rsaBlob):
@@ -47,13 +47,13 @@ func (k *Keeper) open(ctx context.Context, w *Wish) (cardbroker.Secret, error) {
 		return cardbroker.Secret{}, cardbroker.Refusef(cardbroker.PINNotEncrypted, cardbroker.RulePINClear,
 			"this PIN is not encrypted; fetch the agent's device key and encrypt it")
 	}
-	return w.Shape.take(w.PIN.text, true)
+	return w.Shape.take(w.PIN.text.Reveal(), true)
 }
 
 // openPKCS1 opens what JSEncrypt sends.
 func (k *Keeper) openPKCS1(w *Wish) (cardbroker.Secret, error) {
 	var blob [rsaBlob + 2]byte // Decode wants room for the padding of base64
-	n, err := base64.StdEncoding.Strict().Decode(blob[:], w.PIN.text)
+	n, err := base64.StdEncoding.Strict().Decode(blob[:], w.PIN.text.Reveal())
 	if err != nil || n != rsaBlob {
 		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid, "a PIN is a JWE, or base64 of %d bytes", rsaBlob)
 	}
@@ -66,7 +66,7 @@ func (k *Keeper) openPKCS1(w *Wish) (cardbroker.Secret, error) {
 
 // openSealed opens a JWE. Its header is no secret, so each of its faults has a name.
 func (k *Keeper) openSealed(ctx context.Context, w *Wish) (cardbroker.Secret, error) {
-	s, err := jose.ParseSealed(string(w.PIN.text))
+	s, err := jose.ParseSealed(string(w.PIN.text.Reveal()))
 	if err != nil {
 		return cardbroker.Secret{}, err
 	}
