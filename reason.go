@@ -84,6 +84,7 @@ const (
 	RuleTenantOrigin       Rule = "tenant_origin"        // a web page that may not offer readers to this tenant
 	RuleTicket             Rule = "ticket"               // unknown, foreign, expired or used ticket
 	RuleToken              Rule = "token"                // unknown back-end token
+	RuleTokenTime          Rule = "token_time"           // a genuine token that is not valid now, by this host's clock
 	RuleFirewall           Rule = "firewall"             // an APDU that the tenant may not send
 	RulePINRate            Rule = "pin_rate"             // too many PINs of one web page, or of all
 	RulePINClear           Rule = "pin_clear"            // a PIN in clear, which policy does not allow

@@ -24,8 +24,6 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 )
 
-var b64 = base64.RawURLEncoding
-
 // PublicKey reads a device key in PEM.
 func PublicKey(text string) (*rsa.PublicKey, error) {
 	block, _ := pem.Decode([]byte(text))
@@ -71,7 +69,7 @@ func JWE(key api.DeviceJWK, header Header, content []byte) (string, error) {
 	cek, encrypted := make([]byte, 32), []byte(nil)
 	if key.Type == "RSA" {
 		rand.Read(cek)
-		n, err := b64.DecodeString(key.N)
+		n, err := base64.RawURLEncoding.DecodeString(key.N)
 		if err != nil {
 			return "", err
 		}
@@ -99,21 +97,21 @@ func Compact(protected string, encrypted, cek, content []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	head := b64.EncodeToString([]byte(protected))
+	head := base64.RawURLEncoding.EncodeToString([]byte(protected))
 	iv := make([]byte, gcm.NonceSize())
 	rand.Read(iv)
 	sealed := gcm.Seal(nil, iv, content, []byte(head))
 	text, tag := sealed[:len(content)], sealed[len(content):]
-	return head + "." + b64.EncodeToString(encrypted) + "." + b64.EncodeToString(iv) + "." + b64.EncodeToString(text) + "." + b64.EncodeToString(tag), nil
+	return head + "." + base64.RawURLEncoding.EncodeToString(encrypted) + "." + base64.RawURLEncoding.EncodeToString(iv) + "." + base64.RawURLEncoding.EncodeToString(text) + "." + base64.RawURLEncoding.EncodeToString(tag), nil
 }
 
 // agree derives the content key with a new key pair, whose public half goes into the header.
 func agree(key api.DeviceJWK, header Header, cek []byte) error {
-	x, err := b64.DecodeString(key.X)
+	x, err := base64.RawURLEncoding.DecodeString(key.X)
 	if err != nil {
 		return err
 	}
-	y, err := b64.DecodeString(key.Y)
+	y, err := base64.RawURLEncoding.DecodeString(key.Y)
 	if err != nil {
 		return err
 	}
@@ -130,7 +128,7 @@ func agree(key api.DeviceJWK, header Header, cek []byte) error {
 		return err
 	}
 	point := own.PublicKey().Bytes()
-	header["epk"] = map[string]string{"kty": "EC", "crv": "P-256", "x": b64.EncodeToString(point[1:33]), "y": b64.EncodeToString(point[33:])}
+	header["epk"] = map[string]string{"kty": "EC", "crv": "P-256", "x": base64.RawURLEncoding.EncodeToString(point[1:33]), "y": base64.RawURLEncoding.EncodeToString(point[33:])}
 	h := sha256.New() // the Concat KDF of NIST SP 800-56A with one round
 	binary.Write(h, binary.BigEndian, uint32(1))
 	h.Write(z)
