@@ -25,7 +25,7 @@ import (
 func (a *Agent) newConsents() *consent.Book {
 	cfg := consent.Config{
 		Dir: a.home.dir, Session: a.cfg.Session, Policy: a.cfg.Policy.Consent,
-		DeviceKey: a.deviceKey, Record: a.record, Log: a.cfg.Log,
+		DeviceKey: a.keys.Thumbprint, Record: a.record, Log: a.cfg.Log,
 	}
 	if asker := prompt.NewConsent(a.cfg.Policy.Consent.Prompt, a.cfg.Log); asker != nil {
 		cfg.Prompter = attendedConsent{asker, a.present.prompts}
@@ -33,10 +33,8 @@ func (a *Agent) newConsents() *consent.Book {
 	return consent.New(cfg)
 }
 
-// deviceKey is the thumbprint of the agent's device key; empty: there is none yet.
-func (a *Agent) deviceKey() string { return "" }
-
-// withdraw takes back the tickets of web pages whose consent has ended. Their tunnels end by themselves.
+// withdraw takes back the tickets of web pages whose consent has ended, and ends their PIN sessions. Their tunnels end by
+// themselves.
 func (a *Agent) withdraw(ctx context.Context) error {
 	for {
 		select {
@@ -44,7 +42,9 @@ func (a *Agent) withdraw(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		a.desk.withdraw(func(o offer) bool { return o.origin != "" && !a.consents.Consented(o.origin) })
+		ended := func(o cardbroker.Origin) bool { return !a.consents.Consented(o) }
+		a.desk.withdraw(func(o offer) bool { return o.origin != "" && ended(o.origin) })
+		a.pins.EndPages("the consent has ended", ended)
 	}
 }
 
