@@ -19,7 +19,6 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/broker/issuer"
-	"github.com/cardbroker/cardbroker/internal/jose"
 )
 
 // TestKeyFileFails: without its file no key signs that was not stored.
