@@ -137,10 +137,12 @@ type OfferedReader struct {
 type TunnelOpen struct {
 	ID      string              `json:"id"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant   `json:"tenant"`
-	Method  string              `json:"method"`  // how the tenant was authenticated: "token"
+	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate or jwt
 	Address string              `json:"address"` // of the back end, for the user
 	Reader  cardbroker.ReaderID `json:"reader"`  // TicketReader: the ticket's own
 	Ticket  string              `json:"ticket"`  // empty: the reader is offered for good
+
+	Credential string `json:"credential,omitempty"` // by which: the certificate's SHA-256 in hexadecimal, or the JWT's jti
 }
 
 // TunnelRefused answers [TunnelOpen].

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -28,22 +27,13 @@ func (b *Broker) backendRoutes() []httpserver.Route {
 	}
 }
 
-// authorizeBackend admits whoever has the token of a tenant.
+// authorizeBackend admits whoever can show that he is a tenant.
 func (b *Broker) authorizeBackend(r *http.Request, access httpserver.Access) error {
 	if access == httpserver.Public { // only the answer that a route does not exist
 		return nil
 	}
-	_, err := b.tenantOf(r)
+	_, err := b.cfg.Backend.Tenants.Authenticate(r)
 	return err
-}
-
-// tenantOf returns the tenant whose token the request bears.
-func (b *Broker) tenantOf(r *http.Request) (cardbroker.Tenant, error) {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if tenant, known := b.cfg.Backend.Tokens.tenant(token); ok && known {
-		return tenant, nil
-	}
-	return "", cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleToken, "the token is missing or unknown")
 }
 
 // backendURL is where tickets send back ends to; empty where there is no door.
@@ -56,11 +46,11 @@ func (b *Broker) backendURL() string {
 
 // remoteReaders lists what is offered to the tenant now. It burns no ticket.
 func (b *Broker) remoteReaders(w http.ResponseWriter, r *http.Request) error {
-	tenant, err := b.tenantOf(r)
+	who, err := b.cfg.Backend.Tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
-	return httpserver.JSON(w, api.RemoteReaders{Readers: b.offeredTo(tenant)})
+	return httpserver.JSON(w, api.RemoteReaders{Readers: b.offeredTo(who.Tenant)})
 }
 
 // offeredTo returns the readers that the tenant may know of, sorted by host, session and name.
@@ -88,20 +78,24 @@ func (b *Broker) offeredTo(tenant cardbroker.Tenant) []api.RemoteReader {
 // agent decides; only when it has brought its leg is the back end's request answered.
 func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 	asked := time.Now()
-	tenant, err := b.tenantOf(r)
+	who, err := b.cfg.Backend.Tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
 	if err := b.tunnels.Check(r); err != nil {
 		return err
 	}
+	if err := b.cfg.Backend.Tenants.Burn(r.Context(), who); err != nil {
+		return err
+	}
 	open := api.TunnelOpen{
-		ID:      newTunnelID(),
-		Tenant:  tenant,
-		Method:  "token",
-		Address: r.RemoteAddr,
-		Reader:  cardbroker.ReaderID(r.PathValue("id")),
-		Ticket:  r.Header.Get("Cardbroker-Ticket"),
+		ID:         newTunnelID(),
+		Tenant:     who.Tenant,
+		Method:     string(who.Method),
+		Credential: who.ID,
+		Address:    r.RemoteAddr,
+		Reader:     cardbroker.ReaderID(r.PathValue("id")),
+		Ticket:     r.Header.Get("Cardbroker-Ticket"),
 	}
 	agent, err := b.askLeg(r.Context(), open)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -49,10 +50,10 @@ type Auditor interface {
 
 // Backend is the door for back ends.
 type Backend struct {
-	Listen net.Listener // plain TCP: the broker speaks TLS on it
-	TLS    *tls.Config
-	Tokens Tokens
-	URL    string // as back ends and tickets name it: wss://host:port
+	Listen  net.Listener // plain TCP: the broker speaks TLS on it
+	TLS     *tls.Config
+	Tenants *tenant.Authority
+	URL     string // as back ends and tickets name it: wss://host:port
 }
 
 // Broker is the host service. Make it with [New].
@@ -95,6 +96,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops.Go("registry", b.registry.Run)
 	loops.Go("hub", b.hub.Run)
 	loops.Go("guard", b.guard.Run)
+	if b.cfg.Backend != nil {
+		loops.Go("tenants", b.cfg.Backend.Tenants.Run)
+	}
 	b.conns = run.New(loops.Context())
 	servers := run.New(loops.Context())
 	servers.Go("loopback", b.serveLoopback)
@@ -157,7 +161,11 @@ func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
 	}
 }
 
-// refused keeps a refusal for `cardbroker host explain`.
+// refused keeps a refusal for `cardbroker host explain`, and records who came to the door as a tenant that he is not.
 func (b *Broker) refused(r httpserver.Refusal) {
 	b.hub.refused(newRefusal(r.Caller, r.Err))
+	if rule := cardbroker.RuleOf(r.Err); rule == cardbroker.RuleToken || rule == cardbroker.RuleTokenTime {
+		b.record(nil, cardbroker.Event{Name: cardbroker.EventTenantRefused, Rule: rule,
+			Address: r.Caller.Client.String(), Detail: explainError(r.Err).Detail})
+	}
 }

@@ -31,6 +31,10 @@ type Config struct {
 	Brokers []string          // wss://host:port, one or more
 	TLS     *tls.Config       // whom to trust, and the client's certificate; nil: the system's roots, none
 	Token   cardbroker.Secret // of the tenant; empty: the certificate says it
+
+	// Renew gives the token for a request to a broker, in place of Token: where tokens live for minutes, or open one tunnel.
+	// It may be called by several goroutines at a time.
+	Renew func(ctx context.Context, broker string) (cardbroker.Secret, error)
 }
 
 // Client talks to brokers for one tenant. It may be used by any number of goroutines and holds nothing between calls but
@@ -38,7 +42,7 @@ type Config struct {
 type Client struct {
 	brokers []string // without a slash at the end
 	tls     *tls.Config
-	token   cardbroker.Secret
+	renew   func(ctx context.Context, broker string) (cardbroker.Secret, error)
 	http    *http.Client
 	tunnels *socket.Maker
 	events  *socket.Maker
@@ -57,9 +61,12 @@ func New(c Config) (*Client, error) {
 	}
 	client := &Client{
 		tls:     &tls.Config{MinVersion: tls.VersionTLS13},
-		token:   c.Token,
+		renew:   c.Renew,
 		tunnels: socket.NewMaker(wire.Subprotocol),
 		events:  socket.NewJSONMaker(""),
+	}
+	if client.renew == nil {
+		client.renew = func(context.Context, string) (cardbroker.Secret, error) { return c.Token, nil }
 	}
 	if c.TLS != nil {
 		client.tls = c.TLS.Clone()
@@ -114,7 +121,9 @@ func (c *Client) list(ctx context.Context, broker string) ([]api.RemoteReader, e
 	if err != nil {
 		return nil, err
 	}
-	request.Header = c.header("")
+	if request.Header, err = c.header(ctx, broker, ""); err != nil {
+		return nil, err
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, dialError(ctx, err)
@@ -163,7 +172,7 @@ func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
 
 // watch passes on the events of one broker.
 func (c *Client) watch(ctx context.Context, broker string, events chan<- Event) error {
-	conn, err := c.dial(ctx, c.events, broker+"/cb/v1/readers/events", "")
+	conn, err := c.dial(ctx, c.events, target{broker: broker, path: "/cb/v1/readers/events"})
 	if err != nil {
 		return err
 	}
@@ -186,9 +195,16 @@ func (c *Client) watch(ctx context.Context, broker string, events chan<- Event) 
 	}
 }
 
+// target is what a WebSocket is opened to; the ticket may be empty.
+type target struct{ broker, path, ticket string }
+
 // dial opens a WebSocket. What the broker says when it refuses becomes the error that it was.
-func (c *Client) dial(ctx context.Context, maker *socket.Maker, address, ticket string) (*socket.Conn, error) {
-	conn, response, err := maker.Dial(ctx, socket.Dial{URL: address, Header: c.header(ticket), TLS: c.tls})
+func (c *Client) dial(ctx context.Context, maker *socket.Maker, to target) (*socket.Conn, error) {
+	header, err := c.header(ctx, to.broker, to.ticket)
+	if err != nil {
+		return nil, err
+	}
+	conn, response, err := maker.Dial(ctx, socket.Dial{URL: to.broker + to.path, Header: header, TLS: c.tls})
 	if response != nil {
 		return nil, api.ReadError(response)
 	}
@@ -198,15 +214,20 @@ func (c *Client) dial(ctx context.Context, maker *socket.Maker, address, ticket 
 	return conn, nil
 }
 
-func (c *Client) header(ticket string) http.Header {
+// header returns what a request to a broker bears.
+func (c *Client) header(ctx context.Context, broker, ticket string) (http.Header, error) {
+	token, err := c.renew(ctx, broker)
+	if err != nil {
+		return nil, fmt.Errorf("cannot get a token: %w", err)
+	}
 	h := http.Header{}
-	if !c.token.Empty() {
-		h.Set("Authorization", "Bearer "+string(c.token.Reveal()))
+	if !token.Empty() {
+		h.Set("Authorization", "Bearer "+string(token.Reveal()))
 	}
 	if ticket != "" {
 		h.Set("Cardbroker-Ticket", ticket)
 	}
-	return h
+	return h, nil
 }
 
 // dialError makes Unavailable of whatever says that a broker cannot be reached.

@@ -36,6 +36,8 @@ type Host struct {
 	Host    string  `yaml:"host"`    // this host's name for back ends; the system's
 	Backend Backend `yaml:"backend"` // the door for back ends
 	Limits  Limits  `yaml:"limits"`
+
+	Tenants map[string]Tenant `yaml:"tenants"` // whose back ends may come; beside those of Backend.Tokens
 }
 
 // Backend is the door for back ends.
@@ -66,6 +68,9 @@ type Agent struct {
 func LoadHost(path string, flags Host) (Host, error) {
 	var cfg Host
 	if err := read(cmp.Or(path, HostFile), path != "", &cfg); err != nil {
+		return cfg, err
+	}
+	if err := checkTenants(cmp.Or(path, HostFile), cfg.Tenants); err != nil {
 		return cfg, err
 	}
 	cfg.Listen = cmp.Or(flags.Listen, cfg.Listen, DefaultListen)

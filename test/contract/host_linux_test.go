@@ -23,6 +23,7 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker"
 	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
@@ -81,7 +82,9 @@ func newHost(t *testing.T) *host {
 	h.check(err)
 	h.tls = &tls.Config{InsecureSkipVerify: true}
 	h.check(os.WriteFile(h.path("tokens"), []byte("issuer "+tenantToken+"\n"), 0o600))
-	tokens, err := broker.ReadTokens(h.path("tokens"))
+	tokens, err := tenant.ReadTokens(h.path("tokens"))
+	h.check(err)
+	tenants, err := tenant.New(t.Context(), tenant.Config{Tokens: tokens})
 	h.check(err)
 	ports, err := cardbroker.ParsePorts("20100-20149")
 	h.check(err)
@@ -89,7 +92,7 @@ func newHost(t *testing.T) *host {
 		Listen: loopback, Socket: local, HostName: "host.example", Version: "test", Log: slog.New(slog.DiscardHandler),
 		Registry: registry.Config{Ports: ports},
 		Backend: &broker.Backend{
-			Listen: door, Tokens: tokens, URL: "wss://" + h.door,
+			Listen: door, Tenants: tenants, URL: "wss://" + h.door,
 			TLS: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}},
 		},
 	}, h.ledger)
