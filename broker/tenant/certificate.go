@@ -48,7 +48,7 @@ func (a *Authority) byCertificate(chain []*x509.Certificate, now time.Time) (Cre
 	sum := sha256.Sum256(leaf.Raw)
 	tenant, known := a.pinned[sum]
 	if !known {
-		tenant, known = a.vouchedFor(chain)
+		tenant, known = a.vouchedFor(chain, now)
 	}
 	switch {
 	case !known:
@@ -63,10 +63,16 @@ func (a *Authority) byCertificate(chain []*x509.Certificate, now time.Time) (Cre
 	return Credential{Tenant: tenant, Method: ByCertificate, ID: hex.EncodeToString(sum[:]), Expires: leaf.NotAfter}, nil
 }
 
-// vouchedFor looks for a CA that vouches for the chain and a name in its first certificate. When it does is looked at later,
-// so that a wrong clock can be told of.
-func (a *Authority) vouchedFor(chain []*x509.Certificate) (cardbroker.Tenant, bool) {
+// vouchedFor looks for a CA that vouches for the chain and a name in its first certificate: now or, if that certificate is
+// not valid now, when it was or will be, so that a wrong clock can be told of.
+func (a *Authority) vouchedFor(chain []*x509.Certificate, now time.Time) (cardbroker.Tenant, bool) {
 	leaf, between := chain[0], x509.NewCertPool()
+	switch {
+	case now.Before(leaf.NotBefore):
+		now = leaf.NotBefore
+	case now.After(leaf.NotAfter):
+		now = leaf.NotAfter
+	}
 	for _, c := range chain[1:] {
 		between.AddCert(c)
 	}
@@ -75,7 +81,7 @@ func (a *Authority) vouchedFor(chain []*x509.Certificate) (cardbroker.Tenant, bo
 			continue
 		}
 		_, err := leaf.Verify(x509.VerifyOptions{
-			Roots: c.CA, Intermediates: between, CurrentTime: leaf.NotBefore.Add(time.Second), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+			Roots: c.CA, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		})
 		if err == nil {
 			return c.tenant, true

@@ -90,6 +90,7 @@ type host struct {
 	verbose bool   // services log all there is
 	ports   string // of agents; "": the default
 	policy  string // of the next agents; "": the default
+	config  string // of the broker, a file; "": the default
 }
 
 // newHost sets the stage, without a broker yet. At the end it checks that nothing was left behind.
@@ -158,10 +159,14 @@ func (h *host) start() {
 	if h.ready.Backend != "" {
 		listen, backend = h.ready.Listen[0], h.ready.Backend[len("wss://"):]
 	}
-	var err error
-	h.broker, h.ready, err = h.Start(nil, "broker", "host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket,
+	args := []string{"host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket,
 		"--ports", h.ports, "--listen", listen, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
-		"--backend-tokens", h.Path("tokens"))
+		"--backend-tokens", h.Path("tokens")}
+	if h.config != "" {
+		args = append(args, "--config", h.config)
+	}
+	var err error
+	h.broker, h.ready, err = h.Start(nil, "broker", args...)
 	if err != nil {
 		h.t.Fatal(err)
 	}
