@@ -41,12 +41,19 @@ backend:
 limits:
   reservationsPerUser: 5
   connectionsPerUser: 6
+issuer:
+  life: 7m
+  rotate: 8h
+tenants:
+  t: {addresses: [10.0.0.0/8]}
 `
 
 var fromFile = config.Host{
 	Listen: "127.0.0.1:1", Ports: "2-3", Socket: "/s", State: "/d", Host: "h",
 	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u"},
 	Limits:  config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
+	Issuer:  config.Issuer{Life: "7m", Rotate: "8h"},
+	Tenants: map[string]config.Tenant{"t": {Addresses: []string{"10.0.0.0/8"}}},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -58,6 +65,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	overridden := flags
 	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
+	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {
@@ -75,7 +83,7 @@ func TestPrecedence(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := config.LoadHost(write(t, test.file), test.flags)
-			if err != nil || got != test.want {
+			if err != nil || !reflect.DeepEqual(got, test.want) {
 				t.Errorf("LoadHost = %+v, %v, want %+v", got, err, test.want)
 			}
 		})
@@ -121,6 +129,7 @@ func TestErrors(t *testing.T) {
 		{"a text", "listen\n", []string{"[1:1]"}},
 		{"a key twice", "listen: x\nports: y\nlisten: z\n", []string{"[3:1]", "listen"}},
 		{"no YAML", "listen: [\n", []string{"[1:"}},
+		{"no duration", "issuer: {life: soon}\n", []string{"issuer.life", `"soon"`}},
 		{"a tab", "backend:\n\tlisten: x\n", []string{"[2:1]", "tab"}},
 		{"fewer than none", "limits:\n  connectionsPerUser: -1\n", []string{"[2:23]", "-1"}},
 		{"more than anybody has", "limits:\n  reservationsPerUser: 65536\n", []string{"[2:24]", "65536"}},
