@@ -20,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -28,9 +29,10 @@ import (
 
 // Config is what an agent is made of.
 type Config struct {
-	Session cardbroker.SessionID
-	State   string // the state directory
-	Socket  string // of the broker, for the note
+	Session cardbroker.SessionID // the agent's name for it
+	OS      hostsession.Session  // that is watched
+	State   string               // the state directory
+	Socket  string               // of the broker, for the note
 	Sandbox cards.Config
 	Policy  config.Policy
 	PCSC    PCSC
@@ -62,6 +64,7 @@ type Agent struct {
 	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
 	names   *catalogue
+	present *presence
 	tunnels *run.Group
 	ready   sync.Once
 
@@ -102,15 +105,20 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		recorded: make(chan api.Event, maxEvents),
 	}
 	a.holder = cardend.New(opener{a.cards}, a.leases)
+	a.present = newPresence(a)
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
-		a.asker = prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
+		shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
+		a.asker = attended{shown, a.present.prompts}
 	}
 	return a, nil
 }
 
-// Run enrols and serves until ctx ends, or until the broker says that another agent of this session lives (Conflict).
+// Run enrols and serves until ctx or the session ends, or until the broker says that another agent of this session lives
+// (Conflict) or that an administrator has ended this one (Forbidden).
 // It stops in the reverse of the order in which it starts.
 func (a *Agent) Run(ctx context.Context) error {
+	ctx, a.present.leave = context.WithCancel(ctx)
+	defer a.present.leave()
 	defer a.kernel.Close()
 	defer a.home.takeNote(os.Getpid())
 	owners := run.New(context.WithoutCancel(ctx))
@@ -122,6 +130,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.tunnels = run.New(owners.Context())
 	serving := run.New(owners.Context())
 	serving.Go("enrol", a.enrol)
+	serving.Go("presence", a.present.run)
 	stop := context.AfterFunc(ctx, func() { serving.Stop() })
 	defer stop()
 	err := serving.Wait()

@@ -37,6 +37,7 @@ type desk struct {
 
 type deskState struct {
 	offers  []*offer // oldest first
+	closed  error    // why there are none to be had; nil: there are
 	changed bool
 }
 
@@ -87,6 +88,9 @@ func (d *desk) mint(ctx context.Context, o offer) (cardbroker.Secret, time.Time,
 	secret := cardbroker.RandomSecret()
 	o.hash, o.expires = secret.Hash(), time.Now().Add(ticketLife)
 	return secret, o.expires, d.loop.Do(ctx, func(s *deskState) error {
+		if s.closed != nil {
+			return s.closed
+		}
 		if len(s.offers) >= maxOffers {
 			return cardbroker.Errorf(cardbroker.RateLimited, "%d offers are open already; wait until one is used or expires", maxOffers)
 		}
@@ -132,6 +136,23 @@ func (s *deskState) find(secret cardbroker.Secret, wish tunnelWish, now time.Tim
 		}
 	}
 	return found
+}
+
+// close voids all open tickets, and mints none until the desk is open again.
+func (d *desk) close(why error) {
+	d.loop.Must(func(s *deskState) error {
+		s.closed = why
+		s.drop(func(o *offer) bool { return o.tunnel == "" })
+		return nil
+	})
+}
+
+// open ends what close began.
+func (d *desk) open() {
+	d.loop.Must(func(s *deskState) error {
+		s.closed = nil
+		return nil
+	})
 }
 
 // finish forgets the offer that the tunnel used.

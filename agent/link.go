@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -79,6 +80,9 @@ func (a *Agent) announceReady(e enrolment) {
 	a.ready.Do(func() { a.cfg.Ready(note) })
 }
 
+// errKicked is the cause of an end that an administrator has asked for.
+var errKicked = errors.New("kicked")
+
 // listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
 func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
 	for {
@@ -94,6 +98,8 @@ func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
 				turns = message.Sharing.Turns
 				a.noteSharing(*message.Sharing)
 			}
+		case message.Kicked != nil:
+			return cardbroker.Wrapf(errKicked, cardbroker.Forbidden, "an administrator has ended this agent")
 		default:
 			return cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
 		}
@@ -170,6 +176,7 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 // are offered for good, that is as long as the link.
 func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 	var said api.Offers
+	var stood api.Presence
 	var readers <-chan struct{}
 	stop := func() {}
 	defer func() { stop() }()
@@ -190,7 +197,14 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			}
 			said = offers
 		}
+		if stands := *a.present.stands.Load(); stands != stood {
+			if err := conn.WriteJSON(api.FromAgent{Presence: &stands}); err != nil {
+				return err
+			}
+			stood = stands
+		}
 		select {
+		case <-a.present.changed:
 		case <-a.desk.changed:
 		case <-a.leases.Changed():
 		case <-readers:

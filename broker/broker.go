@@ -5,8 +5,8 @@
 // tells each browser of its own agent, and relays the tunnels of back ends. It never touches PC/SC, PKCS#11 or an APDU,
 // and holds no ticket, lease or consent: those are the agents'.
 //
-// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. Handlers wait
-// for loops; loops never wait for each other.
+// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. A third
+// looks for the processes of callers. Handlers wait for loops; loops never wait for each other.
 package broker
 
 import (
@@ -65,6 +65,7 @@ type Broker struct {
 	registry *registry.Registry
 	guard    *registry.Guard
 	hub      *hub
+	walks    *walks
 	kernel   *peer.Kernel
 	self     cardbroker.UserID
 	conns    *run.Group // links and tunnels
@@ -82,6 +83,7 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 		cfg:      cfg,
 		registry: entries,
 		hub:      newHub(),
+		walks:    newWalks(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
 		links:    socket.NewMaker(api.LinkProtocol),
@@ -98,6 +100,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops := run.New(context.WithoutCancel(ctx))
 	loops.Go("registry", b.registry.Run)
 	loops.Go("hub", b.hub.Run)
+	loops.Go("walks", b.walks.Run)
 	loops.Go("guard", b.guard.Run)
 	if b.cfg.Backend != nil {
 		loops.Go("tenants", b.cfg.Backend.Tenants.Run)

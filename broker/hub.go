@@ -43,6 +43,8 @@ type linkView struct {
 	agent  cardbroker.Agent
 	offers []api.OfferedReader
 	leases []api.Lease
+
+	presence api.Presence
 }
 
 // pending is a tunnel that waits for the agent's leg or refusal.
@@ -158,6 +160,27 @@ func (h *hub) setOffers(ctx context.Context, route cardbroker.Route, offers api.
 		}
 		return nil
 	})
+}
+
+// setPresence replaces what an agent says of its session.
+func (h *hub) setPresence(ctx context.Context, route cardbroker.Route, p api.Presence) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			l.presence, s.changed = api.Presence{Kind: clip(p.Kind), Display: clip(p.Display), Known: p.Known, Locked: p.Locked, Away: p.Away}, true
+		}
+		return nil
+	})
+}
+
+// sender returns what sends a message to the agent behind route; nil: it has no link.
+func (h *hub) sender(ctx context.Context, route cardbroker.Route) (send func(api.FromBroker) error, err error) {
+	err = h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			send = l.send
+		}
+		return nil
+	})
+	return send, err
 }
 
 // open asks the agent behind route for its leg of a tunnel with a new id, and waits for it.

@@ -147,6 +147,10 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 			if err = news.Wait(ctx); err == nil && b.cfg.Audit != nil {
 				b.cfg.Audit.Record(&agent.Key, *message.Event)
 			}
+		case message.Presence != nil:
+			if err = news.Wait(ctx); err == nil {
+				err = b.hub.setPresence(ctx, agent.Route, *message.Presence)
+			}
 		default:
 			err = cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
 		}

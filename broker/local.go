@@ -27,6 +27,7 @@ func (b *Broker) localRoutes() []httpserver.Route {
 		{Method: "GET", Path: "/local/v1/agents", Access: httpserver.Agent, Handle: b.ownSessions},
 		{Method: "GET", Path: "/local/v1/doctor", Access: httpserver.Admin, Handle: b.doctor},
 		{Method: "GET", Path: "/local/v1/explain", Access: httpserver.Admin, Handle: b.explain},
+		{Method: "POST", Path: "/local/v1/kick", Access: httpserver.Admin, Handle: b.kick},
 		{Method: "GET", Path: "/local/v1/leases", Access: httpserver.Admin, Handle: b.leases},
 		{Method: "GET", Path: "/local/v1/link", Access: httpserver.Agent, Handle: b.openLink},
 		{Method: "POST", Path: "/local/v1/release", Access: httpserver.Agent, Handle: b.release},
@@ -156,7 +157,12 @@ func (b *Broker) sessions(w http.ResponseWriter, _ *http.Request) error {
 
 func (b *Broker) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions {
 	rows := api.Sessions{Sessions: make([]api.Session, len(agents)), Epoch: epoch}
+	said := map[cardbroker.Route]api.Presence{}
+	for _, l := range *b.hub.view.Load() {
+		said[l.agent.Route] = l.presence
+	}
 	for i, agent := range agents {
+		presence := said[agent.Route]
 		rows.Sessions[i] = api.Session{
 			Session:    agent.Key.Session,
 			UID:        api.UID(agent.Key.User),
@@ -167,6 +173,8 @@ func (b *Broker) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions {
 			State:      agent.State,
 			Since:      agent.Since,
 			ListenerOK: b.kernel.CheckListener(agent.Port, agent.Key.User, false) == nil,
+			Kind:       presence.Kind,
+			Presence:   presence.Word(),
 		}
 	}
 	return rows

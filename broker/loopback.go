@@ -5,11 +5,9 @@ package broker
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
@@ -59,7 +57,7 @@ func (b *Broker) health(w http.ResponseWriter, _ *http.Request) error {
 // view, then asks the kernel whether the agent's port is still the user's.
 func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
 	agents := b.registry.View().ByUser(caller.User)
-	agent, err := pick(agents, caller)
+	agent, err := b.pick(agents, caller)
 	if err != nil {
 		return agent, err
 	}
@@ -67,26 +65,6 @@ func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
 		return agent, cardbroker.Errorf(cardbroker.AgentRestarting, "your agent is starting")
 	}
 	return agent, b.kernel.CheckListener(agent.Port, agent.Key.User, false)
-}
-
-// pick chooses among the agents of one user. The session only routes among them; where it does not tell, nobody guesses.
-func pick(agents []cardbroker.Agent, caller peer.Caller) (cardbroker.Agent, error) {
-	switch len(agents) {
-	case 0:
-		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.NoAgent, cardbroker.RuleNoAgent, "no agent runs in your session")
-	case 1:
-		return agents[0], nil
-	}
-	session, known := hostsession.OfCgroup(caller.Cgroup)
-	names := make([]string, len(agents))
-	for i, agent := range agents {
-		if known && agent.Key.Session == session {
-			return agent, nil
-		}
-		names[i] = string(agent.Key.Session)
-	}
-	return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.SessionAmbiguous, cardbroker.RuleSessionAmbiguous,
-		"you have several sessions here: %s", strings.Join(names, ", "))
 }
 
 // restarting is what the broker answers on the port of an agent that is gone.

@@ -44,7 +44,7 @@ func newToken(t issuer.Token) api.Token {
 // publishedKeys are what anybody verifies our tokens by.
 func (b *Broker) publishedKeys(w http.ResponseWriter, _ *http.Request) error {
 	text, keep := b.cfg.Backend.Issuer.JWKS()
-	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(keep/time.Second)))
 	w.Write(text) // an error is the connection's
 	return nil

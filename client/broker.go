@@ -104,6 +104,12 @@ func (b *Broker) Sessions(ctx context.Context) (api.Sessions, error) {
 	return askBroker[api.Sessions](ctx, b, "GET", "/local/v1/sessions", nil)
 }
 
+// Kick ends the agent of a session. Administrators only. Errors: NoAgent, SessionAmbiguous.
+func (b *Broker) Kick(ctx context.Context, kick api.Kick) error {
+	_, err := askBroker[struct{}](ctx, b, "POST", "/local/v1/kick", kick)
+	return err
+}
+
 // Leases lists which back ends hold which readers. Administrators only.
 func (b *Broker) Leases(ctx context.Context) (api.Leases, error) {
 	return askBroker[api.Leases](ctx, b, "GET", "/local/v1/leases", nil)

@@ -55,7 +55,7 @@ func (f *agentFlags) resolve() (config.Agent, *client.Broker, error) {
 	explicit := f.socket != ""
 	f.socket = cmp.Or(f.socket, cfg.Socket, defaultSocket(""))
 	f.state = cmp.Or(f.state, defaultAgentState())
-	f.session = cmp.Or(f.session, string(hostsession.Own()))
+	f.session = cmp.Or(f.session, string(hostsession.Own().ID))
 	if _, err := cardbroker.ParseSessionID(f.session); err != nil {
 		return cfg, nil, fmt.Errorf("--session: %w", err)
 	}
@@ -132,6 +132,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		}
 		return p.serveAgent(c.Context(), out, broker, agent.Config{
 			Session: cardbroker.SessionID(flags.session),
+			OS:      hostsession.Own(),
 			State:   flags.state,
 			Socket:  flags.socket,
 			Sandbox: boxed,

@@ -173,11 +173,11 @@ func tenantIssuer(name cardbroker.Tenant, j config.TenantJWT, log *slog.Logger) 
 func readCA(path string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the CA %s", path)
+		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the certificates %s", path)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "there is no certificate in %s", path)
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "%s holds no PEM certificate", path)
 	}
 	return pool, nil
 }

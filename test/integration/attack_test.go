@@ -191,7 +191,8 @@ func hear(conn *socket.Conn) (api.FromBroker, error) {
 // puppet is an agent of p whose every word is ours.
 type puppet struct {
 	*socket.Conn
-	claim api.Claim
+	claim     api.Claim
+	listeners []net.Listener
 	api.Registered
 }
 
@@ -204,12 +205,13 @@ func (h *host) puppet(p *stage.Person, session cardbroker.SessionID) puppet {
 		h.t.Fatalf("reserve: %d %s", a.Status, a.Body)
 	}
 	var ipv6 bool
-	h.as(p, func() { ipv6 = len(h.listen(reservation.Port)) == 2 })
+	var listeners []net.Listener
+	h.as(p, func() { listeners = h.listen(reservation.Port); ipv6 = len(listeners) == 2 })
 	conn, answer := h.link(p, claim, ipv6)
 	if answer.Registered == nil {
 		h.t.Fatalf("register: %+v", answer)
 	}
-	return puppet{Conn: conn, claim: claim, Registered: *answer.Registered}
+	return puppet{Conn: conn, claim: claim, listeners: listeners, Registered: *answer.Registered}
 }
 
 // opened returns the next tunnel that the broker asks for.

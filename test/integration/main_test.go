@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(squat); address != "" {
 		os.Exit(squatter(address))
 	}
+	if task := os.Getenv(lookUps); task != "" {
+		os.Exit(lookUp(task))
+	}
 	if os.Getenv(noIPv6) != "" {
 		os.Exit(m.Run())
 	}
