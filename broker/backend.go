@@ -21,15 +21,17 @@ import (
 // backendRoutes are what back ends ask at their door.
 func (b *Broker) backendRoutes() []httpserver.Route {
 	return []httpserver.Route{
+		{Method: "GET", Path: "/cb/v1/jwks.json", Access: httpserver.Public, Handle: b.publishedKeys},
 		{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: b.remoteReaders},
 		{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: b.readerEvents},
 		{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: b.openTunnel},
+		{Method: "POST", Path: "/cb/v1/tokens", Access: httpserver.Key, Handle: b.exchange},
 	}
 }
 
 // authorizeBackend admits whoever can show that he is a tenant.
 func (b *Broker) authorizeBackend(r *http.Request, access httpserver.Access) error {
-	if access == httpserver.Public { // only the answer that a route does not exist
+	if access == httpserver.Public || access == httpserver.Key {
 		return nil
 	}
 	_, err := b.cfg.Backend.Tenants.Authenticate(r)

@@ -12,12 +12,14 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/issuer"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -53,7 +55,8 @@ type Backend struct {
 	Listen  net.Listener // plain TCP: the broker speaks TLS on it
 	TLS     *tls.Config
 	Tenants *tenant.Authority
-	URL     string // as back ends and tickets name it: wss://host:port
+	Issuer  *issuer.Issuer // whose tokens Tenants believes
+	URL     string         // as back ends and tickets name it: wss://host:port
 }
 
 // Broker is the host service. Make it with [New].
@@ -101,6 +104,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops.Go("guard", b.guard.Run)
 	if b.cfg.Backend != nil {
 		loops.Go("tenants", b.cfg.Backend.Tenants.Run)
+		loops.Go("issuer", b.cfg.Backend.Issuer.Run)
 	}
 	b.conns = run.New(loops.Context())
 	servers := run.New(loops.Context())
@@ -167,6 +171,11 @@ func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
 // refused keeps a refusal for `cardbroker host explain`, and records who came to the door as a tenant that he is not.
 func (b *Broker) refused(r httpserver.Refusal) {
 	b.hub.refused(newRefusal(r.Caller, r.Err))
+	if _, ok := errors.AsType[keyRefused](r.Err); ok {
+		b.record(nil, cardbroker.Event{Name: cardbroker.EventTokenRefused, Reason: cardbroker.ReasonOf(r.Err), Rule: cardbroker.RuleOf(r.Err),
+			Method: "api_key", Address: r.Caller.Client.String()})
+		return
+	}
 	if rule := cardbroker.RuleOf(r.Err); rule == cardbroker.RuleToken || rule == cardbroker.RuleTokenTime {
 		b.record(nil, cardbroker.Event{Name: cardbroker.EventTenantRefused, Rule: rule,
 			Address: r.Caller.Client.String(), Detail: explainError(r.Err).Detail})

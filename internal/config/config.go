@@ -37,6 +37,7 @@ type Host struct {
 	Backend Backend `yaml:"backend"` // the door for back ends
 	Limits  Limits  `yaml:"limits"`
 
+	Issuer  Issuer            `yaml:"issuer"`  // of tokens for API keys
 	Tenants map[string]Tenant `yaml:"tenants"` // whose back ends may come; beside those of Backend.Tokens
 }
 
@@ -68,6 +69,9 @@ type Agent struct {
 func LoadHost(path string, flags Host) (Host, error) {
 	var cfg Host
 	if err := read(cmp.Or(path, HostFile), path != "", &cfg); err != nil {
+		return cfg, err
+	}
+	if err := checkIssuer(cmp.Or(path, HostFile), cfg.Issuer); err != nil {
 		return cfg, err
 	}
 	if err := checkTenants(cmp.Or(path, HostFile), cfg.Tenants); err != nil {

@@ -46,6 +46,7 @@ const (
 	Agent  Access = "agent"  // an agent, for itself, over the local socket
 	Admin  Access = "admin"  // an administrator of the host
 	Tenant Access = "tenant" // a back end, by its credentials
+	Key    Access = "key"    // a back end, by its API key, which the handler itself checks: it is all that there is to do
 )
 
 // Handler serves one route. An error is answered by the server; nothing may have been written before.
