@@ -146,12 +146,8 @@ func TestEnumsAreTheConstants(t *testing.T) {
 // TestOperations holds what every operation says: who has it, who may call it, and the errors that come before any
 // handler runs.
 func TestOperations(t *testing.T) {
-<<<<<<< HEAD
-	accesses := []any{"public", "self", "own", "tenant"}
-=======
-	accesses := []any{"public", "self", "tenant", "key"}
+	accesses := []any{"public", "self", "own", "tenant", "key"}
 	behind := []any{"tenant", "key"} // the door, with credentials
->>>>>>> issuer
 	for path, item := range document(t).Paths.Map() {
 		for method, operation := range item.Operations() {
 			name := method + " " + path
