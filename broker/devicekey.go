@@ -30,8 +30,8 @@ func checkDeviceKey(key api.DeviceKey) error {
 	if len(key.PEM) > maxPEM || len(key.Keys) > maxJWKs {
 		return wrong
 	}
-	block, rest := pem.Decode([]byte(key.PEM))
-	if block == nil || block.Type != "PUBLIC KEY" || len(rest) > 0 {
+	block, _ := pem.Decode([]byte(key.PEM))
+	if block == nil || block.Type != "PUBLIC KEY" || len(block.Headers) > 0 || string(pem.EncodeToMemory(block)) != key.PEM {
 		return wrong
 	}
 	if public, err := x509.ParsePKIXPublicKey(block.Bytes); err != nil {
