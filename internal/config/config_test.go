@@ -41,12 +41,16 @@ backend:
 limits:
   reservationsPerUser: 5
   connectionsPerUser: 6
+audit:
+  keep_days: 7
+  max_size: 8GiB
 `
 
 var fromFile = config.Host{
 	Listen: "127.0.0.1:1", Ports: "2-3", Socket: "/s", State: "/d", Host: "h",
 	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u"},
 	Limits:  config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
+	Audit:   config.Audit{KeepDays: 7, MaxSize: "8GiB"},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -58,6 +62,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	overridden := flags
 	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
+	overridden.Audit = fromFile.Audit
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {

@@ -36,8 +36,8 @@ func NewSystem(name string) *System {
 
 // Notice writes one line that an administrator should be able to find later, at priority notice. Errors: no log takes it
 // within two seconds.
-func (s *System) Notice(line string, fields ...Field) error {
-	err := send(s.journal, s.journalEntry(line, fields))
+func (s *System) Notice(line string) error {
+	err := send(s.journal, s.journalEntry(line))
 	if err == nil {
 		return nil
 	}
@@ -48,12 +48,8 @@ func (s *System) Notice(line string, fields ...Field) error {
 }
 
 // journalEntry is a datagram of the journal's own protocol, https://systemd.io/JOURNAL_NATIVE_PROTOCOL: a line for each field.
-func (s *System) journalEntry(line string, fields []Field) string {
-	var entry strings.Builder
-	for _, f := range append([]Field{{"MESSAGE", line}, {"PRIORITY", "5"}, {"SYSLOG_FACILITY", "3"}, {"SYSLOG_IDENTIFIER", s.name}}, fields...) {
-		fmt.Fprintf(&entry, "%s=%s\n", f.Name, oneLine(f.Value))
-	}
-	return entry.String()
+func (s *System) journalEntry(line string) string {
+	return fmt.Sprintf("MESSAGE=%s\nPRIORITY=5\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=%s\n", oneLine(line), s.name)
 }
 
 // syslogEntry is a message as local syslogs take it, RFC 3164 §4.1 without the host: facility daemon, severity notice.
@@ -62,7 +58,9 @@ func (s *System) syslogEntry(line string) string {
 }
 
 // oneLine keeps a value from making lines of its own.
-func oneLine(s string) string { return strings.NewReplacer("\n", " ", "\r", " ", "\x00", " ").Replace(s) }
+func oneLine(s string) string {
+	return strings.NewReplacer("\n", " ", "\r", " ", "\x00", " ").Replace(s)
+}
 
 func send(path, datagram string) error {
 	conn, err := net.Dial("unixgram", path)

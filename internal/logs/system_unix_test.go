@@ -52,10 +52,10 @@ func TestNotice(t *testing.T) {
 		t.Errorf("syslog got %q, want an end like %q", got, want)
 	}
 	journal := socket(t, s.journal)
-	if err := s.Notice("head seq=1\nPRIORITY=0", Field{"CARDBROKER_AUDIT_SEQ", "1"}); err != nil {
+	if err := s.Notice("head seq=1\nPRIORITY=0"); err != nil {
 		t.Fatal(err)
 	}
-	want := "MESSAGE=head seq=1 PRIORITY=0\nPRIORITY=5\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=cardbroker\nCARDBROKER_AUDIT_SEQ=1\n"
+	want := "MESSAGE=head seq=1 PRIORITY=0\nPRIORITY=5\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=cardbroker\n"
 	if got := read(t, journal); got != want {
 		t.Errorf("the journal got %q, want %q", got, want)
 	}

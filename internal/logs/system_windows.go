@@ -16,11 +16,11 @@ type System struct{ name string }
 func NewSystem(name string) *System { return &System{name} }
 
 // Notice writes one line that an administrator should be able to find later.
-func (s *System) Notice(line string, _ ...Field) error {
-	log, err := eventlog.Open(s.name)
+func (s *System) Notice(line string) error {
+	source, err := eventlog.Open(s.name)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	return log.Info(eventNotice, line)
+	defer source.Close()
+	return source.Info(eventNotice, line)
 }
