@@ -43,6 +43,7 @@ const (
 	Unavailable      Reason = "unavailable"        // a part that is needed is not there
 	NoLeader         Reason = "no_leader"          // an election is running
 	AgentRestarting  Reason = "agent_restarting"   // the broker holds the port of an agent that is gone
+	AuditBroken      Reason = "audit_broken"       // the audit log is not what was recorded
 	Timeout          Reason = "timeout"            // a deadline passed
 	Canceled         Reason = "canceled"           // the asker left
 	Internal         Reason = "internal"           // a fault of the program

@@ -81,6 +81,7 @@ type Agent struct {
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
 	recorded     chan api.Event                 // for the broker's audit log; bounded
+	lostEvents   atomic.Uint64                  // had no room in recorded, and the broker does not know of it yet
 }
 
 // How much may wait to be told to the broker.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"reflect"
 	"slices"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -119,6 +118,7 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		offer, err := a.redeem(ctx, open)
 		if err != nil {
 			log.Info("tunnel refused", "reason", cardbroker.ReasonOf(err), "err", err)
+			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, "", err))
 			link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 			return nil
 		}
@@ -131,10 +131,13 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
 			log.Warn("cannot bring the tunnel's leg", "err", err)
+			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, offer.name, err))
 			return nil
 		}
 		log.Info("tunnel opened", "reader", offer.name)
+		a.record(tunnelEvent(cardbroker.EventTunnelOpened, open, offer.name, nil))
 		err = a.serveTunnel(ctx, leg, open, offer)
+		a.record(tunnelEvent(cardbroker.EventTunnelEnded, open, offer.name, err))
 		log.Info("tunnel ended", "err", err)
 		return nil
 	})
@@ -231,22 +234,12 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 				return err
 			}
 		case event := <-a.recorded:
-			if err := conn.WriteJSON(api.FromAgent{Event: &event}); err != nil {
+			if err := a.tellEvent(conn, event); err != nil {
 				return err
 			}
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-// record has the broker's audit log record an event. It waits for nobody; the events of a time without a link are told
-// with the next one.
-func (a *Agent) record(e cardbroker.Event) {
-	select {
-	case a.recorded <- api.Event{Time: time.Now().UTC(), Event: e}:
-	default:
-		a.cfg.Log.Warn("an event is lost: too many wait to be told to the broker", "reason", e.Name)
 	}
 }
 

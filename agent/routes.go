@@ -166,6 +166,7 @@ func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
 	if err := a.leases.Revoke(r.Context(), id, "the user has ended the lease"); err != nil {
 		return err
 	}
+	a.record(cardbroker.Event{Name: cardbroker.EventLeaseRevoked, Tunnel: id.String(), Origin: originOf(r)})
 	return httpserver.JSON(w, struct{}{})
 }
 

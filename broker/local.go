@@ -25,6 +25,7 @@ const maxBindTries = 64
 func (b *Broker) localRoutes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/local/v1/agents", Access: httpserver.Agent, Handle: b.ownSessions},
+		{Method: "GET", Path: "/local/v1/audit", Access: httpserver.Admin, Handle: b.auditStatus},
 		{Method: "GET", Path: "/local/v1/doctor", Access: httpserver.Admin, Handle: b.doctor},
 		{Method: "GET", Path: "/local/v1/explain", Access: httpserver.Admin, Handle: b.explain},
 		{Method: "POST", Path: "/local/v1/kick", Access: httpserver.Admin, Handle: b.kick},

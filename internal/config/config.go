@@ -39,6 +39,7 @@ type Host struct {
 
 	Issuer  Issuer            `yaml:"issuer"`  // of tokens for API keys
 	Tenants map[string]Tenant `yaml:"tenants"` // whose back ends may come; beside those of Backend.Tokens
+	Audit   Audit             `yaml:"audit"`
 }
 
 // Backend is the door for back ends.
@@ -85,7 +86,8 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Cert = cmp.Or(flags.Backend.Cert, cfg.Backend.Cert)
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
-	return cfg, nil
+	_, err := cfg.Audit.Bytes()
+	return cfg, err
 }
 
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.

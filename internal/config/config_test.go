@@ -52,6 +52,9 @@ tenants:
     certificates: [{sha256: "` + thumbprint + `"}, {ca: ca, name: n}]
     jwt: {issuer: i, audience: a, subject: s, algorithms: [RS256], keys_url: https://u, ca: ca, max_life: 5m, replay: bearer}
     addresses: [10.0.0.0/8]
+audit:
+  keep_days: 7
+  max_size: 8GiB
 `
 
 var fromFile = config.Host{
@@ -65,6 +68,7 @@ var fromFile = config.Host{
 			MaxLife: "5m", Replay: "bearer"},
 		Addresses: []string{"10.0.0.0/8"},
 	}},
+	Audit: config.Audit{KeepDays: 7, MaxSize: "8GiB"},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -77,6 +81,7 @@ func TestPrecedence(t *testing.T) {
 	overridden := flags
 	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
 	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
+	overridden.Audit = fromFile.Audit
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {
