@@ -82,6 +82,7 @@ const (
 	RuleNoAgent            Rule = "no_agent"             // the caller's user has no agent
 	RuleSessionAmbiguous   Rule = "session_ambiguous"    // several agents of the caller's user fit
 	RuleTicket             Rule = "ticket"               // unknown, foreign, expired or used ticket
+	RuleForward            Rule = "forward"              // a connection that is not forwarded to this user's agent
 	RuleToken              Rule = "token"                // unknown back-end token
 	RuleFirewall           Rule = "firewall"             // an APDU that the tenant may not send
 )

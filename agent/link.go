@@ -39,7 +39,7 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 	defer a.registration.Store(nil)
 	a.announceReady(e)
 	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
-	group.Go("listen", func(context.Context) error { return a.listen(conn, registered.Sharing.Turns) })
+	group.Go("listen", func(context.Context) error { return a.listen(conn, e.forwards, registered.Sharing.Turns) })
 	return true, group.Wait()
 }
 
@@ -80,7 +80,7 @@ func (a *Agent) announceReady(e enrolment) {
 }
 
 // listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
-func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
+func (a *Agent) listen(conn *socket.Conn, forwards *httpserver.Forwards, turns uint64) error {
 	for {
 		var message api.FromBroker
 		if err := conn.NextJSON(&message); err != nil {
@@ -89,6 +89,8 @@ func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
 		switch {
 		case message.Open != nil:
 			a.openTunnel(conn, *message.Open)
+		case message.Forward != nil:
+			a.fetch(forwards, *message.Forward)
 		case message.Sharing != nil:
 			if message.Sharing.Turns > turns {
 				turns = message.Sharing.Turns

@@ -27,6 +27,7 @@ type hub struct {
 type hubState struct {
 	links    map[cardbroker.Route]*link
 	pending  map[string]*pending        // by tunnel id
+	forwards map[string]*waitingForward // by the forwarded connection's id
 	watchers map[chan struct{}]struct{} // of capacity 1: a signal says that the view is new
 	refusals []refusal                  // the newest last
 	changed  bool                       // since the view was published
@@ -61,6 +62,7 @@ func newHub() *hub {
 	h := &hub{loop: loop.New[*hubState](), state: &hubState{
 		links:    map[cardbroker.Route]*link{},
 		pending:  map[string]*pending{},
+		forwards: map[string]*waitingForward{},
 		watchers: map[chan struct{}]struct{}{},
 	}}
 	h.view.Store(&[]linkView{})
@@ -109,6 +111,7 @@ func (h *hub) leave(route cardbroker.Route) error {
 	return h.loop.Must(func(s *hubState) error {
 		delete(s.links, route)
 		s.changed = true
+		s.leaveForwards(route)
 		for id, p := range s.pending {
 			if p.route == route {
 				p.answer <- legAnswer{err: agentGone(nil)} // capacity 1, and this is the only answer

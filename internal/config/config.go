@@ -36,6 +36,9 @@ type Host struct {
 	Host    string  `yaml:"host"`    // this host's name for back ends; the system's
 	Backend Backend `yaml:"backend"` // the door for back ends
 	Limits  Limits  `yaml:"limits"`
+
+	TLS        TLS         `yaml:"tls"`         // with web pages; none
+	FixedPorts []FixedPort `yaml:"fixed_ports"` // of all sessions; none
 }
 
 // Backend is the door for back ends.
@@ -76,7 +79,7 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Cert = cmp.Or(flags.Backend.Cert, cfg.Backend.Cert)
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
-	return cfg, nil
+	return cfg, cfg.checkBrowsers()
 }
 
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.
