@@ -93,8 +93,8 @@ func (b *Broker) checkPort(port cardbroker.Port, user cardbroker.UserID, ipv6 bo
 	return b.kernel.CheckListener(port, user, ipv6)
 }
 
-// forward joins a connection with the caller's agent until it ends. The caller was attested when it was accepted, and the
-// kernel is asked once more before the first byte is passed on, and with every read.
+// forward joins a connection with the caller's agent until it ends. The caller was attested when it was accepted; the kernel
+// is asked again before anything of his is passed on.
 func (b *Broker) forward(ctx context.Context, conn *httpserver.Conn) error {
 	caller := conn.Caller()
 	agent, err := b.forwardTo(caller)
@@ -114,10 +114,6 @@ func (b *Broker) forward(ctx context.Context, conn *httpserver.Conn) error {
 		TLS:    conn.Secure(),
 	})
 	if err != nil {
-		return err
-	}
-	if err := conn.StillThere(); err != nil {
-		leg.Close()
 		return err
 	}
 	b.splicer.Splice(ctx, conn, leg)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -67,16 +68,20 @@ func (s *Splicer) Splice(ctx context.Context, browser Browser, leg Leg) {
 		switch {
 		case err == nil:
 			return leg.CloseWrite() // the agent still answers
-		case errors.Is(err, errWrite):
-			io.Copy(io.Discard, stream) // the agent has closed: what is not read would cost the browser the answer
+		case errors.Is(err, os.ErrDeadlineExceeded): // it takes nothing any more
+			return err
+		}
+		io.Copy(io.Discard, stream) // what is left unread would cost the browser an answer that is under way
+		if errors.Is(err, errWrite) {
+			return nil // the agent has closed: back ends by itself
 		}
 		return err
 	})
 	group.Go("back", func(context.Context) error {
-		if err := s.pump(stream, leg); err != nil {
+		if err := s.pump(stream, leg); errors.Is(err, errWrite) {
 			return err
 		}
-		return farewell(browser)
+		return farewell(browser) // however the agent has ended: a reset, where it has left something unread
 	})
 	group.Wait()
 	<-cut
