@@ -111,9 +111,9 @@ func (d *desk) burn(ctx context.Context, secret cardbroker.Secret, wish tunnelWi
 		o := s.find(secret, wish, time.Now())
 		switch {
 		case o == nil:
-			return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
+			return refuseTicket()
 		case wish.held(o.name):
-			return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
+			return readerHeld()
 		}
 		o.tunnel, s.changed = wish.id, true
 		burnt = *o
@@ -153,4 +153,13 @@ func (s *deskState) drop(unwanted func(*offer) bool) {
 	}
 	clear(s.offers[len(kept):])
 	s.offers = kept
+}
+
+// refuseTicket is the one answer to every ticket that is not good.
+func refuseTicket() error {
+	return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
+}
+
+func readerHeld() error {
+	return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
 }

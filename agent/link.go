@@ -127,11 +127,15 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 
 // redeem burns the ticket of a tunnel that is to be opened. A reader that is held costs nobody his ticket.
 func (a *Agent) redeem(ctx context.Context, open api.TunnelOpen) (offer, error) {
+	wish := tunnelWish{id: open.ID, tenant: open.Tenant, reader: open.Reader, held: a.held}
+	if open.Ticket == "" {
+		return a.openStanding(wish)
+	}
 	ticket, err := cardbroker.ParseTicket(open.Ticket)
 	if err != nil {
-		return offer{}, err
+		return offer{}, refuseTicket()
 	}
-	return a.desk.burn(ctx, ticket.Secret, tunnelWish{id: open.ID, tenant: open.Tenant, reader: open.Reader, held: a.held})
+	return a.desk.burn(ctx, ticket.Secret, wish)
 }
 
 // held says whether a back end uses the reader of that name.
@@ -164,15 +168,17 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 }
 
 // announce tells the broker of offers and leases whenever they, or the cards in offered readers, change, and of callers
-// that were refused. It watches the readers only while something is offered: a watcher keeps the sandbox running.
+// that were refused. It watches the readers only while something is offered: a watcher keeps the sandbox running. Where readers
+// are offered for good, that is as long as the link.
 func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 	var said api.Offers
 	var readers <-chan struct{}
 	stop := func() {}
 	defer func() { stop() }()
+	standing := len(a.cfg.Policy.Standing()) > 0
 	for {
 		offers := a.offers()
-		if watch := len(*a.desk.view.Load()) > 0; watch != (readers != nil) {
+		if watch := standing || len(*a.desk.view.Load()) > 0; watch != (readers != nil) {
 			stop()
 			readers, stop = nil, func() {}
 			if watch {
@@ -212,34 +218,6 @@ func (a *Agent) record(e cardbroker.Event) {
 	default:
 		a.cfg.Log.Warn("an event is lost: too many wait to be told to the broker", "reason", e.Name)
 	}
-}
-
-// offers is what the agent offers and what is held at the moment.
-func (a *Agent) offers() api.Offers {
-	var offers api.Offers
-	readers := a.cards.Snapshot()
-	leases := a.leases.List()
-	for _, o := range *a.desk.view.Load() {
-		row := api.OfferedReader{Tenant: o.tenant, ID: o.id, Name: o.name, Card: api.NewCard(cardIn(readers, o.name))}
-		for _, lease := range leases {
-			if lease.Reader == o.name && lease.Tenant == o.tenant { // of the tenant's own lease only
-				row.Lease = &api.ReaderLease{Tenant: lease.Tenant, Expires: lease.Expires}
-			}
-		}
-		offers.Offers = appendReader(offers.Offers, row)
-	}
-	offers.Leases = a.leaseRows()
-	return offers
-}
-
-// appendReader adds a reader to a tenant's list, once however many tickets there are for it.
-func appendReader(rows []api.OfferedReader, row api.OfferedReader) []api.OfferedReader {
-	for _, r := range rows {
-		if r.ID == row.ID && r.Tenant == row.Tenant {
-			return rows
-		}
-	}
-	return append(rows, row)
 }
 
 // tellRefused has the broker told whom the agent has turned away. It waits for nobody: while too many wait to be told,

@@ -123,40 +123,6 @@ func (a *Agent) rows(ctx context.Context, readers []cardbroker.Reader) []api.Car
 	return rows
 }
 
-// offer lets a tenant have a reader and answers with the ticket for it.
-func (a *Agent) offer(w http.ResponseWriter, r *http.Request) error {
-	var wish api.Offer
-	if err := httpserver.Decode(r, &wish); err != nil {
-		return err
-	}
-	tenant, err := cardbroker.ParseTenant(wish.Tenant)
-	if err != nil {
-		return err
-	}
-	reader, err := a.reader(r.Context(), wish.Reader)
-	if err != nil {
-		return err
-	}
-	registered := a.registration.Load()
-	if registered == nil || registered.BackendURL == "" {
-		return cardbroker.Errorf(cardbroker.Unavailable, "this host has no door for back ends")
-	}
-	id := wish.Reader.ForTenant(a.secret, tenant)
-	if err := httpserver.StillThere(r.Context()); err != nil { // the sandbox may have taken its time
-		return err
-	}
-	secret, expires, err := a.desk.mint(r.Context(), offer{tenant: tenant, name: reader.Name, id: id})
-	if err != nil {
-		return err
-	}
-	return httpserver.JSON(w, api.Offered{
-		Ticket:  cardbroker.Ticket{Route: registered.Route, Secret: secret}.Reveal(),
-		URL:     registered.BackendURL + "/cb/v1/readers/" + string(id) + "/tunnel",
-		Expires: expires.UTC(),
-		Reader:  id,
-	})
-}
-
 // listLeases lists which back ends hold which readers of the session.
 func (a *Agent) listLeases(w http.ResponseWriter, _ *http.Request) error {
 	return httpserver.JSON(w, api.Leases{Leases: a.leaseRows()})

@@ -160,6 +160,8 @@ type OfferedReader struct {
 	Name   string              `json:"name"`
 	Card   *Card               `json:"card"`
 	Lease  *ReaderLease        `json:"lease"`
+
+	Standing bool `json:"standing,omitempty"` // for good, by machine policy: it takes no ticket
 }
 
 // TunnelOpen tells an agent that an authenticated back end wants a tunnel. The agent checks and burns the ticket, then
@@ -170,7 +172,7 @@ type TunnelOpen struct {
 	Method  string              `json:"method"`  // how the tenant was authenticated: "token"
 	Address string              `json:"address"` // of the back end, for the user
 	Reader  cardbroker.ReaderID `json:"reader"`  // TicketReader: the ticket's own
-	Ticket  string              `json:"ticket"`
+	Ticket  string              `json:"ticket"`  // empty: the reader is offered for good
 }
 
 // TunnelRefused answers [TunnelOpen].

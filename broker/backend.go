@@ -9,11 +9,13 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -82,9 +84,10 @@ func (b *Broker) offeredTo(tenant cardbroker.Tenant) []api.RemoteReader {
 	return readers
 }
 
-// openTunnel joins a back end to the agent that its ticket names. The agent decides; only when it has brought its leg is
-// the back end's request answered.
+// openTunnel joins a back end to the agent that its ticket names, or that has the reader which is offered for good. The
+// agent decides; only when it has brought its leg is the back end's request answered.
 func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
+	asked := time.Now()
 	tenant, err := b.tenantOf(r)
 	if err != nil {
 		return err
@@ -92,37 +95,91 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 	if err := b.tunnels.Check(r); err != nil {
 		return err
 	}
-	text := r.Header.Get("Cardbroker-Ticket")
-	ticket, err := cardbroker.ParseTicket(text)
-	if err != nil {
-		return refuseTicket()
-	}
-	id := newTunnelID()
-	agent, err := b.hub.open(r.Context(), ticket.Route, api.TunnelOpen{
-		ID:      id,
+	open := api.TunnelOpen{
+		ID:      newTunnelID(),
 		Tenant:  tenant,
 		Method:  "token",
 		Address: r.RemoteAddr,
 		Reader:  cardbroker.ReaderID(r.PathValue("id")),
-		Ticket:  text,
-	})
+		Ticket:  r.Header.Get("Cardbroker-Ticket"),
+	}
+	agent, err := b.askLeg(r.Context(), open)
 	if err != nil {
-		return err
+		return lateRefusal(r.Context(), asked, err)
 	}
 	backend, err := b.tunnels.Upgrade(w, r)
 	if err != nil {
 		agent.Close()
 		return nil // it has answered
 	}
+	b.splice(open, backend, agent)
+	return nil
+}
+
+// askLeg finds the agent that a tunnel leads to and returns its leg.
+func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (leg, error) {
+	if open.Ticket == "" {
+		route, err := b.standingRoute(open.Tenant, open.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return b.hub.open(ctx, route, open)
+	}
+	ticket, err := cardbroker.ParseTicket(open.Ticket)
+	if err != nil {
+		return nil, refuseTicket()
+	}
+	return b.hub.open(ctx, ticket.Route, open)
+}
+
+// standingRoute finds the agent that offers the reader to the tenant for good. Two sessions of one user may offer readers
+// of the same id: then nobody guesses.
+func (b *Broker) standingRoute(tenant cardbroker.Tenant, reader cardbroker.ReaderID) (cardbroker.Route, error) {
+	var routes []cardbroker.Route
+	for _, link := range *b.hub.view.Load() {
+		for _, offer := range link.offers {
+			if offer.Standing && offer.Tenant == tenant && offer.ID == reader {
+				routes = append(routes, link.agent.Route)
+			}
+		}
+	}
+	switch len(routes) {
+	case 0:
+		return "", refuseTicket()
+	case 1:
+		return routes[0], nil
+	}
+	return "", cardbroker.Errorf(cardbroker.SessionAmbiguous, "%d sessions of one user offer this reader", len(routes))
+}
+
+// refusalTime is how long after its request a ticket is refused. Whether it names an agent at all, and whether that
+// agent knows it, makes a difference of a millisecond, which is hidden so; it also slows down who guesses.
+const refusalTime = 100 * time.Millisecond
+
+// lateRefusal returns err; if it says that a ticket is not good, when refusalTime has passed since the request.
+func lateRefusal(ctx context.Context, asked time.Time, err error) error {
+	if cardbroker.RuleOf(err) != cardbroker.RuleTicket {
+		return err
+	}
+	wait := time.NewTimer(time.Until(asked.Add(refusalTime)))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	return err
+}
+
+// splice passes the frames of a tunnel on, in a goroutine of its own, until either leg ends.
+func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
 	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
-	log := b.cfg.Log.With("tunnel", id, "tenant", tenant, "backend", r.RemoteAddr)
+	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		log.Info("tunnel opened")
 		forth, back, err := relay.Splice(ctx, backend, agent)
 		log.Info("tunnel ended", "frames", forth.Frames+back.Frames, "bytes", forth.Bytes+back.Bytes, "err", err)
 		return nil
 	})
-	return nil
 }
 
 // newTunnelID returns 32 hexadecimal digits that nobody can guess: the tunnel's name in the logs of both sides, and how the

@@ -10,12 +10,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/peer"
-	"github.com/cardbroker/cardbroker/internal/pinpad"
 )
 
 // PolicyDir is where machine policy is unless the command line names another directory.
@@ -38,15 +36,6 @@ type Prompt struct {
 	Command []string      // program, an absolute path that only root can change, and its arguments; empty: there is none
 	Timeout time.Duration // 1 s to DefaultPromptTimeout
 }
-
-// TenantPolicy is what one tenant may do through a tunnel.
-type TenantPolicy struct {
-	PIN     cardbroker.PINMode
-	Control []uint32 // functions of the reader, by the control codes of pcsc-lite
-}
-
-// Tenant returns a tenant's policy; one that no file names may nothing.
-func (p Policy) Tenant(name cardbroker.Tenant) TenantPolicy { return p.tenants[name] }
 
 // LoadPolicy reads the files *.yaml of a directory, in the order of their names: what a later file says of a key counts.
 // An empty dir means PolicyDir, which need not be there. Everything on the way to a file belongs to root and is writable
@@ -105,11 +94,6 @@ type policyText struct {
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
-type tenantText struct {
-	PIN     *string  `yaml:"pin"`
-	Control []uint32 `yaml:"control"`
-}
-
 // load puts one file over what was read before.
 func (p *Policy) load(path string) error {
 	if err := rootsOwn(path); err != nil {
@@ -143,28 +127,6 @@ func (p *Policy) load(path string) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// loadTenant puts what a file says of one tenant over what was read before.
-func (p *Policy) loadTenant(path, name string, said tenantText) error {
-	tenant, err := cardbroker.ParseTenant(name)
-	if err != nil {
-		return wrong(path, "tenants: %q is not a tenant's name", name)
-	}
-	known := p.tenants[tenant]
-	if said.PIN != nil {
-		if known.PIN, err = cardbroker.ParsePINMode(*said.PIN); err != nil {
-			return wrong(path, "tenants.%s.pin: %q, want deny, agent or passthrough", name, *said.PIN)
-		}
-	}
-	if said.Control != nil {
-		if slices.ContainsFunc(said.Control, pinpad.Reserved) {
-			return wrong(path, "tenants.%s.control: the functions of pin pads, 0x42330000 to 0x423300FF, and the question for them, 0x42000D48, are not for tenants", name)
-		}
-		known.Control = said.Control
-	}
-	p.tenants[tenant] = known
 	return nil
 }
 

@@ -1,0 +1,134 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package integration
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/virtualreader"
+)
+
+// tenantPolicy has machine policy say something of the tenant "issuer", for the agents that start from now on.
+func (h *host) tenantPolicy(text string) {
+	h.t.Helper()
+	h.policy = h.Path("policy.d")
+	if err := os.MkdirAll(h.policy, 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(h.policy+"/tenant.yaml", []byte("tenants:\n  issuer: {"+text+"}\n"), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// asTenant is the flags of a back end of the tenant.
+func (h *host) asTenant(tenant cardbroker.Tenant) []string {
+	file := map[cardbroker.Tenant]string{"issuer": "token", "rival": "rival.token"}[tenant]
+	return []string{"--broker", h.ready.Backend, "--ca", h.Path("door.pem"), "--token-file", h.Path(file)}
+}
+
+// offered lists what is offered to the tenant.
+func (h *host) offered(tenant cardbroker.Tenant) []api.RemoteReader {
+	h.t.Helper()
+	var list api.RemoteReaders
+	h.run(nil, 0, &list, append([]string{"reader", "list"}, h.asTenant(tenant)...)...)
+	return list.Readers
+}
+
+// TestStandingOffers: what machine policy offers for good is there without a ticket, for its tenant, again and again; nobody
+// else learns of it.
+func TestStandingOffers(t *testing.T) {
+	h, alice, bob := newAttack(t)
+	h.start()
+	h.tenantPolicy("standing: ['cardbroker *']")
+	h.logon(alice)
+	h.policy = ""
+	h.logon(bob)
+	var standing api.RemoteReader
+	h.until("the standing offer", func() bool {
+		list := h.offered("issuer")
+		if len(list) == 1 {
+			standing = list[0]
+		}
+		return len(list) == 1
+	})
+	if list := h.offered("rival"); len(list) > 0 {
+		t.Errorf("the other tenant sees %+v", list)
+	}
+	apdu := func(status int, reader string, tenant cardbroker.Tenant) {
+		t.Helper()
+		h.run(nil, status, nil, append([]string{"reader", "apdu", reader, "80EE0000020102"}, h.asTenant(tenant)...)...)
+	}
+	for range 3 {
+		apdu(0, string(standing.ID), "issuer")
+	}
+	apdu(3, string(standing.ID), "rival")
+	apdu(3, "0123456789abcdef", "issuer")
+	apdu(3, "-", "issuer")
+
+	// A tunnel that holds it keeps others out; the wish of another tenant does not tell him so.
+	tunnel, err := h.backEndClient().Open(h.Context(), string(standing.ID), "", virtualreader.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apdu(7, string(standing.ID), "issuer")
+	apdu(3, string(standing.ID), "rival")
+	tunnel.Close()
+	h.until("the lease to end", func() bool {
+		list := h.offered("issuer")
+		return len(list) == 1 && list[0].Lease == nil
+	})
+	apdu(0, string(standing.ID), "issuer")
+}
+
+// TestRefusalsTakeAlikeLong: neither the bytes nor the time of a refusal tell which part of a ticket was wrong, or whether an
+// agent was asked at all.
+func TestRefusalsTakeAlikeLong(t *testing.T) {
+	h, alice, _ := newAttack(t)
+	h.start()
+	h.tenantPolicy("standing: ['cardbroker *']")
+	h.logon(alice)
+	h.until("the standing offer", func() bool { return len(h.offered("issuer")) == 1 })
+	good := h.offer(alice)
+	route, standing := strings.Split(good.Ticket, ".")[1], string(h.offered("issuer")[0].ID)
+	issuer, rival := h.token("issuer"), h.token("rival")
+	requests := map[string]string{
+		"an unknown route":            tunnelRequest("-", issuer, anyTicket("0123456789abcdef")),
+		"an unknown secret":           tunnelRequest("-", issuer, anyTicket(cardbroker.Route(route))),
+		"another tenant's ticket":     tunnelRequest("-", rival, good.Ticket),
+		"malformed":                   tunnelRequest("-", issuer, "cbt1."),
+		"no such reader":              tunnelRequest("0123456789abcdef", issuer, ""),
+		"another tenant's for good":   tunnelRequest(standing, rival, ""),
+		"another reader's ticket":     tunnelRequest("0123456789abcdef", issuer, good.Ticket),
+		"none, for the ticket's own ": tunnelRequest("-", issuer, ""),
+	}
+	want := h.knock(requests["malformed"])
+	var fastest, slowest []time.Duration
+	for name, request := range requests {
+		var took []time.Duration
+		for range 5 {
+			begun := time.Now()
+			if got := h.knock(request); got != want {
+				t.Fatalf("%s is answered %s\nwant %s", name, got, want)
+			}
+			took = append(took, time.Since(begun))
+		}
+		slices.Sort(took)
+		fastest, slowest = append(fastest, took[0]), append(slowest, took[2])
+		t.Logf("%-28s %v", name, took)
+	}
+	if least := slices.Min(fastest); least < 100*time.Millisecond {
+		t.Errorf("a refusal took %v: it may tell who refused", least)
+	}
+	if spread := slices.Max(slowest) - slices.Min(slowest); spread > 30*time.Millisecond {
+		t.Errorf("the medians of the refusals differ by %v", spread)
+	}
+}
