@@ -109,6 +109,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	servers := run.New(loops.Context())
 	servers.Go("loopback", b.serveLoopback)
 	servers.Go("front", b.serveFront)
+	if b.holds() {
+		servers.Go("certificates", b.recordCertificates)
+	}
 	servers.Go("local", b.serveLocal)
 	servers.Go("sharing", b.tellSharing)
 	if b.cfg.Backend != nil {

@@ -30,6 +30,7 @@ type TLS struct {
 	Plain  bool             // HTTP without TLS is served on the same ports
 	Name   string           // that pages may call this host by, besides localhost; empty: none
 	Status func() api.Check // of the certificate
+	Loaded <-chan struct{}  // signals that the certificate is another; nil: it never is
 }
 
 // Fixed is a port where every caller meets his own agent.
@@ -83,6 +84,18 @@ func (b *Broker) serveFront(ctx context.Context) error {
 		}
 	}
 	return b.front.Serve(ctx, listeners...)
+}
+
+// recordCertificates records which certificate web pages are shown, at first and whenever it is another.
+func (b *Broker) recordCertificates(ctx context.Context) error {
+	for {
+		b.record(nil, cardbroker.Event{Name: cardbroker.EventCertificateLoaded, Detail: b.cfg.Browsers.TLS.Status().Detail})
+		select {
+		case <-b.cfg.Browsers.TLS.Loaded:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // checkPort asks the kernel whether whoever connects to the agent's port reaches the agent, or the broker in its place.

@@ -11,12 +11,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker"
 	"github.com/cardbroker/cardbroker/broker/localca"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/loop"
+	"github.com/cardbroker/cardbroker/internal/tlsfile"
 )
 
 // tlsDir is where the certificates of the host's own authority are in the state directory.
@@ -35,6 +36,7 @@ func openBrowsers(ctx context.Context, cfg config.Host, log *slog.Logger) (broke
 			Plain:  cfg.TLS.PlainAllowed(),
 			Name:   cfg.TLS.Name,
 			Status: certificates.status,
+			Loaded: certificates.loaded,
 		}
 	}
 	for _, fixed := range cfg.FixedPorts {
@@ -69,6 +71,7 @@ func browserTLS(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.C
 type certificates struct {
 	get    func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	status func() api.Check
+	loaded <-chan struct{} // signals others; nil: there will be none
 }
 
 // openCertificates reads the administrator's certificate, or those of the host's own authority, which are made where they
@@ -96,11 +99,8 @@ func openCertificates(cfg config.Host, log *slog.Logger) (certificates, error) {
 	}}, nil
 }
 
-// How long before the end of certificates an administrator is warned.
-const (
-	certificateWarning = 30 * 24 * time.Hour
-	caWarning          = 90 * 24 * time.Hour // browsers have to be told
-)
+// caWarning is how long before the end of the host's own certificates an administrator is warned: browsers have to be told.
+const caWarning = 90 * 24 * time.Hour
 
 const renewAuthority = "make new certificates with `cardbroker host tls init --force`, have browsers trust the new authority, and restart the broker"
 
@@ -117,16 +117,16 @@ func expiry(end time.Time, warning time.Duration, fix string) api.Check {
 	return check
 }
 
-// ownCertificate reads the administrator's certificate.
-func ownCertificate(cfg config.TLS, _ *slog.Logger) (certificates, error) {
-	pair, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
+// ownCertificate reads the administrator's certificate, again whenever it changes.
+func ownCertificate(cfg config.TLS, log *slog.Logger) (certificates, error) {
+	loaded := make(chan struct{}, 1)
+	pair, err := tlsfile.Load(cfg.Cert, cfg.Key, log, func(tls.Certificate) { loop.Signal(loaded) })
 	if err != nil {
-		return certificates{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot use the certificate %s and key %s for web pages", cfg.Cert, cfg.Key)
+		return certificates{}, err
 	}
-	return certificates{
-		get:    func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil },
-		status: func() api.Check { return expiry(pair.Leaf.NotAfter, certificateWarning, "replace it") },
-	}, nil
+	return certificates{get: pair.GetCertificate, loaded: loaded, status: func() api.Check {
+		return expiry(pair.Expires(), tlsfile.WarnBefore, "renew "+cfg.Cert+" and its key; the broker takes them over by itself")
+	}}, nil
 }
 
 // fixedAddresses lists where fixed ports are.

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/cardbroker/cardbroker"
 )
@@ -97,5 +98,5 @@ func URL(r *http.Request) string {
 		return "http://127.0.0.1"
 	}
 	name, _, _ := cutLast(r.Host, ":")
-	return "https://" + name
+	return "https://" + strings.ToLower(name)
 }
