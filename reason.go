@@ -87,6 +87,7 @@ const (
 	RuleSessionAmbiguous   Rule = "session_ambiguous"    // several agents of the caller's user fit
 	RuleTenantOrigin       Rule = "tenant_origin"        // a web page that may not offer readers to this tenant
 	RuleTicket             Rule = "ticket"               // unknown, foreign, expired or used ticket
+	RuleForward            Rule = "forward"              // a connection that is not forwarded to this user's agent
 	RuleToken              Rule = "token"                // unknown back-end token
 	RuleTokenTime          Rule = "token_time"           // a genuine token that is not valid now, by this host's clock
 	RuleFirewall           Rule = "firewall"             // an APDU that the tenant may not send

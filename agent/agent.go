@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -52,7 +53,13 @@ type registry interface {
 	Reserve(ctx context.Context, claim api.Claim) (api.Reservation, error)
 	Release(ctx context.Context, claim api.Claim) error
 	Link(ctx context.Context) (*socket.Conn, error)
+	legs
+}
+
+// legs fetches what the broker has asked for on the link.
+type legs interface {
 	TunnelLeg(ctx context.Context, id string) (*socket.Conn, error)
+	ForwardLeg(ctx context.Context, id string) (net.Conn, error)
 }
 
 // Agent is one session's agent. Make it with [New].

@@ -37,7 +37,7 @@ func (b *Broker) authorizeLoopback(_ *http.Request, access httpserver.Access) er
 func (b *Broker) info(w http.ResponseWriter, r *http.Request) error {
 	server := httpserver.CallerOf(r.Context()).Server
 	return httpserver.JSON(w, api.NewInfo(b.cfg.HostName,
-		api.InfoService{APIPort: cardbroker.Port(server.Port()), DeviceType: "PROXY"},
+		api.InfoService{URL: httpserver.URL(r), APIPort: cardbroker.Port(server.Port()), DeviceType: "PROXY"},
 		api.InfoCardbroker{Version: b.cfg.Version, Mode: "service"}))
 }
 
@@ -73,7 +73,7 @@ func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
 	if agent.State != cardbroker.Registered {
 		return agent, cardbroker.Errorf(cardbroker.AgentRestarting, "your agent is starting")
 	}
-	return agent, b.kernel.CheckListener(agent.Port, agent.Key.User, false)
+	return agent, b.checkPort(agent.Port, agent.Key.User, false)
 }
 
 // restarting is what the broker answers on the port of an agent that is gone.
