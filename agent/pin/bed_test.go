@@ -97,6 +97,11 @@ func newBed(t testing.TB, change func(*pin.Config)) *bed {
 // insert puts a card in, which is another one than before for all that can be told.
 func (b *bed) insert() {
 	b.present.Store(&cardbroker.Card{ATR: []byte("\x3B\x80\x80\x01\x01")})
+	b.signal()
+}
+
+// signal says that a card may be another.
+func (b *bed) signal() {
 	select {
 	case b.changed <- struct{}{}:
 	default:
