@@ -252,7 +252,7 @@ func (c *card) Begin(context.Context) error { return c.Card.Begin() }
 
 func (c *card) Close(d cardbroker.Disposition) error { return c.Card.Disconnect(d) }
 
-func (c *card) Transmit(_ context.Context, dst, command []byte) ([]byte, time.Duration, error) {
+func (c *card) Transmit(ctx context.Context, dst, command []byte) ([]byte, time.Duration, error) {
 	if command[1] == 0x20 && len(command) > 4 {
 		c.sent.Add(1)
 	}
@@ -260,6 +260,9 @@ func (c *card) Transmit(_ context.Context, dst, command []byte) ([]byte, time.Du
 		c.before(command)
 	}
 	answer, err := c.Card.Transmit(dst, command)
+	if ctx.Err() != nil { // the card has had the command, but nobody waits for its answer
+		return dst, 0, ctx.Err()
+	}
 	if c.after != nil && err == nil {
 		c.after(answer, command)
 	}
