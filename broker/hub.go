@@ -27,6 +27,8 @@ type hub struct {
 type hubState struct {
 	links    map[cardbroker.Route]*link
 	pending  map[string]*pending        // by tunnel id
+	asks     map[string]*openAsk        // by id
+	forwards map[string]*waitingForward // by the forwarded connection's id
 	watchers map[chan struct{}]struct{} // of capacity 1: a signal says that the view is new
 	refusals []refusal                  // the newest last
 	changed  bool                       // since the view was published
@@ -44,6 +46,8 @@ type linkView struct {
 	offers []api.OfferedReader
 	leases []api.Lease
 	key    api.DeviceKey // zero: not made yet
+
+	presence api.Presence
 }
 
 // pending is a tunnel that waits for the agent's leg or refusal.
@@ -62,6 +66,8 @@ func newHub() *hub {
 	h := &hub{loop: loop.New[*hubState](), state: &hubState{
 		links:    map[cardbroker.Route]*link{},
 		pending:  map[string]*pending{},
+		asks:     map[string]*openAsk{},
+		forwards: map[string]*waitingForward{},
 		watchers: map[chan struct{}]struct{}{},
 	}}
 	h.view.Store(&[]linkView{})
@@ -110,12 +116,14 @@ func (h *hub) leave(route cardbroker.Route) error {
 	return h.loop.Must(func(s *hubState) error {
 		delete(s.links, route)
 		s.changed = true
+		s.leaveForwards(route)
 		for id, p := range s.pending {
 			if p.route == route {
 				p.answer <- legAnswer{err: agentGone(nil)} // capacity 1, and this is the only answer
 				delete(s.pending, id)
 			}
 		}
+		s.endAsks(route)
 		return nil
 	})
 }
@@ -161,6 +169,16 @@ func (h *hub) setOffers(ctx context.Context, route cardbroker.Route, offers api.
 	})
 }
 
+// setPresence replaces what an agent says of its session.
+func (h *hub) setPresence(ctx context.Context, route cardbroker.Route, p api.Presence) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			l.presence, s.changed = api.Presence{Kind: clip(p.Kind), Display: clip(p.Display), Known: p.Known, Locked: p.Locked, Away: p.Away}, true
+		}
+		return nil
+	})
+}
+
 // setKey takes an agent's device key.
 func (h *hub) setKey(ctx context.Context, route cardbroker.Route, key api.DeviceKey) error {
 	return h.loop.Do(ctx, func(s *hubState) error {
@@ -169,6 +187,17 @@ func (h *hub) setKey(ctx context.Context, route cardbroker.Route, key api.Device
 		}
 		return nil
 	})
+}
+
+// sender returns what sends a message to the agent behind route; nil: it has no link.
+func (h *hub) sender(ctx context.Context, route cardbroker.Route) (send func(api.FromBroker) error, err error) {
+	err = h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			send = l.send
+		}
+		return nil
+	})
+	return send, err
 }
 
 // keyOf returns the device key of the agent behind route; the zero key while there is none.

@@ -85,9 +85,9 @@ func (k *Keeper) EndReader(reader, why string) {
 	k.end(why, func(s session) bool { return s.reader == reader })
 }
 
-// EndOrigin ends the sessions of one page: the user has revoked his consent.
-func (k *Keeper) EndOrigin(origin cardbroker.Origin, why string) {
-	k.end(why, func(s session) bool { return s.origin == origin })
+// EndPages ends the sessions of some pages: those whose consent has ended. which touches memory only.
+func (k *Keeper) EndPages(why string, which func(cardbroker.Origin) bool) {
+	k.end(why, func(s session) bool { return s.origin != "" && which(s.origin) })
 }
 
 func (k *Keeper) end(why string, which func(session) bool) {

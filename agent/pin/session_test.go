@@ -60,7 +60,7 @@ func TestSessionEnds(t *testing.T) {
 		},
 		"the screen is locked":   func(b *bed) { b.keeper.EndAll("locked") },
 		"a back end takes it":    func(b *bed) { b.keeper.EndReader("cardbroker Software Reader 00 00", "a lease") },
-		"consent is revoked":     func(b *bed) { b.keeper.EndOrigin(shop, "revoked") },
+		"consent is revoked":     func(b *bed) { b.keeper.EndPages("revoked", func(o cardbroker.Origin) bool { return o == shop }) },
 		"a wrong PIN":            func(b *bed) { want(b.t, "a wrong PIN", b.enter(shop, wrong), "pin_incorrect") },
 		"a wrong PIN of another": func(b *bed) { want(b.t, "a wrong PIN", b.enter(other, wrong), "pin_incorrect") },
 		"a wrong PIN of the user's": func(b *bed) {
@@ -91,7 +91,7 @@ func TestSessionNotOfOthers(t *testing.T) {
 	b := newBed(t, keeps)
 	want(t, "the PIN", b.enter(shop, right), "")
 	b.keeper.EndReader("Another Reader", "a lease")
-	b.keeper.EndOrigin(evil, "revoked")
+	b.keeper.EndPages("revoked", func(o cardbroker.Origin) bool { return o == evil })
 	b.signal() // of another reader
 	want(t, "a use", b.enter(shop, ""), "")
 }
