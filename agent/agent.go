@@ -20,6 +20,8 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/consent"
+	"github.com/cardbroker/cardbroker/agent/devicekey"
+	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
@@ -69,6 +71,8 @@ type Agent struct {
 	page    string // host name of our own page, made up for this agent's life
 	names   *catalogue
 	present *presence
+	keys    *devicekey.Keys
+	pins    *pin.Keeper
 	tunnels *run.Group
 	ready   sync.Once
 
@@ -77,6 +81,7 @@ type Agent struct {
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
 	recorded     chan api.Event                 // for the broker's audit log; bounded
+	lostEvents   atomic.Uint64                  // had no room in recorded, and the broker does not know of it yet
 }
 
 // How much may wait to be told to the broker.
@@ -107,6 +112,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		desk:   newDesk(),
 		page:   strings.ToLower(rand.Text()) + ".localhost",
 		names:  newCatalogue(cfg.Lists, cfg.Log),
+		keys:   devicekey.New(),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
@@ -118,6 +124,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
 		a.asker = attended{shown, a.present.prompts}
 	}
+	a.pins = pin.New(a.pinConfig())
+	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll)
 	return a, nil
 }
 
@@ -134,6 +142,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.awaitSharing()
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
+	owners.Go("pins", a.pins.Run)
 	owners.Go("catalogue", a.names.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"reflect"
 	"slices"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -77,7 +76,10 @@ func (a *Agent) announceReady(e enrolment) {
 	if err := a.home.leaveNote(note); err != nil {
 		a.cfg.Log.Warn("cannot leave a note for agent status", "err", err)
 	}
-	a.ready.Do(func() { a.cfg.Ready(note) })
+	a.ready.Do(func() {
+		a.cfg.Ready(note)
+		a.tunnels.Go("device key", a.keys.Make)
+	})
 }
 
 // errKicked is the cause of an end that an administrator has asked for.
@@ -116,6 +118,7 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		offer, err := a.redeem(ctx, open)
 		if err != nil {
 			log.Info("tunnel refused", "reason", cardbroker.ReasonOf(err), "err", err)
+			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, "", err))
 			link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 			return nil
 		}
@@ -128,10 +131,13 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
 			log.Warn("cannot bring the tunnel's leg", "err", err)
+			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, offer.name, err))
 			return nil
 		}
 		log.Info("tunnel opened", "reader", offer.name)
+		a.record(tunnelEvent(cardbroker.EventTunnelOpened, open, offer.name, nil))
 		err = a.serveTunnel(ctx, leg, open, offer)
+		a.record(tunnelEvent(cardbroker.EventTunnelEnded, open, offer.name, err))
 		log.Info("tunnel ended", "err", err)
 		return nil
 	})
@@ -163,6 +169,7 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 		return err
 	}
 	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
+	a.pins.EndReader(offer.name, "a back end takes the reader")
 	changed, stop := a.cards.Watch()
 	defer stop()
 	policy := a.cfg.Policy.Tenant(open.Tenant)
@@ -186,6 +193,7 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 	var said api.Offers
 	var stood api.Presence
 	var readers <-chan struct{}
+	made := a.keys.Ready() // nil once the broker was told
 	stop := func() {}
 	defer func() { stop() }()
 	standing := len(a.cfg.Policy.Standing()) > 0
@@ -216,27 +224,22 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 		case <-a.desk.changed:
 		case <-a.leases.Changed():
 		case <-readers:
+		case <-made:
+			if err := a.tellDeviceKey(conn); err != nil {
+				return err
+			}
+			made = nil
 		case told := <-a.refusals:
 			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err
 			}
 		case event := <-a.recorded:
-			if err := conn.WriteJSON(api.FromAgent{Event: &event}); err != nil {
+			if err := a.tellEvent(conn, event); err != nil {
 				return err
 			}
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-// record has the broker's audit log record an event. It waits for nobody; the events of a time without a link are told
-// with the next one.
-func (a *Agent) record(e cardbroker.Event) {
-	select {
-	case a.recorded <- api.Event{Time: time.Now().UTC(), Event: e}:
-	default:
-		a.cfg.Log.Warn("an event is lost: too many wait to be told to the broker", "reason", e.Name)
 	}
 }
 

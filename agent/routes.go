@@ -22,12 +22,16 @@ func (a *Agent) routes() []httpserver.Route {
 		{Method: "GET", Path: "/cb/v1/consents", Access: httpserver.Self, Handle: a.listConsents},
 		{Method: "POST", Path: "/cb/v1/consents", Access: httpserver.Own, Handle: a.answerConsent},
 		{Method: "POST", Path: "/cb/v1/consents/revoke", Access: httpserver.Self, Handle: a.revokeConsent},
+		{Method: "GET", Path: "/cb/v1/device-key", Access: httpserver.Self, Handle: a.deviceKeys},
 		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events, Pushes: true},
 		{Method: "GET", Path: "/cb/v1/leases", Access: httpserver.Self, Handle: a.listLeases},
 		{Method: "POST", Path: "/cb/v1/leases/{tunnel}/revoke", Access: httpserver.Self, Handle: a.revokeLease},
 		{Method: "POST", Path: "/cb/v1/offers", Access: httpserver.Self, Handle: a.offer},
+		{Method: "POST", Path: "/cb/v1/pin-challenges", Access: httpserver.Self, Handle: a.pinChallenge},
+		{Method: "POST", Path: "/cb/v1/readers/{id}/verify-pin", Access: httpserver.Self, Handle: a.verifyPIN},
 		{Method: "GET", Path: "/consent", Access: httpserver.Public, Handle: a.consentPage},
 		{Method: "GET", Path: "/consent/{file}", Access: httpserver.Public, Handle: a.consentFile},
+		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: a.deviceKey},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: a.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
 		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},
@@ -162,6 +166,7 @@ func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
 	if err := a.leases.Revoke(r.Context(), id, "the user has ended the lease"); err != nil {
 		return err
 	}
+	a.record(cardbroker.Event{Name: cardbroker.EventLeaseRevoked, Tunnel: id.String(), Origin: originOf(r)})
 	return httpserver.JSON(w, struct{}{})
 }
 

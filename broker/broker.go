@@ -14,10 +14,10 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/issuer"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -43,9 +43,14 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Auditor records what must be evidence later. Record must not block; of is whom the event is about, nil: the broker.
+// Auditor records what must be evidence later. Nobody waits for it: no method blocks.
 type Auditor interface {
-	Record(of *cardbroker.AgentKey, e api.Event)
+	// Record records what the broker saw; of is whom the event is about, nil: the broker itself, or somebody unknown.
+	Record(of *cardbroker.AgentKey, e cardbroker.Event)
+	// Say records what an agent says.
+	Say(of cardbroker.AgentKey, e api.Event)
+	// Status says how the log is.
+	Status() api.AuditStatus
 }
 
 // Backend is the door for back ends.
@@ -53,7 +58,8 @@ type Backend struct {
 	Listen  net.Listener // plain TCP: the broker speaks TLS on it
 	TLS     *tls.Config
 	Tenants *tenant.Authority
-	URL     string // as back ends and tickets name it: wss://host:port
+	Issuer  *issuer.Issuer // whose tokens Tenants believes
+	URL     string         // as back ends and tickets name it: wss://host:port
 }
 
 // Broker is the host service. Make it with [New].
@@ -94,6 +100,8 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 // tunnels, then the loops. It owns the listeners of its configuration.
 func (b *Broker) Run(ctx context.Context) error {
 	defer b.kernel.Close()
+	b.record(nil, cardbroker.Event{Name: cardbroker.EventBrokerStarted, Detail: "version " + b.cfg.Version})
+	defer b.record(nil, cardbroker.Event{Name: cardbroker.EventBrokerStopped})
 	loops := run.New(context.WithoutCancel(ctx))
 	loops.Go("registry", b.registry.Run)
 	loops.Go("hub", b.hub.Run)
@@ -101,6 +109,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops.Go("guard", b.guard.Run)
 	if b.cfg.Backend != nil {
 		loops.Go("tenants", b.cfg.Backend.Tenants.Run)
+		loops.Go("issuer", b.cfg.Backend.Issuer.Run)
 	}
 	b.conns = run.New(loops.Context())
 	servers := run.New(loops.Context())
@@ -155,20 +164,4 @@ func (b *Broker) serveBackend(ctx context.Context) error {
 		Log:       b.cfg.Log,
 	})
 	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
-}
-
-// record hands an event of the broker's own to the audit log.
-func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
-	if b.cfg.Audit != nil {
-		b.cfg.Audit.Record(of, api.Event{Time: time.Now().UTC(), Event: e})
-	}
-}
-
-// refused keeps a refusal for `cardbroker host explain`, and records who came to the door as a tenant that he is not.
-func (b *Broker) refused(r httpserver.Refusal) {
-	b.hub.refused(newRefusal(r.Caller, r.Err))
-	if rule := cardbroker.RuleOf(r.Err); rule == cardbroker.RuleToken || rule == cardbroker.RuleTokenTime {
-		b.record(nil, cardbroker.Event{Name: cardbroker.EventTenantRefused, Rule: rule,
-			Address: r.Caller.Client.String(), Detail: explainError(r.Err).Detail})
-	}
 }

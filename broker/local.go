@@ -25,6 +25,7 @@ const maxBindTries = 64
 func (b *Broker) localRoutes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/local/v1/agents", Access: httpserver.Agent, Handle: b.ownSessions},
+		{Method: "GET", Path: "/local/v1/audit", Access: httpserver.Admin, Handle: b.auditStatus},
 		{Method: "GET", Path: "/local/v1/doctor", Access: httpserver.Admin, Handle: b.doctor},
 		{Method: "GET", Path: "/local/v1/explain", Access: httpserver.Admin, Handle: b.explain},
 		{Method: "POST", Path: "/local/v1/kick", Access: httpserver.Admin, Handle: b.kick},
@@ -34,6 +35,11 @@ func (b *Broker) localRoutes() []httpserver.Route {
 		{Method: "POST", Path: "/local/v1/renew", Access: httpserver.Agent, Handle: b.renew},
 		{Method: "POST", Path: "/local/v1/reserve", Access: httpserver.Agent, Handle: b.reserve},
 		{Method: "GET", Path: "/local/v1/sessions", Access: httpserver.Admin, Handle: b.sessions},
+		{Method: "GET", Path: "/local/v1/tokens", Access: httpserver.Admin, Handle: b.apiKeys},
+		{Method: "POST", Path: "/local/v1/tokens/enrol", Access: httpserver.Admin, Handle: b.enrol},
+		{Method: "POST", Path: "/local/v1/tokens/issue", Access: httpserver.Admin, Handle: b.issueToken},
+		{Method: "POST", Path: "/local/v1/tokens/revoke", Access: httpserver.Admin, Handle: b.revoke},
+		{Method: "POST", Path: "/local/v1/tokens/rotate", Access: httpserver.Admin, Handle: b.rotate},
 		{Method: "GET", Path: "/local/v1/tunnels/{id}", Access: httpserver.Agent, Handle: b.tunnelLeg},
 	}
 }

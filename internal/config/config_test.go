@@ -44,23 +44,31 @@ backend:
 limits:
   reservationsPerUser: 5
   connectionsPerUser: 6
+issuer:
+  life: 7m
+  rotate: 8h
 tenants:
   acme:
     certificates: [{sha256: "` + thumbprint + `"}, {ca: ca, name: n}]
     jwt: {issuer: i, audience: a, subject: s, algorithms: [RS256], keys_url: https://u, ca: ca, max_life: 5m, replay: bearer}
     addresses: [10.0.0.0/8]
+audit:
+  keep_days: 7
+  max_size: 8GiB
 `
 
 var fromFile = config.Host{
 	Listen: "127.0.0.1:1", Ports: "2-3", Socket: "/s", State: "/d", Host: "h",
 	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u"},
 	Limits:  config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
+	Issuer:  config.Issuer{Life: "7m", Rotate: "8h"},
 	Tenants: map[string]config.Tenant{"acme": {
 		Certificates: []config.TenantCertificate{{SHA256: thumbprint}, {CA: "ca", Name: "n"}},
 		JWT: &config.TenantJWT{Issuer: "i", Audience: "a", Subject: "s", Algorithms: []string{"RS256"}, KeysURL: "https://u", CA: "ca",
 			MaxLife: "5m", Replay: "bearer"},
 		Addresses: []string{"10.0.0.0/8"},
 	}},
+	Audit: config.Audit{KeepDays: 7, MaxSize: "8GiB"},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -71,7 +79,9 @@ func TestPrecedence(t *testing.T) {
 		Backend: config.Backend{Listen: "bl", Cert: "bc", Key: "bk", Tokens: "bt"},
 	}
 	overridden := flags
-	overridden.Host, overridden.Backend.URL, overridden.Limits, overridden.Tenants = fromFile.Host, fromFile.Backend.URL, fromFile.Limits, fromFile.Tenants
+	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
+	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
+	overridden.Audit = fromFile.Audit
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {
@@ -135,6 +145,7 @@ func TestErrors(t *testing.T) {
 		{"a text", "listen\n", []string{"[1:1]"}},
 		{"a key twice", "listen: x\nports: y\nlisten: z\n", []string{"[3:1]", "listen"}},
 		{"no YAML", "listen: [\n", []string{"[1:"}},
+		{"no duration", "issuer: {life: soon}\n", []string{"issuer.life", `"soon"`}},
 		{"a tab", "backend:\n\tlisten: x\n", []string{"[2:1]", "tab"}},
 		{"fewer than none", "limits:\n  connectionsPerUser: -1\n", []string{"[2:23]", "-1"}},
 		{"more than anybody has", "limits:\n  reservationsPerUser: 65536\n", []string{"[2:24]", "65536"}},

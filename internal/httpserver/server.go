@@ -46,6 +46,7 @@ const (
 	Agent  Access = "agent"  // an agent, for itself, over the local socket
 	Admin  Access = "admin"  // an administrator of the host
 	Tenant Access = "tenant" // a back end, by its credentials
+	Key    Access = "key"    // a back end, by its API key, which the handler itself checks: it is all that there is to do
 )
 
 // Handler serves one route. An error is answered by the server; nothing may have been written before.
@@ -220,7 +221,9 @@ func (s *Server) route(route Route) http.Handler {
 			var stop func()
 			r, stop = s.during(r, route.Access)
 			defer stop()
-			err = readBody(w, r)
+			var body []byte
+			body, err = readBody(w, r)
+			defer func() { clear(body) }() // it may hold a PIN or a ticket
 		}
 		if err == nil {
 			err = s.cfg.Authorize(r, route.Access)
@@ -244,24 +247,24 @@ func (s *Server) route(route Route) http.Handler {
 	})
 }
 
-// readBody replaces r.Body by its content.
-func readBody(w http.ResponseWriter, r *http.Request) error {
+// readBody replaces r.Body by its content, which it also returns.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
-		return nil
+		return nil, nil
 	}
 	tooLarge := cardbroker.Errorf(cardbroker.TooLarge, "the body is over %d bytes", MaxBody)
 	if r.ContentLength > MaxBody {
-		return tooLarge
+		return nil, tooLarge
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return tooLarge
+			return body, tooLarge
 		}
-		return cardbroker.Wrapf(err, cardbroker.Invalid, "the body ended early")
+		return body, cardbroker.Wrapf(err, cardbroker.Invalid, "the body ended early")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return nil
+	return body, nil
 }
 
 // fail answers with err, tells of refusals and logs what an administrator must know.

@@ -30,6 +30,8 @@ var unseen = []struct{ end, why string }{
 	{"broker GET /openapi.yaml 503", "the same"},
 	{"door GET /cb/v1/readers 503", "a queue is full"},
 	{"door GET /cb/v1/readers/events 503", "the same"},
+	{"door GET /cb/v1/jwks.json 503", "the broker stops"},
+	{"door POST /cb/v1/tokens 503", "the same"},
 	{"agent GET /cb/v1/events 504", "a sandbox hangs"},
 	{"agent GET /v3/readers 504", "the same"},
 	{"agent GET /v3/readers/{id} 504", "the same"},
@@ -174,6 +176,7 @@ func (h *host) tunnelsSeen(agent, door asked, reader api.CardReader) {
 	door.ask("GET", "/cb/v1/readers/events").want(400, cardbroker.Invalid)
 	door.ask("GET", "/cb/v1/readers/events", websocket(""), header("Sec-WebSocket-Key", "short")).want(400, cardbroker.Invalid)
 	door.ask("GET", "/cb/v1/reader").want(404, cardbroker.NotFound)
+	h.tokensSeen(door)
 
 	path := "/cb/v1/readers/" + string(offered.Reader) + "/tunnel"
 	door.ask("GET", path).want(400, cardbroker.Invalid)
@@ -201,6 +204,20 @@ func (h *host) tunnelsSeen(agent, door asked, reader api.CardReader) {
 	}
 	agent.ask("POST", "/cb/v1/leases/"+strings.Repeat("0", 32)+"/revoke").want(412, cardbroker.ObjectUnknown)
 	agent.ask("POST", "/cb/v1/leases/nothing/revoke").want(400, cardbroker.Invalid)
+}
+
+// tokensSeen exchanges an API key.
+func (h *host) tokensSeen(door asked) {
+	key, err := h.client().Enrol(h.t.Context(), "shop")
+	h.check(err)
+	var token api.Token
+	door.ask("POST", "/cb/v1/tokens", header("Authorization", "Bearer "+key.Key)).want(200, "").into(&token)
+	door.ask("GET", "/cb/v1/readers", header("Authorization", "Bearer "+token.Token)).want(200, "")
+	door.ask("GET", "/cb/v1/readers", header("Authorization", "Bearer "+key.Key)).want(401, cardbroker.Unauthenticated)
+	door.ask("POST", "/cb/v1/tokens", header("Authorization", "Bearer "+token.Token)).want(401, cardbroker.Unauthenticated)
+	door.ask("POST", "/cb/v1/tokens").want(401, cardbroker.Unauthenticated)
+	door.ask("GET", "/cb/v1/tokens").want(404, cardbroker.NotFound)
+	door.ask("GET", "/cb/v1/jwks.json").want(200, "")
 }
 
 // puppetSeen has an agent say to a back end what agents may say, and makes the user one of two sessions.
