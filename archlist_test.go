@@ -28,7 +28,8 @@ var areas = []arch.Area{
 	{Name: "election", Folders: []string{"election"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
 	{Name: "sandbox", Folders: []string{"sandbox"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
 	{Name: "broker", Folders: []string{"broker"}, Imports: []string{"relay", "wire", "socket", "internal", "api", "root", "apdu"}},
-	{Name: "agent", Folders: []string{"agent"}, Imports: []string{"cardend", "client", "wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "agent", Folders: []string{"agent"}, Imports: []string{"web", "cardend", "client", "wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "web", Folders: []string{"web"}, Imports: []string{"root", "apdu"}},
 	{Name: "cmd", Folders: []string{"cmd"}, Imports: []string{"*"}},
 	{Name: "test", Folders: []string{"test"}, Imports: []string{"*"}},
 }
@@ -68,7 +69,7 @@ var fences = []arch.Fence{
 	{Library: "plugin"},
 	{Library: "testing", Folders: support},
 	{Library: "testing", Folders: []string{"*"}, Tests: true},
-	{Library: "unsafe", Folders: []string{"sandbox/confine"}, Suffixes: []string{"_linux.go"}}, // four system calls without a wrapper in x/sys
+	{Library: "unsafe", Folders: []string{"sandbox/confine"}, Suffixes: []string{"_linux.go"}},        // four system calls without a wrapper in x/sys
 	{Library: "unsafe", Folders: []string{"internal/hostsession"}, Suffixes: []string{"_windows.go"}}, // a window that is told of the session: x/sys has none
 }
 

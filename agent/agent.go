@@ -10,13 +10,16 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
@@ -63,10 +66,13 @@ type Agent struct {
 	holder  *cardend.Holder
 	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
+	page    string // host name of our own page, made up for this agent's life
 	names   *catalogue
 	present *presence
 	tunnels *run.Group
 	ready   sync.Once
+
+	consents *consent.Book
 
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
@@ -99,11 +105,13 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		cards:  cards.New(cfg.Sandbox),
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
+		page:   strings.ToLower(rand.Text()) + ".localhost",
 		names:  newCatalogue(cfg.Lists, cfg.Log),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
 	}
+	a.consents = a.newConsents()
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	a.present = newPresence(a)
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
@@ -127,6 +135,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
 	owners.Go("catalogue", a.names.Run)
+	owners.Go("consents", a.consents.Run)
+	owners.Go("withdraw", a.withdraw)
 	a.tunnels = run.New(owners.Context())
 	serving := run.New(owners.Context())
 	serving.Go("enrol", a.enrol)

@@ -24,6 +24,7 @@ type offer struct {
 	name    string              // of the reader
 	id      cardbroker.ReaderID // the tenant's
 	expires time.Time           // of the ticket
+	origin  cardbroker.Origin   // of the web page that offered it; empty: a program of the user
 	tunnel  string              // that burnt the ticket; empty: still open
 }
 
@@ -159,6 +160,14 @@ func (d *desk) open() {
 func (d *desk) finish(tunnel string) {
 	d.loop.Must(func(s *deskState) error {
 		s.drop(func(o *offer) bool { return o.tunnel == tunnel })
+		return nil
+	})
+}
+
+// withdraw forgets the offers that are unwanted and not used yet. unwanted touches memory only.
+func (d *desk) withdraw(unwanted func(offer) bool) {
+	d.loop.Must(func(s *deskState) error { // fails only when all ends
+		s.drop(func(o *offer) bool { return o.tunnel == "" && unwanted(*o) })
 		return nil
 	})
 }

@@ -49,7 +49,9 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.tunnels.Go("events", func(context.Context) error {
 		defer stop()
-		push.Run(inside, changed, a.changes(inside))
+		ctx, left := httpserver.Outlive(inside, r)
+		defer left()
+		push.Run(ctx, changed, a.changes(ctx))
 		return nil
 	})
 	return nil

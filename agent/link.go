@@ -40,7 +40,7 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 	defer a.registration.Store(nil)
 	a.announceReady(e)
 	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
-	group.Go("listen", func(context.Context) error { return a.listen(conn, registered.Sharing.Turns) })
+	group.Go("listen", func(context.Context) error { return a.listen(conn, group, registered.Sharing.Turns) })
 	return true, group.Wait()
 }
 
@@ -84,7 +84,8 @@ func (a *Agent) announceReady(e enrolment) {
 var errKicked = errors.New("kicked")
 
 // listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
-func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
+func (a *Agent) listen(conn *socket.Conn, group *run.Group, turns uint64) error {
+	asks := newAsks(group)
 	for {
 		var message api.FromBroker
 		if err := conn.NextJSON(&message); err != nil {
@@ -93,6 +94,8 @@ func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
 		switch {
 		case message.Open != nil:
 			a.openTunnel(conn, *message.Open)
+		case message.Ask != nil:
+			a.asked(conn, asks, *message.Ask)
 		case message.Sharing != nil:
 			if message.Sharing.Turns > turns {
 				turns = message.Sharing.Turns
@@ -117,6 +120,11 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 			return nil
 		}
 		defer a.desk.finish(open.ID)
+		if offer.origin != "" { // what a page was given ends with its consent
+			var stop func()
+			ctx, stop = httpserver.While(ctx, a.consents.While(offer.origin))
+			defer stop()
+		}
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
 			log.Warn("cannot bring the tunnel's leg", "err", err)

@@ -19,10 +19,15 @@ import (
 // routes are what the session's web pages and programs ask.
 func (a *Agent) routes() []httpserver.Route {
 	return []httpserver.Route{
-		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events},
+		{Method: "GET", Path: "/cb/v1/consents", Access: httpserver.Self, Handle: a.listConsents},
+		{Method: "POST", Path: "/cb/v1/consents", Access: httpserver.Own, Handle: a.answerConsent},
+		{Method: "POST", Path: "/cb/v1/consents/revoke", Access: httpserver.Self, Handle: a.revokeConsent},
+		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events, Pushes: true},
 		{Method: "GET", Path: "/cb/v1/leases", Access: httpserver.Self, Handle: a.listLeases},
 		{Method: "POST", Path: "/cb/v1/leases/{tunnel}/revoke", Access: httpserver.Self, Handle: a.revokeLease},
 		{Method: "POST", Path: "/cb/v1/offers", Access: httpserver.Self, Handle: a.offer},
+		{Method: "GET", Path: "/consent", Access: httpserver.Public, Handle: a.consentPage},
+		{Method: "GET", Path: "/consent/{file}", Access: httpserver.Public, Handle: a.consentFile},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: a.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
 		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},
@@ -35,7 +40,11 @@ func (a *Agent) serve(ctx context.Context, listeners []net.Listener) error {
 	server := httpserver.New(httpserver.Config{
 		Routes:    a.routes(),
 		Authorize: a.authorize,
+		Consented: a.consents.Consented,
+		During:    a.consents.While,
+		Page:      a.page,
 		Refused:   a.tellRefused,
+		PagesOnly: a.cfg.Policy.PagesOnly,
 		Log:       a.cfg.Log,
 	})
 	attested := make([]httpserver.Listener, len(listeners))

@@ -85,6 +85,7 @@ type FromAgent struct {
 	Caller   *CallerRefused `json:"caller,omitempty"`
 	Event    *Event         `json:"event,omitempty"`
 	Presence *Presence      `json:"presence,omitempty"`
+	Answer   *Answer        `json:"answer,omitempty"`
 }
 
 // FromBroker is a message from broker to agent.
@@ -94,6 +95,7 @@ type FromBroker struct {
 	Failed     *ErrorBody  `json:"failed,omitempty"` // registration was refused; the link ends
 	Sharing    *Sharing    `json:"sharing,omitempty"`
 	Kicked     *Kicked     `json:"kicked,omitempty"`
+	Ask        *Ask        `json:"ask,omitempty"`
 }
 
 // Register asks for REGISTERED: the agent listens on its port.

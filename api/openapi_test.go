@@ -28,30 +28,41 @@ func document(t *testing.T) *openapi3.T {
 
 // types are the Go types of the document's objects, all of them.
 var types = map[string]any{
-	"Card":              api.Card{},
-	"CardReader":        api.CardReader{},
-	"CardReaderAnswer":  api.Success{},
-	"CardReaderCard":    api.CardReaderCard{},
-	"CardReadersAnswer": api.Success{},
-	"Error":             api.ErrorBody{},
-	"Info":              api.Info{},
-	"InfoAPI":           api.InfoAPI{},
-	"InfoCardbroker":    api.InfoCardbroker{},
-	"InfoOS":            api.InfoOS{},
-	"InfoRuntime":       api.InfoRuntime{},
-	"InfoService":       api.InfoService{},
-	"InfoUser":          api.InfoUser{},
-	"Lease":             api.Lease{},
-	"Leases":            api.Leases{},
-	"Nothing":           struct{}{},
-	"Offer":             api.Offer{},
-	"Offered":           api.Offered{},
-	"OwnAgent":          api.OwnAgent{},
-	"ReaderEvent":       api.ReaderEvent{},
-	"ReaderLease":       api.ReaderLease{},
-	"RemoteReader":      api.RemoteReader{},
-	"RemoteReaders":     api.RemoteReaders{},
-	"Token":             api.Token{},
+	"Card":               api.Card{},
+	"CardReader":         api.CardReader{},
+	"CardReaderAnswer":   api.Success{},
+	"CardReaderCard":     api.CardReaderCard{},
+	"CardReadersAnswer":  api.Success{},
+	"Consent":            api.Consent{},
+	"ConsentAnswer":      api.ConsentAnswer{},
+	"ConsentRequest":     api.ConsentRequest{},
+	"ConsentRevoke":      api.ConsentRevoke{},
+	"ConsentState":       api.ConsentState{},
+	"ConsentStateAnswer": api.Success{},
+	"ConsentWaiting":     api.ConsentWaiting{},
+	"Consents":           api.Consents{},
+	"Error":              api.ErrorBody{},
+	"Info":               api.Info{},
+	"InfoAPI":            api.InfoAPI{},
+	"InfoCardbroker":     api.InfoCardbroker{},
+	"InfoOS":             api.InfoOS{},
+	"InfoRuntime":        api.InfoRuntime{},
+	"InfoService":        api.InfoService{},
+	"InfoUser":           api.InfoUser{},
+	"Lease":              api.Lease{},
+	"Leases":             api.Leases{},
+	"Nothing":            struct{}{},
+	"Offer":              api.Offer{},
+	"Offered":            api.Offered{},
+	"OwnAgent":           api.OwnAgent{},
+	"ReaderEvent":        api.ReaderEvent{},
+	"ReaderLease":        api.ReaderLease{},
+	"RemoteReader":       api.RemoteReader{},
+	"RemoteReaders":      api.RemoteReaders{},
+	"T1CAgent":           api.T1CAgent{},
+	"T1CAgentsAnswer":    api.Success{},
+	"Token":              api.Token{},
+	"ValidateRequest":    api.ValidateRequest{},
 }
 
 // TestSchemasAreTheTypes compares each object of the document with its type: fields, which of them are always there, and
@@ -129,7 +140,7 @@ func TestEnumsAreTheConstants(t *testing.T) {
 // TestOperations holds what every operation says: who has it, who may call it, and the errors that come before any
 // handler runs.
 func TestOperations(t *testing.T) {
-	accesses := []any{"public", "self", "tenant", "key"}
+	accesses := []any{"public", "self", "own", "tenant", "key"}
 	behind := []any{"tenant", "key"} // the door, with credentials
 	for path, item := range document(t).Paths.Map() {
 		for method, operation := range item.Operations() {

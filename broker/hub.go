@@ -27,6 +27,7 @@ type hub struct {
 type hubState struct {
 	links    map[cardbroker.Route]*link
 	pending  map[string]*pending        // by tunnel id
+	asks     map[string]*openAsk        // by id
 	watchers map[chan struct{}]struct{} // of capacity 1: a signal says that the view is new
 	refusals []refusal                  // the newest last
 	changed  bool                       // since the view was published
@@ -63,6 +64,7 @@ func newHub() *hub {
 	h := &hub{loop: loop.New[*hubState](), state: &hubState{
 		links:    map[cardbroker.Route]*link{},
 		pending:  map[string]*pending{},
+		asks:     map[string]*openAsk{},
 		watchers: map[chan struct{}]struct{}{},
 	}}
 	h.view.Store(&[]linkView{})
@@ -117,6 +119,7 @@ func (h *hub) leave(route cardbroker.Route) error {
 				delete(s.pending, id)
 			}
 		}
+		s.endAsks(route)
 		return nil
 	})
 }

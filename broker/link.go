@@ -139,6 +139,8 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 		case message.Refused != nil:
 			refusal := message.Refused.Error.Error()
 			b.hub.deliver(ctx, message.Refused.ID, agent.Key.User, legAnswer{err: refusal})
+		case message.Answer != nil:
+			err = b.hub.answered(ctx, agent.Route, *message.Answer)
 		case message.Caller != nil:
 			if news.Allow() { // else it is lost: it is for people only
 				b.hub.refused(agentRefusal(agent, *message.Caller))

@@ -19,6 +19,9 @@ func (b *Broker) loopbackRoutes() []httpserver.Route {
 		{Method: "GET", Path: "/healthz", Access: httpserver.Public, Handle: b.health},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: b.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
+		{Method: "GET", Path: "/v3/agents", Access: httpserver.Public, Handle: b.t1cAgents},
+		{Method: "POST", Path: "/v3/consent", Access: httpserver.Public, Handle: b.consent, Limit: consentLimit},
+		{Method: "POST", Path: "/v3/validate", Access: httpserver.Public, Handle: b.validate},
 	}
 }
 
@@ -71,6 +74,10 @@ func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
 func (b *Broker) restarting() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		httpserver.SetCORS(w.Header(), r)
+		if r.Method == http.MethodOptions { // else the page could not read why its request fails
+			httpserver.Preflight(w, "GET, POST, PATCH, DELETE")
+			return
+		}
 		api.WriteError(w, cardbroker.Errorf(cardbroker.AgentRestarting, "the agent of this port is starting"))
 	})
 }

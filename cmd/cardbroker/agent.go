@@ -37,7 +37,7 @@ type agentFlags struct {
 func (p *program) agentCommand() *cobra.Command {
 	var flags agentFlags
 	c := p.group("agent", "Run and ask the agent of this session (users)",
-		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
+		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentConsent(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
 	c.PersistentFlags().StringVar(&flags.config, "config", "", "configuration file (default "+config.AgentFile+", if it is there)")
 	c.PersistentFlags().StringVar(&flags.socket, "socket", "", "the broker's local socket (default "+defaultSocket("")+")")
 	c.PersistentFlags().StringVar(&flags.state, "state", "", "state directory (default "+defaultAgentState()+")")
@@ -282,6 +282,11 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 				return err
 			}
 			answer.Leases = leases.Leases
+			consents, err := asked.Consents(c.Context())
+			if err != nil {
+				return err
+			}
+			answer.Consents = len(consents.Consents)
 			return p.write(answer, func(w io.Writer) {
 				state := string(answer.State) + ", broker at "
 				if answer.State == "" {
@@ -293,6 +298,7 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 					fmt.Fprintln(w)
 					leaseRows(w, answer.Leases)
 				}
+				fmt.Fprintf(w, "\nweb pages with consent: %d\n", answer.Consents)
 			})
 		}}
 }

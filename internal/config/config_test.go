@@ -26,6 +26,9 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
+// thumbprint is a SHA-256 in hexadecimal.
+const thumbprint = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
 const full = `
 listen: 127.0.0.1:1
 ports: 2-3
@@ -45,7 +48,10 @@ issuer:
   life: 7m
   rotate: 8h
 tenants:
-  t: {addresses: [10.0.0.0/8]}
+  acme:
+    certificates: [{sha256: "` + thumbprint + `"}, {ca: ca, name: n}]
+    jwt: {issuer: i, audience: a, subject: s, algorithms: [RS256], keys_url: https://u, ca: ca, max_life: 5m, replay: bearer}
+    addresses: [10.0.0.0/8]
 `
 
 var fromFile = config.Host{
@@ -53,7 +59,12 @@ var fromFile = config.Host{
 	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u"},
 	Limits:  config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
 	Issuer:  config.Issuer{Life: "7m", Rotate: "8h"},
-	Tenants: map[string]config.Tenant{"t": {Addresses: []string{"10.0.0.0/8"}}},
+	Tenants: map[string]config.Tenant{"acme": {
+		Certificates: []config.TenantCertificate{{SHA256: thumbprint}, {CA: "ca", Name: "n"}},
+		JWT: &config.TenantJWT{Issuer: "i", Audience: "a", Subject: "s", Algorithms: []string{"RS256"}, KeysURL: "https://u", CA: "ca",
+			MaxLife: "5m", Replay: "bearer"},
+		Addresses: []string{"10.0.0.0/8"},
+	}},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -64,8 +75,8 @@ func TestPrecedence(t *testing.T) {
 		Backend: config.Backend{Listen: "bl", Cert: "bc", Key: "bk", Tokens: "bt"},
 	}
 	overridden := flags
-	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
-	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
+	overridden.Host, overridden.Backend.URL, overridden.Limits, overridden.Tenants = fromFile.Host, fromFile.Backend.URL, fromFile.Limits, fromFile.Tenants
+	overridden.Issuer = fromFile.Issuer
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {

@@ -37,6 +37,11 @@ var unseen = []struct{ end, why string }{
 	{"agent GET /v3/readers/{id} 504", "the same"},
 	{"agent POST /cb/v1/offers 504", "the same"},
 	{"agent POST /cb/v1/leases/{tunnel}/revoke 504", "the same"},
+	{"agent POST /cb/v1/consents 504", "a disk hangs"},
+	{"agent POST /cb/v1/consents/revoke 504", "the same"},
+	{"broker GET /v3/agents 504", "an agent hangs"},
+	{"broker POST /v3/consent 504", "the same"},
+	{"broker POST /v3/validate 504", "the same"},
 }
 
 // TestEveryAnswer brings about every answer of every route. [asked.ask] holds each against the document.
@@ -47,6 +52,7 @@ func TestEveryAnswer(t *testing.T) {
 	address, logoff := h.logon("one", sandbox)
 	agent := asked{h, "agent", address}
 	h.agentSeen(broker, agent)
+	h.consentSeen(broker, agent)
 	reader := h.readersSeen(agent)
 	h.tunnelsSeen(agent, door, reader)
 	h.puppetSeen(broker, door)
@@ -66,10 +72,12 @@ func TestEveryAnswer(t *testing.T) {
 // logonSeen asks a broker that knows nobody, and then one that has promised a port.
 func (h *host) logonSeen(broker asked) {
 	broker.ask("GET", "/cb/v1/agent").want(412, cardbroker.NoAgent)
+	h.consentBefore(broker, 412, cardbroker.NoAgent)
 	claim := api.Claim{Session: "one", Claim: string(cardbroker.RandomSecret().Reveal())}
 	_, err := h.client().Reserve(h.t.Context(), claim)
 	h.check(err)
 	broker.ask("GET", "/cb/v1/agent").want(503, cardbroker.AgentRestarting)
+	h.consentBefore(broker, 503, cardbroker.AgentRestarting)
 	h.check(h.client().Release(h.t.Context(), claim))
 }
 
@@ -216,6 +224,7 @@ func (h *host) tokensSeen(door asked) {
 func (h *host) puppetSeen(broker, door asked) {
 	puppet := h.puppet("two")
 	broker.ask("GET", "/cb/v1/agent").want(409, cardbroker.SessionAmbiguous)
+	h.consentBefore(broker, 409, cardbroker.SessionAmbiguous)
 	for reason, status := range map[cardbroker.Reason]int{
 		cardbroker.TenantDenied: 403, cardbroker.CardAbsent: 409, cardbroker.ReaderUnknown: 412, cardbroker.Unavailable: 503, cardbroker.Timeout: 504,
 	} {
@@ -316,7 +325,7 @@ func (h *host) routes(server string) []route {
 	var routes []route
 	for _, line := range h.checker.Routes(server) {
 		f := strings.Fields(line)
-		path := strings.NewReplacer("{tunnel}", strings.Repeat("0", 32), "readers/{id}", "readers/0000000000000000").Replace(f[1])
+		path := strings.NewReplacer("{tunnel}", strings.Repeat("0", 32), "{file}", "consent.js", "readers/{id}", "readers/0000000000000000").Replace(f[1])
 		routes = append(routes, route{f[0], path, f[2]})
 	}
 	return routes
