@@ -20,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/consent"
+	"github.com/cardbroker/cardbroker/agent/pagejwt"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
@@ -73,6 +74,7 @@ type Agent struct {
 	ready   sync.Once
 
 	consents *consent.Book
+	pages    *pagejwt.Judge
 
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
@@ -112,6 +114,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		recorded: make(chan api.Event, maxEvents),
 	}
 	a.consents = a.newConsents()
+	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	a.present = newPresence(a)
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {

@@ -142,6 +142,9 @@ func (p *Policy) load(path string) error {
 
 // check checks what all files together say.
 func (p *Policy) check(dir string) error {
+	if err := p.checkPageJWTs(dir); err != nil {
+		return err
+	}
 	if err := p.Consent.check(dir); err != nil {
 		return err
 	}
