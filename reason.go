@@ -90,4 +90,8 @@ const (
 	RuleToken              Rule = "token"                // unknown back-end token
 	RuleTokenTime          Rule = "token_time"           // a genuine token that is not valid now, by this host's clock
 	RuleFirewall           Rule = "firewall"             // an APDU that the tenant may not send
+	RulePINRate            Rule = "pin_rate"             // too many PINs of one web page, or of all
+	RulePINClear           Rule = "pin_clear"            // a PIN in clear, which policy does not allow
+	RulePINChallenge       Rule = "pin_challenge"        // a PIN that was encrypted for another agent, reader, page or moment
+	RulePINFloor           Rule = "pin_floor"            // so few tries are left that the user has to enter his PIN himself
 )

@@ -20,7 +20,9 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/consent"
+	"github.com/cardbroker/cardbroker/agent/devicekey"
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
+	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
@@ -70,6 +72,8 @@ type Agent struct {
 	page    string // host name of our own page, made up for this agent's life
 	names   *catalogue
 	present *presence
+	keys    *devicekey.Keys
+	pins    *pin.Keeper
 	tunnels *run.Group
 	ready   sync.Once
 
@@ -109,18 +113,21 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		desk:   newDesk(),
 		page:   strings.ToLower(rand.Text()) + ".localhost",
 		names:  newCatalogue(cfg.Lists, cfg.Log),
+		keys:   devicekey.New(),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
 	}
-	a.consents = a.newConsents()
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	a.present = newPresence(a)
+	a.consents = a.newConsents()
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
 		shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
 		a.asker = attended{shown, a.present.prompts}
 	}
+	a.pins = pin.New(a.pinConfig())
+	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll)
 	return a, nil
 }
 
@@ -137,6 +144,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.awaitSharing()
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
+	owners.Go("pins", a.pins.Run)
 	owners.Go("catalogue", a.names.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)

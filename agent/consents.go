@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/consent"
@@ -24,18 +25,16 @@ import (
 func (a *Agent) newConsents() *consent.Book {
 	cfg := consent.Config{
 		Dir: a.home.dir, Session: a.cfg.Session, Policy: a.cfg.Policy.Consent,
-		DeviceKey: a.deviceKey, Record: a.record, Log: a.cfg.Log,
+		DeviceKey: a.keys.Thumbprint, Record: a.record, Log: a.cfg.Log,
 	}
 	if asker := prompt.NewConsent(a.cfg.Policy.Consent.Prompt, a.cfg.Log); asker != nil {
-		cfg.Prompter = asker
+		cfg.Prompter = attendedConsent{asker, a.present.prompts}
 	}
 	return consent.New(cfg)
 }
 
-// deviceKey is the thumbprint of the agent's device key; empty: there is none yet.
-func (a *Agent) deviceKey() string { return "" }
-
-// withdraw takes back the tickets of web pages whose consent has ended. Their tunnels end by themselves.
+// withdraw takes back the tickets of web pages whose consent has ended, and ends their PIN sessions. Their tunnels end by
+// themselves.
 func (a *Agent) withdraw(ctx context.Context) error {
 	for {
 		select {
@@ -43,7 +42,9 @@ func (a *Agent) withdraw(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		a.desk.withdraw(func(o offer) bool { return o.origin != "" && !a.consents.Consented(o.origin) })
+		ended := func(o cardbroker.Origin) bool { return !a.consents.Consented(o) }
+		a.desk.withdraw(func(o offer) bool { return o.origin != "" && ended(o.origin) })
+		a.pins.EndPages("the consent has ended", ended)
 	}
 }
 
@@ -100,6 +101,9 @@ func (a *Agent) answerConsent(w http.ResponseWriter, r *http.Request) error {
 	return httpserver.JSON(w, struct{}{})
 }
 
+// revokeTimeout is how long a page waits until the end of its consent is stored. It holds in any case.
+const revokeTimeout = 5 * time.Second
+
 // revokeConsent ends a consent. A web page can end its own only.
 func (a *Agent) revokeConsent(w http.ResponseWriter, r *http.Request) error {
 	var said api.ConsentRevoke
@@ -113,7 +117,9 @@ func (a *Agent) revokeConsent(w http.ResponseWriter, r *http.Request) error {
 	if page := a.foreignPage(r); page != "" && page != origin {
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOwnPage, "a web page can revoke its own consent only")
 	}
-	if err := a.consents.Revoke(r.Context(), origin); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), revokeTimeout) // the request ends with the consent
+	defer cancel()
+	if err := a.consents.Revoke(ctx, origin); err != nil {
 		return err
 	}
 	return httpserver.JSON(w, struct{}{})
@@ -219,3 +225,23 @@ func (a *Agent) approve(state *api.ConsentState, c cardbroker.Consent, registere
 }
 
 func (a *Agent) sealer() consent.Sealer { return consent.Sealer{User: a.self, Secret: a.secret} }
+
+// attendedConsent is a prompt for consent that is shown only while the user is there to see it, as [attended] is for PINs.
+type attendedConsent struct {
+	consent.Prompter
+	prompts *gate
+}
+
+// AskConsent implements [consent.Prompter].
+func (a attendedConsent) AskConsent(ctx context.Context, q consent.Question) (bool, error) {
+	inside, leave, err := a.prompts.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	yes, err := a.Prompter.AskConsent(inside, q)
+	if gone := a.prompts.closed(); gone != nil && ctx.Err() == nil { // also what was answered at the last moment
+		return false, gone
+	}
+	return yes, err
+}

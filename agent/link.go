@@ -77,7 +77,10 @@ func (a *Agent) announceReady(e enrolment) {
 	if err := a.home.leaveNote(note); err != nil {
 		a.cfg.Log.Warn("cannot leave a note for agent status", "err", err)
 	}
-	a.ready.Do(func() { a.cfg.Ready(note) })
+	a.ready.Do(func() {
+		a.cfg.Ready(note)
+		a.tunnels.Go("device key", a.keys.Make)
+	})
 }
 
 // errKicked is the cause of an end that an administrator has asked for.
@@ -163,6 +166,7 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 		return err
 	}
 	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
+	a.pins.EndReader(offer.name, "a back end takes the reader")
 	changed, stop := a.cards.Watch()
 	defer stop()
 	policy := a.cfg.Policy.Tenant(open.Tenant)
@@ -186,6 +190,7 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 	var said api.Offers
 	var stood api.Presence
 	var readers <-chan struct{}
+	made := a.keys.Ready() // nil once the broker was told
 	stop := func() {}
 	defer func() { stop() }()
 	standing := len(a.cfg.Policy.Standing()) > 0
@@ -216,6 +221,11 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 		case <-a.desk.changed:
 		case <-a.leases.Changed():
 		case <-readers:
+		case <-made:
+			if err := a.tellDeviceKey(conn); err != nil {
+				return err
+			}
+			made = nil
 		case told := <-a.refusals:
 			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err

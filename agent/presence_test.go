@@ -25,6 +25,9 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
+// consentsKept is a user's consents.
+const consentsKept = `{"version":1,"consents":[{"origin":"https://shop.example","granted":"2026-01-01T00:00:00Z","expires":"2026-01-02T00:00:00Z","by":"user","session":"1","deviceKeyThumbprint":""}]}`
+
 // table reads the table of docs/sessions.md whose first column is the event: event, column, cell.
 func table(t *testing.T) (columns []string, rows map[string]map[string]string) {
 	t.Helper()
@@ -158,7 +161,7 @@ func newLife(t *testing.T, program string) *life {
 	}
 	v.agent.asker = attended{v.prompt, v.agent.present.prompts}
 	v.agent.present.endPINs = append(v.agent.present.endPINs, func(why string) { v.pin = append(v.pin, why) })
-	if err := os.WriteFile(v.state+"/consents.json", []byte("yes"), 0o600); err != nil {
+	if err := os.WriteFile(v.state+"/consents.json", []byte(consentsKept), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -311,7 +314,7 @@ func (v *life) observe(want map[string]string, pins int) map[string]string {
 	if v.agent.cards.Status().Starts > v.starts && v.agent.cards.Epoch() > v.epoch {
 		got["readers"] = "listed anew"
 	}
-	if text, err := os.ReadFile(v.state + "/consents.json"); err != nil || string(text) != "yes" {
+	if text, err := os.ReadFile(v.state + "/consents.json"); err != nil || string(text) != consentsKept {
 		got["consents"] = "gone"
 	}
 	select {
@@ -421,7 +424,7 @@ func (v *life) wantOver(want map[string]string, pins int) {
 		got["port"] = "released"
 	default:
 	}
-	if text, _ := os.ReadFile(v.state + "/consents.json"); string(text) == "yes" {
+	if text, _ := os.ReadFile(v.state + "/consents.json"); string(text) == consentsKept {
 		got["consents"] = "kept"
 	}
 	if len(v.pin) > pins {

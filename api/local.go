@@ -86,6 +86,8 @@ type FromAgent struct {
 	Event    *Event         `json:"event,omitempty"`
 	Presence *Presence      `json:"presence,omitempty"`
 	Answer   *Answer        `json:"answer,omitempty"`
+	// DeviceKey is told once for each link, as soon as it is made.
+	DeviceKey *DeviceKey `json:"deviceKey,omitempty"`
 }
 
 // FromBroker is a message from broker to agent.

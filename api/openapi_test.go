@@ -41,6 +41,9 @@ var types = map[string]any{
 	"ConsentStateAnswer": api.Success{},
 	"ConsentWaiting":     api.ConsentWaiting{},
 	"Consents":           api.Consents{},
+	"DeviceJWK":          api.DeviceJWK{},
+	"DeviceKeyAnswer":    api.Success{},
+	"DeviceKeys":         api.DeviceKeys{},
 	"Error":              api.ErrorBody{},
 	"Info":               api.Info{},
 	"InfoAPI":            api.InfoAPI{},
@@ -55,6 +58,8 @@ var types = map[string]any{
 	"Offer":              api.Offer{},
 	"Offered":            api.Offered{},
 	"OwnAgent":           api.OwnAgent{},
+	"PINChallenge":       api.PINChallenge{},
+	"PINVerified":        api.PINVerified{},
 	"ReaderEvent":        api.ReaderEvent{},
 	"ReaderLease":        api.ReaderLease{},
 	"RemoteReader":       api.RemoteReader{},
@@ -63,6 +68,7 @@ var types = map[string]any{
 	"T1CAgentsAnswer":    api.Success{},
 	"Token":              api.Token{},
 	"ValidateRequest":    api.ValidateRequest{},
+	"VerifyPIN":          api.VerifyPIN{},
 }
 
 // TestSchemasAreTheTypes compares each object of the document with its type: fields, which of them are always there, and

@@ -44,6 +44,7 @@ type linkView struct {
 	agent  cardbroker.Agent
 	offers []api.OfferedReader
 	leases []api.Lease
+	key    api.DeviceKey // zero: not made yet
 
 	presence api.Presence
 }
@@ -175,6 +176,16 @@ func (h *hub) setPresence(ctx context.Context, route cardbroker.Route, p api.Pre
 	})
 }
 
+// setKey takes an agent's device key.
+func (h *hub) setKey(ctx context.Context, route cardbroker.Route, key api.DeviceKey) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			l.key, s.changed = key, true
+		}
+		return nil
+	})
+}
+
 // sender returns what sends a message to the agent behind route; nil: it has no link.
 func (h *hub) sender(ctx context.Context, route cardbroker.Route) (send func(api.FromBroker) error, err error) {
 	err = h.loop.Do(ctx, func(s *hubState) error {
@@ -184,6 +195,16 @@ func (h *hub) sender(ctx context.Context, route cardbroker.Route) (send func(api
 		return nil
 	})
 	return send, err
+}
+
+// keyOf returns the device key of the agent behind route; the zero key while there is none.
+func (h *hub) keyOf(route cardbroker.Route) api.DeviceKey {
+	for _, l := range *h.view.Load() {
+		if l.agent.Route == route {
+			return l.key
+		}
+	}
+	return api.DeviceKey{}
 }
 
 // open asks the agent behind route for its leg of a tunnel with a new id, and waits for it.

@@ -136,6 +136,10 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 			if err = news.Wait(ctx); err == nil {
 				err = b.hub.setOffers(ctx, agent.Route, *message.Offers)
 			}
+		case message.DeviceKey != nil:
+			if err = checkDeviceKey(*message.DeviceKey); err == nil && news.Wait(ctx) == nil {
+				err = b.hub.setKey(ctx, agent.Route, *message.DeviceKey)
+			}
 		case message.Refused != nil:
 			refusal := message.Refused.Error.Error()
 			b.hub.deliver(ctx, message.Refused.ID, agent.Key.User, legAnswer{err: refusal})

@@ -16,6 +16,7 @@ import (
 func (b *Broker) loopbackRoutes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/cb/v1/agent", Access: httpserver.Self, Handle: b.ownAgent},
+		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: b.deviceKey},
 		{Method: "GET", Path: "/healthz", Access: httpserver.Public, Handle: b.health},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: b.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
@@ -45,7 +46,12 @@ func (b *Broker) ownAgent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return httpserver.JSON(w, api.OwnAgent{Port: agent.Port, Session: agent.Key.Session, State: agent.State})
+	return httpserver.JSON(w, api.OwnAgent{
+		Port:                agent.Port,
+		Session:             agent.Key.Session,
+		State:               agent.State,
+		DeviceKeyThumbprint: b.hub.keyOf(agent.Route).Thumbprint,
+	})
 }
 
 // health answers 200, or 503 while nothing can be written. It says nothing else.

@@ -75,8 +75,8 @@ func TestPrecedence(t *testing.T) {
 		Backend: config.Backend{Listen: "bl", Cert: "bc", Key: "bk", Tokens: "bt"},
 	}
 	overridden := flags
-	overridden.Host, overridden.Backend.URL, overridden.Limits, overridden.Tenants = fromFile.Host, fromFile.Backend.URL, fromFile.Limits, fromFile.Tenants
-	overridden.Issuer = fromFile.Issuer
+	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
+	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {

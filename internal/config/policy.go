@@ -29,6 +29,7 @@ type Policy struct {
 	PagesOnly  bool // agents serve web pages, but no programs that do not say they are one
 	Prompt     Prompt
 	Consent    Consent
+	PIN        PINPolicy
 
 	tenants map[cardbroker.Tenant]TenantPolicy
 }
@@ -95,6 +96,7 @@ type policyText struct {
 	} `yaml:"prompt"`
 	HTTP    httpText              `yaml:"http"`
 	Consent consentText           `yaml:"consent"`
+	PIN     pinText               `yaml:"pin"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -132,6 +134,9 @@ func (p *Policy) load(path string) error {
 	if err := p.Consent.load(path, text.Consent); err != nil {
 		return err
 	}
+	if err := p.loadPIN(path, text.PIN); err != nil {
+		return err
+	}
 	for name, said := range text.Tenants {
 		if err := p.loadTenant(path, name, said); err != nil {
 			return err
@@ -143,6 +148,9 @@ func (p *Policy) load(path string) error {
 // check checks what all files together say.
 func (p *Policy) check(dir string) error {
 	if err := p.checkPageJWTs(dir); err != nil {
+		return err
+	}
+	if err := p.checkPIN(dir); err != nil {
 		return err
 	}
 	if err := p.Consent.check(dir); err != nil {

@@ -355,6 +355,7 @@ func errorsAreReadable(t *testing.T) {
 		conn := listener.dial(2)
 		a = ask(t, conn, "GET /public HTTP/1.1\r\nHost: x\r\nOrigin: "+origin+"\r\n\r\n")
 		conn.Close()
+		synctest.Wait() // it has left, so that it is the rate that ends this
 	}
 	check("too often", listener.dial(2), "GET /public", 429)
 	var held []net.Conn

@@ -8,7 +8,6 @@ package httpserver
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -222,7 +221,9 @@ func (s *Server) route(route Route) http.Handler {
 			var stop func()
 			r, stop = s.during(r, route.Access)
 			defer stop()
-			err = readBody(w, r)
+			var body []byte
+			body, err = readBody(w, r)
+			defer func() { clear(body) }() // it may hold a PIN or a ticket
 		}
 		if err == nil {
 			err = s.cfg.Authorize(r, route.Access)
@@ -237,29 +238,33 @@ func (s *Server) route(route Route) http.Handler {
 			err = route.Handle(w, r)
 		}
 		if err != nil {
-			s.fail(w, r, cmp.Or(revoked(r.Context()), err))
+			if gone := revoked(r.Context()); gone != nil {
+				w.Header().Set("Connection", "close")
+				err = gone
+			}
+			s.fail(w, r, err)
 		}
 	})
 }
 
-// readBody replaces r.Body by its content.
-func readBody(w http.ResponseWriter, r *http.Request) error {
+// readBody replaces r.Body by its content, which it also returns.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
-		return nil
+		return nil, nil
 	}
 	tooLarge := cardbroker.Errorf(cardbroker.TooLarge, "the body is over %d bytes", MaxBody)
 	if r.ContentLength > MaxBody {
-		return tooLarge
+		return nil, tooLarge
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return tooLarge
+			return body, tooLarge
 		}
-		return cardbroker.Wrapf(err, cardbroker.Invalid, "the body ended early")
+		return body, cardbroker.Wrapf(err, cardbroker.Invalid, "the body ended early")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return nil
+	return body, nil
 }
 
 // fail answers with err, tells of refusals and logs what an administrator must know.

@@ -77,8 +77,8 @@ func TestSignedIsVerified(t *testing.T) {
 	}
 }
 
-// TestThumbprint: the name of a key is the hash of its members in the order of RFC 7638 §3.2.
-func TestThumbprint(t *testing.T) {
+// TestKeyID: the name of a key is the hash of its members in the order of RFC 7638 §3.2.
+func TestKeyID(t *testing.T) {
 	key := newKey(t)
 	text, err := jose.PublishKeys([]jose.SigningKey{key})
 	if err != nil {

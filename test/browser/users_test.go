@@ -89,8 +89,8 @@ func TestTwoUsers(t *testing.T) {
 
 // Each of the racing users loads the page so often, and each page so many more into frames, all at once.
 const (
-	loads  = 10
-	frames = 9
+	loads     = 10
+	eachLoads = 9
 )
 
 // inFrames runs a function in each of the page's frames.
@@ -115,7 +115,7 @@ func race(t *testing.T, u *user, want string) {
 		got := ""
 		err := p.Load(fmt.Sprint(app, "/", i))
 		if err == nil {
-			all := fmt.Sprintf("(%s)(%d, %q)", inFrames, frames, fmt.Sprintf("(%s)(%q)", own, u.h.broker))
+			all := fmt.Sprintf("(%s)(%d, %q)", inFrames, eachLoads, fmt.Sprintf("(%s)(%q)", own, u.h.broker))
 			err = p.Run(fmt.Sprintf("Promise.all([(%s)(%q), %s]).then(found => [...new Set(found)].join())", own, u.h.broker, all), &got)
 		}
 		if err != nil || got != want {

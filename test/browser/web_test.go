@@ -12,7 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -73,7 +73,7 @@ func serve(t *testing.T, address string, handler http.Handler, over *tls.Config)
 	if over != nil {
 		listener = tls.NewListener(listener, over)
 	}
-	server := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{Handler: handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	var serving sync.WaitGroup
 	serving.Go(func() { server.Serve(listener) })
 	t.Cleanup(func() {

@@ -27,9 +27,9 @@ const (
 )
 
 // flags keep a browser to itself: no display, no questions, nothing sent to its maker.
-var flags = strings.Fields("--headless --remote-debugging-pipe --no-first-run --no-default-browser-check --disable-gpu --disable-quic " +
+const flags = "--headless --remote-debugging-pipe --no-first-run --no-default-browser-check --disable-gpu --disable-quic " +
 	"--disable-background-networking --disable-component-update --disable-sync --disable-extensions --disable-breakpad " +
-	"--password-store=basic --no-proxy-server --window-size=400,300")
+	"--password-store=basic --no-proxy-server --window-size=400,300"
 
 // Config is whose browser it is, and how it is set up.
 type Config struct {
@@ -55,7 +55,7 @@ func Start(ctx context.Context, cfg Config) (*Browser, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := append(flags[:len(flags):len(flags)], "--user-data-dir="+profile)
+	args := append(strings.Fields(flags), "--user-data-dir="+profile)
 	if cfg.Hosts != "" {
 		args = append(args, "--host-resolver-rules="+cfg.Hosts)
 	}

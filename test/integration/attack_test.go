@@ -125,6 +125,11 @@ func exchange(conn net.Conn, request string) (answer, error) {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return answer{}, err
 	}
+	return readAnswer(conn)
+}
+
+// readAnswer reads the answer to what was sent.
+func readAnswer(conn net.Conn) (answer, error) {
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return answer{}, err
