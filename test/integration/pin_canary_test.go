@@ -115,7 +115,7 @@ func pinCanary(t *testing.T, clear bool) {
 	h, alice, _ := newAttack(t)
 	h.verbose = true
 	h.setPolicy("agent")
-	policy := "pin: {clear: deny}\n"
+	policy := "pin: {clear: deny, session: {seconds: 60, uses: 5}}\nconsent: {allow: [https://shop.example]}\n"
 	if clear {
 		policy = "pin: {clear: allow}\ntenants: {issuer: {pin: passthrough}}\n"
 	}
@@ -238,8 +238,27 @@ func (h *host) pinPaths(alice *stage.Person, at, reader, public, pin string, cle
 			return answer{Status: 200}
 		}
 	}
+	page := func(pin string) func() answer {
+		return func() answer {
+			if pin != "" {
+				key, err := sealed.PublicKey(public)
+				if err != nil {
+					h.t.Fatal(err)
+				}
+				blob, err := sealed.PKCS1(key, []byte(pin))
+				if err != nil {
+					h.t.Fatal(err)
+				}
+				pin = `,"pin":"` + blob + `"`
+			}
+			return h.ask(alice, "tcp4", at, request("POST", at, "/cb/v1/readers/"+reader+"/verify-pin", `{"reference":"80","aid":"A000000308"`+pin+`}`,
+				"Origin: https://shop.example", "X-CSRF-Token: x", "Content-Type: application/json"))
+		}
+	}
 	if !clear {
 		return append(paths,
+			pinPath{"a page's, which is kept", 200, 2, page(pin)},
+			pinPath{"the one that was kept", 200, 2, page("")},
 			pinPath{"a tunnel's pin pad", 200, 1, tunnelled(func(t *virtualreader.Tunnel) string { return pad(h.Context(), t, 15) })},
 			pinPath{"in clear, refused", 412, 2, func() answer { return verify(`,"pin":"` + pin + `"`) }})
 	}
