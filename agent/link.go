@@ -39,7 +39,7 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 	defer a.registration.Store(nil)
 	a.announceReady(e)
 	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
-	group.Go("listen", func(context.Context) error { return a.listen(conn, group, registered.Sharing.Turns) })
+	group.Go("listen", func(context.Context) error { return a.listen(conn, group, e.forwards, registered.Sharing.Turns) })
 	return true, group.Wait()
 }
 
@@ -86,7 +86,7 @@ func (a *Agent) announceReady(e enrolment) {
 var errKicked = errors.New("kicked")
 
 // listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
-func (a *Agent) listen(conn *socket.Conn, group *run.Group, turns uint64) error {
+func (a *Agent) listen(conn *socket.Conn, group *run.Group, forwards *httpserver.Forwards, turns uint64) error {
 	asks := newAsks(group)
 	for {
 		var message api.FromBroker
@@ -98,6 +98,8 @@ func (a *Agent) listen(conn *socket.Conn, group *run.Group, turns uint64) error 
 			a.openTunnel(conn, *message.Open)
 		case message.Ask != nil:
 			a.asked(conn, asks, *message.Ask)
+		case message.Forward != nil:
+			a.fetch(forwards, *message.Forward)
 		case message.Sharing != nil:
 			if message.Sharing.Turns > turns {
 				turns = message.Sharing.Turns

@@ -5,7 +5,6 @@ package agent
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -39,8 +38,8 @@ func (a *Agent) routes() []httpserver.Route {
 	}
 }
 
-// serve serves the agent's port until ctx ends.
-func (a *Agent) serve(ctx context.Context, listeners []net.Listener) error {
+// serve serves the agent's port, and what the broker forwards, until ctx ends.
+func (a *Agent) serve(ctx context.Context, e enrolment) error {
 	server := httpserver.New(httpserver.Config{
 		Routes:    a.routes(),
 		Authorize: a.authorize,
@@ -51,31 +50,31 @@ func (a *Agent) serve(ctx context.Context, listeners []net.Listener) error {
 		PagesOnly: a.cfg.Policy.PagesOnly,
 		Log:       a.cfg.Log,
 	})
-	attested := make([]httpserver.Listener, len(listeners))
-	for i, listener := range listeners {
-		attested[i] = httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: a.kernel}}
+	attested := []httpserver.Listener{{Listener: e.forwards, Kind: httpserver.Forwarded{Name: a.hostAlias}}}
+	for _, listener := range e.listeners {
+		attested = append(attested, httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: a.kernel}})
 	}
 	return server.Serve(ctx, attested...)
 }
 
 // authorize admits the agent's own user and nobody else, whatever the route: a port number is worth nothing to another
 // user of the host.
-func (a *Agent) authorize(r *http.Request, _ httpserver.Access) error {
+func (a *Agent) authorize(r *http.Request, access httpserver.Access) error {
 	if httpserver.CallerOf(r.Context()).User != a.self {
 		return cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleOtherUser, "this agent serves another user")
 	}
-	return nil
+	return a.checkPage(r, access)
 }
 
 func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {
-	server := httpserver.CallerOf(r.Context()).Server
+	port := cardbroker.Port(httpserver.CallerOf(r.Context()).Server.Port())
 	mode := "none"
 	var host string
 	if registered := a.registration.Load(); registered != nil {
-		mode, host = "service", registered.Host
+		mode, host, port = "service", registered.Host, registered.Port // the page may have come by a fixed port
 	}
 	return httpserver.JSON(w, api.NewInfo(host,
-		api.InfoService{APIPort: cardbroker.Port(server.Port()), DeviceType: "AGENT"},
+		api.InfoService{URL: httpserver.URL(r), APIPort: port, DeviceType: "AGENT"},
 		api.InfoCardbroker{Version: a.cfg.Version, Mode: mode}))
 }
 

@@ -91,7 +91,7 @@ func (b *Broker) register(ctx context.Context, conn *socket.Conn, caller peer.Ca
 		return cardbroker.Agent{}, err
 	}
 	if entry, ok := b.registry.View().ByKey(claim.Key); ok {
-		if err := b.kernel.CheckListener(entry.Port, caller.User, message.Register.IPv6); err != nil {
+		if err := b.checkPort(entry.Port, caller.User, message.Register.IPv6); err != nil {
 			return cardbroker.Agent{}, err
 		}
 	}
@@ -118,6 +118,7 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 		Host:       b.cfg.HostName,
 		Epoch:      b.registry.View().Epoch(),
 		Sharing:    *b.sharing(), // read after joining: who joined is told of every turn
+		Name:       b.hostAlias(),
 	}
 	if err := send(api.FromBroker{Registered: &registered}); err != nil {
 		return err

@@ -78,6 +78,9 @@ func (b *Broker) dial(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
+// Accounts returns whom the broker may run as, besides root.
+func (b *Broker) Accounts() []cardbroker.UserID { return b.cfg.Accounts }
+
 // Reserve asks for a port for the session. Errors: as the broker's registry.
 func (b *Broker) Reserve(ctx context.Context, claim api.Claim) (api.Reservation, error) {
 	return askBroker[api.Reservation](ctx, b, "POST", "/local/v1/reserve", claim)

@@ -224,11 +224,7 @@ func sandboxConfig(program, card, socket string, log *slog.Logger) (cards.Config
 }
 
 // find returns this session's agent: as the broker knows it, or, while no broker answers, as its note says, without a State.
-func (f *agentFlags) find(ctx context.Context) (api.Session, error) {
-	_, broker, err := f.resolve()
-	if err != nil {
-		return api.Session{}, err
-	}
+func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (api.Session, error) {
 	answer, err := broker.Agents(ctx)
 	if err == nil {
 		for _, s := range answer.Sessions {
@@ -247,9 +243,16 @@ func (f *agentFlags) find(ctx context.Context) (api.Session, error) {
 
 // askAgent finds this session's agent and returns a client of it.
 func (f *agentFlags) askAgent(ctx context.Context) (api.Session, *client.Agent, error) {
-	session, err := f.find(ctx)
+	_, broker, err := f.resolve()
 	if err != nil {
+		return api.Session{}, nil, err
+	}
+	session, err := f.find(ctx, broker)
+	switch {
+	case err != nil:
 		return session, nil, err
+	case session.Held:
+		return session, client.NewHeldAgent(session.Port, broker.Accounts()...), nil
 	}
 	return session, client.NewAgent(session.Port), nil
 }

@@ -35,25 +35,13 @@ type Kind interface {
 // Listener is a listener and its kind.
 type Listener struct {
 	net.Listener
-	Kind Kind
-	TLS  *tls.Config // spoken on its connections; nil: none
+	Kind  Kind
+	TLS   *tls.Config // spoken on its connections; nil: none
+	Plain bool        // beside TLS: a connection whose first byte begins no TLS record speaks HTTP as it is
 }
 
-// Conn is a connection that was attested when it was accepted.
-type Conn struct {
-	net.Conn
-	kind    Kind
-	caller  Caller
-	err     error // why nothing is served on it: there is no caller, or he has too many
-	place   *place
-	release func()
-}
-
-// Close closes the connection and gives its place back.
-func (c *Conn) Close() error {
-	c.release()
-	return c.Conn.Close()
-}
+// opened says whether connections need something before HTTP, and so go through [Server.Accept].
+func (l Listener) opened(take Take) bool { return take != nil || l.TLS != nil && l.Plain }
 
 // attesting accepts connections as [Conn].
 type attesting struct {
@@ -70,6 +58,7 @@ func (l *attesting) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		conn := &Conn{Conn: raw, kind: l.Kind}
+		conn.stream = conn
 		conn.caller, conn.err = l.Kind.Attest(raw)
 		user := conn.caller.User
 		if conn.err != nil {
@@ -123,34 +112,6 @@ func (a *unaskedAnswer) Header() http.Header { return a.header }
 func (a *unaskedAnswer) WriteHeader(status int) { a.status = status }
 
 func (a *unaskedAnswer) Write(p []byte) (int, error) { return a.body.Write(p) }
-
-type connKey struct{}
-
-// connContext puts the attested connection where handlers find it.
-func connContext(ctx context.Context, conn net.Conn) context.Context {
-	if overTLS, ok := conn.(*tls.Conn); ok {
-		conn = overTLS.NetConn()
-	}
-	return context.WithValue(ctx, connKey{}, conn)
-}
-
-func connOf(ctx context.Context) *Conn {
-	conn, ok := ctx.Value(connKey{}).(*Conn)
-	if !ok {
-		panic("BUG: a request that came through no attesting listener")
-	}
-	return conn
-}
-
-// CallerOf returns who sent the request with this context. The kernel has attested it.
-func CallerOf(ctx context.Context) Caller { return connOf(ctx).caller }
-
-// StillThere says whether the caller of the request with this context still holds its connection. Handlers ask again
-// after they have waited for the user.
-func StillThere(ctx context.Context) error {
-	conn := connOf(ctx)
-	return conn.kind.StillThere(conn.Conn)
-}
 
 // Serve serves one listener until ctx ends, then shuts down within the limits of this package.
 func Serve(ctx context.Context, server *http.Server, listener net.Listener) error {

@@ -9,10 +9,12 @@ package httpserver
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"path"
 	"runtime/debug"
@@ -72,6 +74,7 @@ type Config struct {
 	Page      string                                     // host name of our own page, which nobody can guess; empty: there is none
 	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
+	Take      Take                                       // is given connections before HTTP; nil: HTTP has them all
 	Log       *slog.Logger
 }
 
@@ -87,14 +90,24 @@ type Server struct {
 	mux     *http.ServeMux
 	unknown http.Handler // answers that there is no such route
 	users   *users
-	fault   chan string // capacity 1: what a handler panicked with
+	fault   chan string   // capacity 1: what a handler panicked with
+	feed    *feed         // of Accept
+	opening chan struct{} // holds one for each connection that has not said what it speaks
 
 	methods string // that a page may ask for
 }
 
 // New returns a server that has no listeners yet. A route that is malformed or stands twice panics.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), users: newUsers(cfg.MaxConns), fault: make(chan string, 1), methods: methods(cfg.Routes)}
+	s := &Server{
+		cfg:     cfg,
+		mux:     http.NewServeMux(),
+		users:   newUsers(cfg.MaxConns),
+		fault:   make(chan string, 1),
+		feed:    newFeed(),
+		opening: make(chan struct{}, maxOpening),
+		methods: methods(cfg.Routes),
+	}
 	for _, route := range cfg.Routes {
 		s.mux.Handle(route.Method+" "+route.Path, s.route(route))
 	}
@@ -105,20 +118,28 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Serve serves the listeners until ctx ends, then finishes what runs, for at most two seconds. It closes the listeners.
-// The base of every request's context is ctx.
+// Serve serves the listeners, and those of [Server.Accept], until ctx ends, then finishes what runs, for at most two
+// seconds. It closes the listeners. The base of every request's context is ctx. It is called once.
 func (s *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	group := run.New(ctx)
 	group.Go("fault", s.crash)
+	group.Go("opened", func(ctx context.Context) error { return s.serveHTTP(ctx, s.feed, nil) })
 	for _, listener := range listeners {
 		group.Go("serve", func(ctx context.Context) error {
-			server := NewHTTP(s, s.cfg.Log)
-			server.TLSConfig = listener.TLS
-			server.ConnContext = connContext
-			return Serve(ctx, server, &attesting{Listener: listener, server: s})
+			if listener.opened(s.cfg.Take) {
+				return s.Accept(ctx, listener)
+			}
+			return s.serveHTTP(ctx, &attesting{Listener: listener, server: s}, listener.TLS)
 		})
 	}
 	return group.Wait()
+}
+
+func (s *Server) serveHTTP(ctx context.Context, listener net.Listener, config *tls.Config) error {
+	server := NewHTTP(s, s.cfg.Log)
+	server.TLSConfig = config
+	server.ConnContext = connContext
+	return Serve(ctx, server, listener)
 }
 
 // crash ends the process with a handler's panic, which net/http would keep to itself.
@@ -165,6 +186,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.catch()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	SetCORS(w.Header(), r)
+	if connOf(r.Context()).refusal != nil {
+		w.Header().Set("Connection", "close") // the next request may be for somebody else
+	}
 	err := s.admit(r)
 	switch {
 	case err != nil:
@@ -224,6 +248,9 @@ func (s *Server) route(route Route) http.Handler {
 			var body []byte
 			body, err = readBody(w, r)
 			defer func() { clear(body) }() // it may hold a PIN or a ticket
+		}
+		if err == nil {
+			err = connOf(r.Context()).refusal
 		}
 		if err == nil {
 			err = s.cfg.Authorize(r, route.Access)

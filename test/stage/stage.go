@@ -179,6 +179,7 @@ type Service struct {
 type Ready struct {
 	PID     int      `json:"pid"`
 	Listen  []string `json:"listen"`
+	Fixed   []string `json:"fixed"`
 	Backend string   `json:"backend"`
 	Session string   `json:"session"`
 	Readers []string `json:"readers"`
