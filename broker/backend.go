@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -21,15 +22,17 @@ import (
 // backendRoutes are what back ends ask at their door.
 func (b *Broker) backendRoutes() []httpserver.Route {
 	return []httpserver.Route{
+		{Method: "GET", Path: "/cb/v1/jwks.json", Access: httpserver.Public, Handle: b.publishedKeys},
 		{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: b.remoteReaders},
 		{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: b.readerEvents},
 		{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: b.openTunnel},
+		{Method: "POST", Path: "/cb/v1/tokens", Access: httpserver.Key, Handle: b.exchange},
 	}
 }
 
 // authorizeBackend admits whoever can show that he is a tenant.
 func (b *Broker) authorizeBackend(r *http.Request, access httpserver.Access) error {
-	if access == httpserver.Public { // only the answer that a route does not exist
+	if access == httpserver.Public || access == httpserver.Key {
 		return nil
 	}
 	asked := time.Now()
@@ -172,10 +175,19 @@ func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
 	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		log.Info("tunnel opened")
+		b.record(nil, tunnelEvent(cardbroker.EventTunnelOpened, open))
 		forth, back, err := relay.Splice(ctx, backend, agent)
+		ended := tunnelEvent(cardbroker.EventTunnelEnded, open)
+		ended.Detail = fmt.Sprintf("%d frames, %d bytes", forth.Frames+back.Frames, forth.Bytes+back.Bytes)
+		b.record(nil, ended)
 		log.Info("tunnel ended", "frames", forth.Frames+back.Frames, "bytes", forth.Bytes+back.Bytes, "err", err)
 		return nil
 	})
+}
+
+// tunnelEvent is what the broker knows of a tunnel: the back end that it let in. The agent tells of the reader.
+func tunnelEvent(name cardbroker.EventName, open api.TunnelOpen) cardbroker.Event {
+	return cardbroker.Event{Name: name, Tenant: open.Tenant, Tunnel: open.ID, Method: open.Method, Address: open.Address}
 }
 
 // newTunnelID returns 32 hexadecimal digits that nobody can guess: the tunnel's name in the logs of both sides, and how the

@@ -5,8 +5,8 @@
 // tells each browser of its own agent, and relays the tunnels of back ends. It never touches PC/SC, PKCS#11 or an APDU,
 // and holds no ticket, lease or consent: those are the agents'.
 //
-// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. Handlers wait
-// for loops; loops never wait for each other.
+// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. A third
+// looks for the processes of callers. Handlers wait for loops; loops never wait for each other.
 package broker
 
 import (
@@ -14,10 +14,12 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/forward"
+	"github.com/cardbroker/cardbroker/broker/issuer"
+	"github.com/cardbroker/cardbroker/broker/nearest"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -35,6 +37,7 @@ type Config struct {
 	Listen   []net.Listener // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
 	Socket   net.Listener   // the local socket of agents and administrators
 	Backend  *Backend       // the back-end door; nil: none
+	Browsers Browsers       // TLS and further ports for web pages
 	Registry registry.Config
 	Audit    Auditor // nil: nothing is recorded
 	MaxConns int     // of one user at a time; 0: 64
@@ -43,9 +46,14 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Auditor records what must be evidence later. Record must not block; of is whom the event is about, nil: the broker.
+// Auditor records what must be evidence later. Nobody waits for it: no method blocks.
 type Auditor interface {
-	Record(of *cardbroker.AgentKey, e api.Event)
+	// Record records what the broker saw; of is whom the event is about, nil: the broker itself, or somebody unknown.
+	Record(of *cardbroker.AgentKey, e cardbroker.Event)
+	// Say records what an agent says.
+	Say(of cardbroker.AgentKey, e api.Event)
+	// Status says how the log is.
+	Status() api.AuditStatus
 }
 
 // Backend is the door for back ends.
@@ -53,7 +61,8 @@ type Backend struct {
 	Listen  net.Listener // plain TCP: the broker speaks TLS on it
 	TLS     *tls.Config
 	Tenants *tenant.Authority
-	URL     string // as back ends and tickets name it: wss://host:port
+	Issuer  *issuer.Issuer // whose tokens Tenants believes
+	URL     string         // as back ends and tickets name it: wss://host:port
 }
 
 // Broker is the host service. Make it with [New].
@@ -62,15 +71,19 @@ type Broker struct {
 	registry *registry.Registry
 	guard    *registry.Guard
 	hub      *hub
+	chooser  *nearest.Chooser
 	kernel   *peer.Kernel
 	self     cardbroker.UserID
 	conns    *run.Group // links and tunnels
 	links    *socket.Maker
 	tunnels  *socket.Maker
+	front    *httpserver.Server // of connections that are forwarded to agents
+	splicer  *forward.Splicer
 }
 
 // New returns a broker that has not started. It loads the registry from the ledger.
 func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, error) {
+	cfg.Registry.Hold = cfg.Browsers.TLS != nil
 	entries, err := registry.New(ctx, cfg.Registry, ledger, cfg.Log)
 	if err != nil {
 		return nil, err
@@ -79,12 +92,18 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 		cfg:      cfg,
 		registry: entries,
 		hub:      newHub(),
+		chooser:  nearest.New(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
 		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
+		splicer:  forward.New(),
 	}
+	b.front = b.newFront()
 	b.guard = registry.NewGuard(entries, b.restarting(), cfg.Log)
+	if b.holds() {
+		b.guard.Accept = b.acceptHeld
+	}
 	return b, nil
 }
 
@@ -92,16 +111,24 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 // tunnels, then the loops. It owns the listeners of its configuration.
 func (b *Broker) Run(ctx context.Context) error {
 	defer b.kernel.Close()
+	b.record(nil, cardbroker.Event{Name: cardbroker.EventBrokerStarted, Detail: "version " + b.cfg.Version})
+	defer b.record(nil, cardbroker.Event{Name: cardbroker.EventBrokerStopped})
 	loops := run.New(context.WithoutCancel(ctx))
 	loops.Go("registry", b.registry.Run)
 	loops.Go("hub", b.hub.Run)
+	loops.Go("chooser", b.chooser.Run)
 	loops.Go("guard", b.guard.Run)
 	if b.cfg.Backend != nil {
 		loops.Go("tenants", b.cfg.Backend.Tenants.Run)
+		loops.Go("issuer", b.cfg.Backend.Issuer.Run)
 	}
 	b.conns = run.New(loops.Context())
 	servers := run.New(loops.Context())
 	servers.Go("loopback", b.serveLoopback)
+	servers.Go("front", b.serveFront)
+	if b.holds() {
+		servers.Go("certificates", b.recordCertificates)
+	}
 	servers.Go("local", b.serveLocal)
 	servers.Go("sharing", b.tellSharing)
 	if b.cfg.Backend != nil {
@@ -127,7 +154,7 @@ func (b *Broker) serveLoopback(ctx context.Context) error {
 	})
 	listeners := make([]httpserver.Listener, len(b.cfg.Listen))
 	for i, listener := range b.cfg.Listen {
-		listeners[i] = httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: b.kernel}}
+		listeners[i] = b.browserListener(listener, true)
 	}
 	return server.Serve(ctx, listeners...)
 }
@@ -152,20 +179,4 @@ func (b *Broker) serveBackend(ctx context.Context) error {
 		Log:       b.cfg.Log,
 	})
 	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
-}
-
-// record hands an event of the broker's own to the audit log.
-func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
-	if b.cfg.Audit != nil {
-		b.cfg.Audit.Record(of, api.Event{Time: time.Now().UTC(), Event: e})
-	}
-}
-
-// refused keeps a refusal for `cardbroker host explain`, and records who came to the door as a tenant that he is not.
-func (b *Broker) refused(r httpserver.Refusal) {
-	b.hub.refused(newRefusal(r.Caller, r.Err))
-	if rule := cardbroker.RuleOf(r.Err); rule == cardbroker.RuleToken || rule == cardbroker.RuleTokenTime {
-		b.record(nil, cardbroker.Event{Name: cardbroker.EventTenantRefused, Rule: rule,
-			Address: r.Caller.Client.String(), Detail: explainError(r.Err).Detail})
-	}
 }

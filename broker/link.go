@@ -5,6 +5,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -66,6 +67,7 @@ func (b *Broker) serveLink(ctx context.Context, conn *socket.Conn, caller peer.C
 		return // the broker ends, not the agent: its entry stays as it is
 	}
 	log.Info("agent's link ended", "err", err)
+	b.record(&agent.Key, cardbroker.Event{Name: cardbroker.EventAgentLeft, Detail: fmt.Sprintf("port %d", agent.Port)})
 	if err := b.registry.Detach(ctx, agent.Route); err != nil {
 		log.Error("cannot mark the agent stale", "err", err)
 	}
@@ -89,7 +91,7 @@ func (b *Broker) register(ctx context.Context, conn *socket.Conn, caller peer.Ca
 		return cardbroker.Agent{}, err
 	}
 	if entry, ok := b.registry.View().ByKey(claim.Key); ok {
-		if err := b.kernel.CheckListener(entry.Port, caller.User, message.Register.IPv6); err != nil {
+		if err := b.checkPort(entry.Port, caller.User, message.Register.IPv6); err != nil {
 			return cardbroker.Agent{}, err
 		}
 	}
@@ -116,10 +118,12 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 		Host:       b.cfg.HostName,
 		Epoch:      b.registry.View().Epoch(),
 		Sharing:    *b.sharing(), // read after joining: who joined is told of every turn
+		Name:       b.hostAlias(),
 	}
 	if err := send(api.FromBroker{Registered: &registered}); err != nil {
 		return err
 	}
+	b.record(&agent.Key, cardbroker.Event{Name: cardbroker.EventAgentRegistered, Detail: fmt.Sprintf("port %d, pid %d", agent.Port, agent.PID)})
 	b.cfg.Log.Info("agent registered", "user", agent.Key.User.String(), "session", agent.Key.Session, "port", agent.Port)
 	return b.listen(ctx, conn, agent)
 }
@@ -136,16 +140,27 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 			if err = news.Wait(ctx); err == nil {
 				err = b.hub.setOffers(ctx, agent.Route, *message.Offers)
 			}
+		case message.DeviceKey != nil:
+			if err = checkDeviceKey(*message.DeviceKey); err == nil && news.Wait(ctx) == nil {
+				err = b.hub.setKey(ctx, agent.Route, *message.DeviceKey)
+			}
 		case message.Refused != nil:
 			refusal := message.Refused.Error.Error()
 			b.hub.deliver(ctx, message.Refused.ID, agent.Key.User, legAnswer{err: refusal})
+		case message.Answer != nil:
+			err = b.hub.answered(ctx, agent.Route, *message.Answer)
 		case message.Caller != nil:
-			if news.Allow() { // else it is lost: it is for people only
+			if news.Allow() { // else it is lost: what an agent refuses is its own business first
 				b.hub.refused(agentRefusal(agent, *message.Caller))
+				b.sayRefused(agent.Key, *message.Caller)
 			}
 		case message.Event != nil:
-			if err = news.Wait(ctx); err == nil && b.cfg.Audit != nil {
-				b.cfg.Audit.Record(&agent.Key, *message.Event)
+			if err = news.Wait(ctx); err == nil {
+				b.say(agent.Key, *message.Event)
+			}
+		case message.Presence != nil:
+			if err = news.Wait(ctx); err == nil {
+				err = b.hub.setPresence(ctx, agent.Route, *message.Presence)
 			}
 		default:
 			err = cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")

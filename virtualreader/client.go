@@ -21,7 +21,6 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -31,6 +30,10 @@ type Config struct {
 	Brokers []string          // wss://host:port, one or more
 	TLS     *tls.Config       // whom to trust, and the client's certificate; nil: the system's roots, none
 	Token   cardbroker.Secret // of the tenant; empty: the certificate says it
+
+	// APIKey gives the tenant's API key, in place of Token: the client exchanges it at each broker, and again when the token is
+	// about to expire and another request is made. It may be called by several goroutines at a time.
+	APIKey func(ctx context.Context) (cardbroker.Secret, error)
 
 	// Renew gives the token for a request to a broker, in place of Token: where tokens live for minutes, or open one tunnel.
 	// It may be called by several goroutines at a time.
@@ -43,6 +46,7 @@ type Client struct {
 	brokers []string // without a slash at the end
 	tls     *tls.Config
 	renew   func(ctx context.Context, broker string) (cardbroker.Secret, error)
+	tokens  *tokens // nil: there is no API key
 	http    *http.Client
 	tunnels *socket.Maker
 	events  *socket.Maker
@@ -89,6 +93,10 @@ func New(c Config) (*Client, error) {
 			IdleConnTimeout:     30 * time.Second,
 		},
 	}
+	if c.APIKey != nil {
+		client.tokens = newTokens(c, client)
+		client.renew = client.tokens.get
+	}
 	return client, nil
 }
 
@@ -116,6 +124,14 @@ func (c *Client) List(ctx context.Context) ([]Reader, error) {
 }
 
 func (c *Client) list(ctx context.Context, broker string) ([]api.RemoteReader, error) {
+	list, err := c.listOnce(ctx, broker)
+	if err != nil && c.tokens != nil && c.tokens.refused(broker, err) {
+		return c.listOnce(ctx, broker)
+	}
+	return list, err
+}
+
+func (c *Client) listOnce(ctx context.Context, broker string) ([]api.RemoteReader, error) {
 	address := "https" + strings.TrimPrefix(broker, "wss") + "/cb/v1/readers"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -139,67 +155,19 @@ func (c *Client) list(ctx context.Context, broker string) ([]api.RemoteReader, e
 	return list.Readers, nil
 }
 
-// Event is a change of a reader, and the broker that says so.
-type Event struct {
-	api.ReaderEvent
-	Broker string
-}
-
-// Watch calls f for each change of a reader that is offered to the tenant, one call at a time, until f returns an error,
-// a broker fails or ctx ends, and returns why. While f is slow, changes wait at the broker, which ends a watch that is
-// too slow.
-func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
-	group := run.New(ctx)
-	events := make(chan Event)
-	for _, broker := range c.brokers {
-		group.Go("watch "+broker, func(ctx context.Context) error { return c.watch(ctx, broker, events) })
-	}
-	for {
-		select {
-		case e := <-events:
-			if err := f(e); err != nil {
-				group.Stop()
-				return err
-			}
-		case <-group.Context().Done():
-			if err := group.Wait(); err != nil {
-				return err
-			}
-			return ctx.Err()
-		}
-	}
-}
-
-// watch passes on the events of one broker.
-func (c *Client) watch(ctx context.Context, broker string, events chan<- Event) error {
-	conn, err := c.dial(ctx, c.events, target{broker: broker, path: "/cb/v1/readers/events"})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	for {
-		e := Event{Broker: broker}
-		err := conn.NextJSON(&e.ReaderEvent)
-		if err == io.EOF {
-			err = cardbroker.Errorf(cardbroker.Unavailable, "the broker ended the watch")
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case events <- e:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // target is what a WebSocket is opened to; the ticket may be empty.
 type target struct{ broker, path, ticket string }
 
 // dial opens a WebSocket. What the broker says when it refuses becomes the error that it was.
 func (c *Client) dial(ctx context.Context, maker *socket.Maker, to target) (*socket.Conn, error) {
+	conn, err := c.dialOnce(ctx, maker, to)
+	if err != nil && c.tokens != nil && c.tokens.refused(to.broker, err) {
+		return c.dialOnce(ctx, maker, to)
+	}
+	return conn, err
+}
+
+func (c *Client) dialOnce(ctx context.Context, maker *socket.Maker, to target) (*socket.Conn, error) {
 	header, err := c.header(ctx, to.broker, to.ticket)
 	if err != nil {
 		return nil, err

@@ -115,7 +115,7 @@ func (a *Authority) Run(ctx context.Context) error { return a.used.loop.Run(ctx,
 // cause for the log.
 func (a *Authority) Authenticate(r *http.Request) (Credential, error) {
 	c, err := a.credential(r)
-	if err == nil && !a.comesFrom(c.Tenant, r.RemoteAddr) {
+	if err == nil && !a.ComesFrom(c.Tenant, r.RemoteAddr) {
 		err = errors.New("the tenant's back ends do not come from this address")
 	}
 	switch {
@@ -202,8 +202,8 @@ func (a *Authority) Burn(ctx context.Context, c Credential) error {
 	return a.used.burn(ctx, c.use)
 }
 
-// comesFrom says whether the tenant's back ends may come from an address, as http.Request has it.
-func (a *Authority) comesFrom(tenant cardbroker.Tenant, remote string) bool {
+// ComesFrom says whether the tenant's back ends may come from an address, as http.Request has it.
+func (a *Authority) ComesFrom(tenant cardbroker.Tenant, remote string) bool {
 	prefixes := a.cfg.Addresses[tenant]
 	if len(prefixes) == 0 {
 		return true

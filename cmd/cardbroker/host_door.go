@@ -12,10 +12,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/issuer"
 	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -25,8 +27,12 @@ import (
 	"github.com/cardbroker/cardbroker/store"
 )
 
-// usedTokens is the shelf of the store for JWTs that have opened their tunnel.
-const usedTokens = "used tokens"
+// What the door keeps in the state directory.
+const (
+	usedTokens  = "used tokens"       // shelf of the store: JWTs that have opened their tunnel
+	apiKeys     = "api keys"          // shelf of the store: hashes of API keys
+	signingKeys = "signing-keys.json" // file: the private keys that our own tokens are signed by
+)
 
 // openDoor opens the door for back ends, if one is configured.
 func openDoor(ctx context.Context, cfg config.Host, ledger *store.Store, log *slog.Logger) (*broker.Backend, error) {
@@ -34,21 +40,27 @@ func openDoor(ctx context.Context, cfg config.Host, ledger *store.Store, log *sl
 	if door.Listen == "" {
 		return nil, nil
 	}
-	if door.Cert == "" || door.Key == "" || door.Tokens == "" && len(cfg.Tenants) == 0 {
-		return nil, cardbroker.Errorf(cardbroker.Invalid,
-			"--backend-listen needs --backend-cert, --backend-key and --backend-tokens, or tenants in the configuration")
+	if door.Cert == "" || door.Key == "" {
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "--backend-listen needs --backend-cert and --backend-key")
 	}
 	pair, err := tlsfile.Load(door.Cert, door.Key, log, nil)
-	if err != nil {
-		return nil, err
-	}
-	tenants, err := newTenants(ctx, cfg, ledger, log)
 	if err != nil {
 		return nil, err
 	}
 	listener, err := httpserver.Listen(ctx, "tcp", door.Listen)
 	if err != nil {
 		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot listen for back ends at %s", door.Listen)
+	}
+	url := cmp.Or(door.URL, "wss://"+reachable(listener.Addr(), hostName(cfg.Host)))
+	own, err := newIssuer(ctx, cfg, url, doorNeeds{ledger, log})
+	if err != nil {
+		listener.Close()
+		return nil, err
+	}
+	tenants, err := newTenants(ctx, cfg, own, doorNeeds{ledger, log})
+	if err != nil {
+		listener.Close()
+		return nil, err
 	}
 	return &broker.Backend{
 		Listen: listener,
@@ -58,21 +70,40 @@ func openDoor(ctx context.Context, cfg config.Host, ledger *store.Store, log *sl
 			MinVersion: tls.VersionTLS13, GetCertificate: pair.GetCertificate, ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: true,
 		},
 		Tenants: tenants,
-		URL:     cmp.Or(door.URL, "wss://"+reachable(listener.Addr(), hostName(cfg.Host))),
+		Issuer:  own,
+		URL:     url,
 	}, nil
 }
 
+// doorNeeds is what everybody at the door is given.
+type doorNeeds struct {
+	ledger *store.Store
+	log    *slog.Logger
+}
+
+// newIssuer returns who issues tokens for API keys, in the door's name.
+func newIssuer(ctx context.Context, cfg config.Host, url string, needs doorNeeds) (*issuer.Issuer, error) {
+	shelf, err := needs.ledger.Shelf(apiKeys)
+	if err != nil {
+		return nil, err
+	}
+	own := issuer.Config{URL: url, KeyFile: filepath.Join(cfg.State, signingKeys)}
+	own.Life, own.Rotate = cfg.Issuer.Durations()
+	return issuer.New(ctx, own, shelf, needs.log)
+}
+
 // newTenants turns the configuration into who may come to the door.
-func newTenants(ctx context.Context, cfg config.Host, ledger *store.Store, log *slog.Logger) (*tenant.Authority, error) {
-	shelf, err := ledger.Shelf(usedTokens)
+func newTenants(ctx context.Context, cfg config.Host, own *issuer.Issuer, needs doorNeeds) (*tenant.Authority, error) {
+	shelf, err := needs.ledger.Shelf(usedTokens)
 	if err != nil {
 		return nil, err
 	}
 	known := tenant.Config{
 		Tenants:   make(map[cardbroker.Tenant]tenant.Tenant),
 		Addresses: make(map[cardbroker.Tenant][]netip.Prefix),
+		Issuers:   []tenant.Issuer{{Verifier: own.Verifier(), Keys: own, Tenant: own.Tenant, Bearer: true}},
 		Shelf:     shelf,
-		Log:       log,
+		Log:       needs.log,
 	}
 	if cfg.Backend.Tokens != "" {
 		if known.Tokens, err = tenant.ReadTokens(cfg.Backend.Tokens); err != nil {
@@ -91,11 +122,11 @@ func newTenants(ctx context.Context, cfg config.Host, ledger *store.Store, log *
 		}
 		known.Tenants[name] = tenant.Tenant{Certificates: certificates}
 		if t.JWT != nil {
-			issuer := tenantIssuer(name, *t.JWT)
-			if issuer.Keys, err = tenantKeys(sources, *t.JWT, log); err != nil {
+			foreign := tenantIssuer(name, *t.JWT)
+			if foreign.Keys, err = tenantKeys(sources, *t.JWT, needs.log); err != nil {
 				return nil, err
 			}
-			known.Issuers = append(known.Issuers, issuer)
+			known.Issuers = append(known.Issuers, foreign)
 		}
 	}
 	return tenant.New(ctx, known)
@@ -180,11 +211,11 @@ func ours(path string) error {
 func readCA(path string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the CA %s", path)
+		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the certificates %s", path)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "there is no certificate in %s", path)
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "%s holds no PEM certificate", path)
 	}
 	return pool, nil
 }

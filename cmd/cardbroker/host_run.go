@@ -94,6 +94,11 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	defer closeAll(listeners)
+	browsers, err := openBrowsers(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer closeFixed(browsers)
 	backend, err := openDoor(ctx, cfg, ledger, log)
 	if err != nil {
 		return err
@@ -102,6 +107,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		Listen:   listeners,
 		Socket:   socket,
 		Backend:  backend,
+		Browsers: browsers,
 		Registry: registry.Config{Ports: ports, PerUser: int(cfg.Limits.ReservationsPerUser)},
 		MaxConns: int(cfg.Limits.ConnectionsPerUser),
 		HostName: hostName(cfg.Host),
@@ -111,10 +117,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	line := ready{Socket: cfg.Socket}
-	for _, listener := range listeners {
-		line.Listen = append(line.Listen, listener.Addr().String())
-	}
+	line := ready{Socket: cfg.Socket, Listen: addresses(listeners), Fixed: fixedAddresses(browsers)}
 	if backend != nil {
 		line.Backend = backend.URL
 	}

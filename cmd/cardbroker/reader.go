@@ -22,13 +22,14 @@ import (
 
 // readerFlags are shared by the commands of back ends.
 type readerFlags struct {
-	brokers   []string
-	tokenFile string
-	certFile  string
-	keyFile   string
-	caFile    string
-	tickets   []string
-	timeout   time.Duration
+	brokers    []string
+	tokenFile  string
+	apiKeyFile string
+	certFile   string
+	keyFile    string
+	caFile     string
+	tickets    []string
+	timeout    time.Duration
 }
 
 // readerCommand is what back ends run.
@@ -38,6 +39,7 @@ func (p *program) readerCommand() *cobra.Command {
 		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags), p.readerServe(&flags))
 	c.PersistentFlags().StringArrayVar(&flags.brokers, "broker", nil, "a broker's door, wss://host:port; may be repeated")
 	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token; read again for each request")
+	c.PersistentFlags().StringVar(&flags.apiKeyFile, "api-key-file", "", "file with this tenant's API key, mode 0600, which is exchanged for tokens")
 	c.PersistentFlags().StringVar(&flags.certFile, "cert", "", "client certificate of this tenant, PEM, in place of a token; needs --key")
 	c.PersistentFlags().StringVar(&flags.keyFile, "key", "", "its private key, PEM")
 	c.PersistentFlags().StringVar(&flags.caFile, "ca", "", "certificates to trust, PEM (default: the system's)")

@@ -21,8 +21,11 @@ func (f *readerFlags) client() (*virtualreader.Client, error) {
 		return nil, cardbroker.Errorf(cardbroker.Invalid, "name a broker with --broker wss://host:port")
 	case (f.certFile == "") != (f.keyFile == ""):
 		return nil, cardbroker.Errorf(cardbroker.Invalid, "--cert and --key go together")
-	case f.tokenFile == "" && f.certFile == "":
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "name the file of this tenant's token with --token-file, or its certificate with --cert and --key")
+	case f.tokenFile != "" && f.apiKeyFile != "":
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "--token-file and --api-key-file do not go together")
+	case f.tokenFile == "" && f.apiKeyFile == "" && f.certFile == "":
+		return nil, cardbroker.Errorf(cardbroker.Invalid,
+			"name the file of this tenant's token with --token-file, of its API key with --api-key-file, or its certificate with --cert and --key")
 	}
 	cfg := virtualreader.Config{Brokers: f.brokers, TLS: &tls.Config{MinVersion: tls.VersionTLS13}}
 	if f.caFile != "" {
@@ -44,7 +47,31 @@ func (f *readerFlags) client() (*virtualreader.Client, error) {
 		}
 		cfg.Renew = func(context.Context, string) (cardbroker.Secret, error) { return f.token() }
 	}
+	if f.apiKeyFile != "" {
+		if _, err := f.apiKey(); err != nil {
+			return nil, err
+		}
+		cfg.APIKey = func(context.Context) (cardbroker.Secret, error) { return f.apiKey() }
+	}
 	return virtualreader.New(cfg)
+}
+
+// apiKey reads the file anew, so that a key can be replaced while a program runs. It lasts until it is revoked: so nobody else
+// may read it.
+func (f *readerFlags) apiKey() (cardbroker.Secret, error) {
+	info, err := os.Stat(f.apiKeyFile)
+	if err != nil {
+		return cardbroker.Secret{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the API key file %s", f.apiKeyFile)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid,
+			"the API key file %s has mode %04o: others could read it; chmod 0600", f.apiKeyFile, mode)
+	}
+	text, err := os.ReadFile(f.apiKeyFile)
+	if err != nil {
+		return cardbroker.Secret{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the API key file %s", f.apiKeyFile)
+	}
+	return cardbroker.NewSecret(bytes.TrimSpace(text)), nil
 }
 
 func (f *readerFlags) token() (cardbroker.Secret, error) {
