@@ -120,6 +120,11 @@ func (b *Broker) Doctor(ctx context.Context) (api.Diagnosis, error) {
 	return askBroker[api.Diagnosis](ctx, b, "GET", "/local/v1/doctor", nil)
 }
 
+// Audit says how the audit log is. Administrators only.
+func (b *Broker) Audit(ctx context.Context) (api.AuditStatus, error) {
+	return askBroker[api.AuditStatus](ctx, b, "GET", "/local/v1/audit", nil)
+}
+
 // Link opens an agent's link. Who opens it sends [api.Register] first.
 func (b *Broker) Link(ctx context.Context) (*socket.Conn, error) {
 	return b.dialSocket(ctx, b.links, "/local/v1/link")
