@@ -363,7 +363,7 @@ func TestFormIsFixed(t *testing.T) {
 		if err := json.Unmarshal(got[1], &line); err != nil {
 			t.Fatal(err)
 		}
-		want := fmt.Sprintf(`{"seq":1,"time":%q,"event":"broker_started","detail":"\u003cdev\u003e","by":"broker","hash":%q}`, line["time"], line["hash"])
+		want := fmt.Sprintf(`{"seq":1,"time":%q,"event":"broker_started","detail":"\u003cdev\u003e","by":"broker","hash":%q}`+"\n", line["time"], line["hash"])
 		if string(got[1]) != want {
 			t.Errorf("the line is %s, want %s", got[1], want)
 		}

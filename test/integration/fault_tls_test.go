@@ -337,6 +337,9 @@ func TestForeignForwards(t *testing.T) {
 	hers := h.heldPuppet(alice)
 	h.heldPuppet(bob)
 	to := fmt.Sprintf("127.0.0.1:%d", hers.Port)
+	if a := get(t, h.secure(bob, to), to, "/info"); a.reason() != "caller_refused other_user" { // and her agent hears nothing of it
+		t.Errorf("bob on alice's port: %d %s", a.Status, a.Body)
+	}
 	page := h.secure(alice, to)
 	io.WriteString(page, "GET /secret")
 	message, err := hear(hers.Conn)
