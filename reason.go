@@ -63,16 +63,20 @@ const (
 	RulePeerOverflowUID    Rule = "peer_overflow_uid"    // a caller from another user namespace
 	RulePeerNoProcess      Rule = "peer_no_process"      // pid 0: a caller from another pid namespace, or gone
 	RuleSocketGone         Rule = "socket_gone"          // our own end is no longer ESTABLISHED
-	RuleConnectionLimit    Rule = "connection_limit"     // too many connections of one user
-	RuleRate               Rule = "rate"                 // too many requests of one user
+	RuleConnectionLimit    Rule = "connection_limit"     // too many connections of one user, or of one web page of his
+	RuleRate               Rule = "rate"                 // too many requests of one user, or of one web page of his
 	RuleHostHeader         Rule = "host_header"          // Host is not ours (DNS rebinding)
 	RuleOriginNull         Rule = "origin_null"          // Origin: null
 	RuleOriginMalformed    Rule = "origin_malformed"     // an Origin that is none
 	RuleOriginUnconsented  Rule = "origin_unconsented"   // the user has not consented to this Origin
+	RuleConsentPolicy      Rule = "consent_policy"       // machine policy denies this Origin
+	RuleOwnPage            Rule = "own_page"             // what only programs of the user and the agent's own page may do
 	RuleFetchNoOrigin      Rule = "fetch_without_origin" // a browser's request that hides its origin
 	RuleCSRFToken          Rule = "csrf_token"           // no X-CSRF-Token on a request that changes something
 	RuleMediaType          Rule = "media_type"           // a body that is not JSON
-	RuleSocketOrigin       Rule = "socket_origin"        // a WebSocket or EventSource without an Origin
+	RuleSocketOrigin       Rule = "socket_origin"        // a web page's WebSocket or EventSource without an Origin
+	RulePageJWT            Rule = "page_jwt"             // a web page without the JWT that machine policy wants of its origin
+	RuleLocalPrograms      Rule = "local_programs"       // a program that is no browser, where policy wants none
 	RuleOtherUser          Rule = "other_user"           // the caller is another user than the agent's
 	RuleNotAdmin           Rule = "not_admin"            // an administrator's route
 	RuleListenerForeign    Rule = "listener_foreign"     // somebody else listens on the agent's port
@@ -84,6 +88,12 @@ const (
 	RuleSessionAmbiguous   Rule = "session_ambiguous"    // several agents of the caller's user fit
 	RuleTenantOrigin       Rule = "tenant_origin"        // a web page that may not offer readers to this tenant
 	RuleTicket             Rule = "ticket"               // unknown, foreign, expired or used ticket
+	RuleForward            Rule = "forward"              // a connection that is not forwarded to this user's agent
 	RuleToken              Rule = "token"                // unknown back-end token
+	RuleTokenTime          Rule = "token_time"           // a genuine token that is not valid now, by this host's clock
 	RuleFirewall           Rule = "firewall"             // an APDU that the tenant may not send
+	RulePINRate            Rule = "pin_rate"             // too many PINs of one web page, or of all
+	RulePINClear           Rule = "pin_clear"            // a PIN in clear, which policy does not allow
+	RulePINChallenge       Rule = "pin_challenge"        // a PIN that was encrypted for another agent, reader, page or moment
+	RulePINFloor           Rule = "pin_floor"            // so few tries are left that the user has to enter his PIN himself
 )

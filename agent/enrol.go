@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -28,7 +29,7 @@ const (
 const bindTries = 16
 
 // enrol keeps the agent registered until ctx ends: it reserves a port, binds it, registers and holds the link, and does
-// again what broke. It ends by itself only if another agent of this session lives.
+// again what broke. It ends by itself only if another agent of this session lives, or an administrator says so.
 func (a *Agent) enrol(ctx context.Context) error {
 	delay := backoff{max: enrolDelay}
 	for {
@@ -36,7 +37,7 @@ func (a *Agent) enrol(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if cardbroker.ReasonOf(err) == cardbroker.Conflict {
+		if cardbroker.ReasonOf(err) == cardbroker.Conflict || errors.Is(err, errKicked) {
 			return fmt.Errorf("cannot serve session %s: %w", a.cfg.Session, err)
 		}
 		a.cfg.Log.Warn("not registered; trying again", "reason", cardbroker.ReasonOf(err), "err", err)
@@ -49,17 +50,16 @@ func (a *Agent) enrol(ctx context.Context) error {
 // reserved reserves and binds a port and serves on it for as long as the broker grants it.
 func (a *Agent) reserved(ctx context.Context, delay *backoff) error {
 	claim := api.Claim{Session: a.cfg.Session, Claim: string(cardbroker.RandomSecret().Reveal())}
-	port, listeners, err := a.bind(ctx, claim)
+	e, err := a.bind(ctx, claim)
 	if err != nil {
 		return err
 	}
+	e.delay = delay
 	group := run.New(ctx)
-	group.Go("http", func(ctx context.Context) error { return a.serve(ctx, listeners) })
-	group.Go("link", func(ctx context.Context) error {
-		return a.registered(ctx, enrolment{claim: claim, port: port, listeners: listeners, delay: delay})
-	})
+	group.Go("http", func(ctx context.Context) error { return a.serve(ctx, e) })
+	group.Go("link", func(ctx context.Context) error { return a.registered(ctx, e) })
 	err = group.Wait()
-	if ctx.Err() != nil { // the session ends: nobody is to wait for this port
+	if ctx.Err() != nil || errors.Is(err, errKicked) { // the agent ends: nobody is to wait for this port
 		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if err := a.broker.Release(release, claim); err != nil {
@@ -69,31 +69,38 @@ func (a *Agent) reserved(ctx context.Context, delay *backoff) error {
 	return err
 }
 
-// bind reserves ports until one can be bound on both loopback addresses.
-func (a *Agent) bind(ctx context.Context, claim api.Claim) (cardbroker.Port, []net.Listener, error) {
+// bind reserves ports until one can be bound on both loopback addresses, or the broker has bound one.
+func (a *Agent) bind(ctx context.Context, claim api.Claim) (enrolment, error) {
+	e := enrolment{claim: claim, forwards: httpserver.NewForwards()}
 	for range bindTries {
-		reservation, err := a.broker.Reserve(ctx, claim)
+		reservation, err := a.broker.Reserve(ctx, e.claim)
 		if err != nil {
-			return 0, nil, err
+			return e, err
 		}
-		listeners, err := httpserver.ListenLoopback(ctx, reservation.Port)
+		e.port, e.listen = reservation.Port, reservation.Listen
+		if len(e.listen) > 0 {
+			return e, nil
+		}
+		e.listeners, err = httpserver.ListenLoopback(ctx, reservation.Port)
 		if err == nil {
-			return reservation.Port, listeners, nil
+			return e, nil
 		}
 		if cardbroker.ReasonOf(err) != cardbroker.Conflict {
-			return 0, nil, err
+			return e, err
 		}
 		a.cfg.Log.Warn("somebody took the reserved port", "port", reservation.Port, "err", err)
-		claim.Avoid = append(claim.Avoid, reservation.Port)
+		e.claim.Avoid = append(e.claim.Avoid, reservation.Port)
 	}
-	return 0, nil, cardbroker.Errorf(cardbroker.PortsExhausted, "the last %d ports reserved were all taken by other programs", bindTries)
+	return e, cardbroker.Errorf(cardbroker.PortsExhausted, "the last %d ports reserved were all taken by other programs", bindTries)
 }
 
 // enrolment is a port that is bound, and the claim to it.
 type enrolment struct {
 	claim     api.Claim
 	port      cardbroker.Port
-	listeners []net.Listener
+	listeners []net.Listener       // none where the broker listens
+	listen    []string             // where it does
+	forwards  *httpserver.Forwards // what it forwards, from there and from ports for all sessions
 	delay     *backoff
 }
 
@@ -110,6 +117,9 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, errKicked) {
+			return err
+		}
 		switch cardbroker.ReasonOf(err) {
 		case cardbroker.Unauthenticated, cardbroker.CallerRefused: // the port is lost: reserve anew
 			return err
@@ -123,7 +133,7 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 
 // note says where this agent is.
 func (a *Agent) note(e enrolment) Note {
-	n := Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket}
+	n := Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Listen: e.listen}
 	for _, listener := range e.listeners {
 		n.Listen = append(n.Listen, listener.Addr().String())
 	}

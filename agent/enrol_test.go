@@ -33,6 +33,7 @@ func (f fakeRegistry) Link(context.Context) (*socket.Conn, error) { return nil, 
 func (f fakeRegistry) TunnelLeg(context.Context, string) (*socket.Conn, error) {
 	return nil, errNoBroker
 }
+func (f fakeRegistry) ForwardLeg(context.Context, string) (net.Conn, error) { return nil, errNoBroker }
 
 var errNoBroker = cardbroker.Errorf(cardbroker.Unavailable, "no broker answers")
 
@@ -72,11 +73,11 @@ func TestTakenPortIsAvoided(t *testing.T) {
 		}
 		return api.Reservation{Port: 0}, nil // any
 	}})
-	_, listeners, err := a.bind(t.Context(), api.Claim{Session: "1"})
+	e, err := a.bind(t.Context(), api.Claim{Session: "1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range listeners {
+	for _, l := range e.listeners {
 		l.Close()
 	}
 	if len(avoided) != 2 || len(avoided[0]) != 0 || !slices.Equal(avoided[1], []cardbroker.Port{port}) {
@@ -94,7 +95,7 @@ func TestPortsThatAreAllTaken(t *testing.T) {
 	}
 	port := cardbroker.Port(taken[0].Addr().(*net.TCPAddr).Port)
 	a := newTestAgent(t, fakeRegistry{reserve: func(api.Claim) (api.Reservation, error) { return api.Reservation{Port: port}, nil }})
-	if _, _, err := a.bind(t.Context(), api.Claim{Session: "1"}); cardbroker.ReasonOf(err) != cardbroker.PortsExhausted {
+	if _, err := a.bind(t.Context(), api.Claim{Session: "1"}); cardbroker.ReasonOf(err) != cardbroker.PortsExhausted {
 		t.Errorf("bind = %v, want ports_exhausted", err)
 	}
 }

@@ -28,18 +28,35 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 	if err := httpserver.StillThere(r.Context()); err != nil {
 		return err
 	}
-	changed, stop := a.cards.Watch()
-	if r.Header.Get("Upgrade") == "" {
+	of, pushed := r.Context(), overSocket(r)
+	if pushed {
+		of = a.tunnels.Context() // what is upgraded outlives its request
+	}
+	inside, leave, err := a.present.uses.enter(of)
+	if err != nil {
+		return err
+	}
+	changed, unwatch := a.cards.Watch()
+	stop := func() { unwatch(); leave() }
+	if !pushed {
 		defer stop()
-		return a.serveSSE(w, r, changed)
+		return a.serveSSE(w, r.WithContext(inside), changed)
 	}
 	push, err := socket.UpgradePush(w, r)
 	if push == nil {
 		stop()
 		return err
 	}
-	a.tunnels.Go("events", func(ctx context.Context) error {
+	origin, caller := originOf(r), httpserver.CallerOf(r.Context())
+	a.tunnels.Go("events", func(context.Context) error {
 		defer stop()
+		ctx, left := httpserver.Outlive(inside, r)
+		defer left()
+		if err := a.pageShows(ctx, origin, push); err != nil {
+			a.tellRefused(httpserver.Refusal{Caller: caller, Err: err})
+			push.Refuse(err)
+			return nil
+		}
 		push.Run(ctx, changed, a.changes(ctx))
 		return nil
 	})

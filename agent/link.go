@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 
@@ -38,7 +39,7 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 	defer a.registration.Store(nil)
 	a.announceReady(e)
 	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
-	group.Go("listen", func(context.Context) error { return a.listen(conn, registered.Sharing.Turns) })
+	group.Go("listen", func(context.Context) error { return a.listen(conn, group, e.forwards, registered.Sharing.Turns) })
 	return true, group.Wait()
 }
 
@@ -75,11 +76,18 @@ func (a *Agent) announceReady(e enrolment) {
 	if err := a.home.leaveNote(note); err != nil {
 		a.cfg.Log.Warn("cannot leave a note for agent status", "err", err)
 	}
-	a.ready.Do(func() { a.cfg.Ready(note) })
+	a.ready.Do(func() {
+		a.cfg.Ready(note)
+		a.tunnels.Go("device key", a.keys.Make)
+	})
 }
 
+// errKicked is the cause of an end that an administrator has asked for.
+var errKicked = errors.New("kicked")
+
 // listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
-func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
+func (a *Agent) listen(conn *socket.Conn, group *run.Group, forwards *httpserver.Forwards, turns uint64) error {
+	asks := newAsks(group)
 	for {
 		var message api.FromBroker
 		if err := conn.NextJSON(&message); err != nil {
@@ -88,11 +96,17 @@ func (a *Agent) listen(conn *socket.Conn, turns uint64) error {
 		switch {
 		case message.Open != nil:
 			a.openTunnel(conn, *message.Open)
+		case message.Ask != nil:
+			a.asked(conn, asks, *message.Ask)
+		case message.Forward != nil:
+			a.fetch(forwards, *message.Forward)
 		case message.Sharing != nil:
 			if message.Sharing.Turns > turns {
 				turns = message.Sharing.Turns
 				a.noteSharing(*message.Sharing)
 			}
+		case message.Kicked != nil:
+			return cardbroker.Wrapf(errKicked, cardbroker.Forbidden, "an administrator has ended this agent")
 		default:
 			return cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
 		}
@@ -111,6 +125,11 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 			return nil
 		}
 		defer a.desk.finish(open.ID)
+		if offer.origin != "" { // what a page was given ends with its consent
+			var stop func()
+			ctx, stop = httpserver.While(ctx, a.consents.While(offer.origin))
+			defer stop()
+		}
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
 			log.Warn("cannot bring the tunnel's leg", "err", err)
@@ -152,6 +171,7 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 		return err
 	}
 	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
+	a.pins.EndReader(offer.name, "a back end takes the reader")
 	changed, stop := a.cards.Watch()
 	defer stop()
 	policy := a.cfg.Policy.Tenant(open.Tenant)
@@ -173,7 +193,9 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 // are offered for good, that is as long as the link.
 func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 	var said api.Offers
+	var stood api.Presence
 	var readers <-chan struct{}
+	made := a.keys.Ready() // nil once the broker was told
 	stop := func() {}
 	defer func() { stop() }()
 	standing := len(a.cfg.Policy.Standing()) > 0
@@ -193,10 +215,22 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			}
 			said = offers
 		}
+		if stands := *a.present.stands.Load(); stands != stood {
+			if err := conn.WriteJSON(api.FromAgent{Presence: &stands}); err != nil {
+				return err
+			}
+			stood = stands
+		}
 		select {
+		case <-a.present.changed:
 		case <-a.desk.changed:
 		case <-a.leases.Changed():
 		case <-readers:
+		case <-made:
+			if err := a.tellDeviceKey(conn); err != nil {
+				return err
+			}
+			made = nil
 		case told := <-a.refusals:
 			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err

@@ -5,7 +5,6 @@ package agent
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -19,10 +18,19 @@ import (
 // routes are what the session's web pages and programs ask.
 func (a *Agent) routes() []httpserver.Route {
 	return []httpserver.Route{
-		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events},
+		{Method: "GET", Path: "/cb/v1/consents", Access: httpserver.Self, Handle: a.listConsents},
+		{Method: "POST", Path: "/cb/v1/consents", Access: httpserver.Own, Handle: a.answerConsent},
+		{Method: "POST", Path: "/cb/v1/consents/revoke", Access: httpserver.Self, Handle: a.revokeConsent},
+		{Method: "GET", Path: "/cb/v1/device-key", Access: httpserver.Self, Handle: a.deviceKeys},
+		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events, Pushes: true},
 		{Method: "GET", Path: "/cb/v1/leases", Access: httpserver.Self, Handle: a.listLeases},
 		{Method: "POST", Path: "/cb/v1/leases/{tunnel}/revoke", Access: httpserver.Self, Handle: a.revokeLease},
 		{Method: "POST", Path: "/cb/v1/offers", Access: httpserver.Self, Handle: a.offer},
+		{Method: "POST", Path: "/cb/v1/pin-challenges", Access: httpserver.Self, Handle: a.pinChallenge},
+		{Method: "POST", Path: "/cb/v1/readers/{id}/verify-pin", Access: httpserver.Self, Handle: a.verifyPIN},
+		{Method: "GET", Path: "/consent", Access: httpserver.Public, Handle: a.consentPage},
+		{Method: "GET", Path: "/consent/{file}", Access: httpserver.Public, Handle: a.consentFile},
+		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: a.deviceKey},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: a.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
 		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},
@@ -30,39 +38,43 @@ func (a *Agent) routes() []httpserver.Route {
 	}
 }
 
-// serve serves the agent's port until ctx ends.
-func (a *Agent) serve(ctx context.Context, listeners []net.Listener) error {
+// serve serves the agent's port, and what the broker forwards, until ctx ends.
+func (a *Agent) serve(ctx context.Context, e enrolment) error {
 	server := httpserver.New(httpserver.Config{
 		Routes:    a.routes(),
 		Authorize: a.authorize,
+		Consented: a.consents.Consented,
+		During:    a.consents.While,
+		Page:      a.page,
 		Refused:   a.tellRefused,
+		PagesOnly: a.cfg.Policy.PagesOnly,
 		Log:       a.cfg.Log,
 	})
-	attested := make([]httpserver.Listener, len(listeners))
-	for i, listener := range listeners {
-		attested[i] = httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: a.kernel}}
+	attested := []httpserver.Listener{{Listener: e.forwards, Kind: httpserver.Forwarded{Name: a.hostAlias}}}
+	for _, listener := range e.listeners {
+		attested = append(attested, httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: a.kernel}})
 	}
 	return server.Serve(ctx, attested...)
 }
 
 // authorize admits the agent's own user and nobody else, whatever the route: a port number is worth nothing to another
 // user of the host.
-func (a *Agent) authorize(r *http.Request, _ httpserver.Access) error {
+func (a *Agent) authorize(r *http.Request, access httpserver.Access) error {
 	if httpserver.CallerOf(r.Context()).User != a.self {
 		return cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleOtherUser, "this agent serves another user")
 	}
-	return nil
+	return a.checkPage(r, access)
 }
 
 func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {
-	server := httpserver.CallerOf(r.Context()).Server
+	port := cardbroker.Port(httpserver.CallerOf(r.Context()).Server.Port())
 	mode := "none"
 	var host string
 	if registered := a.registration.Load(); registered != nil {
-		mode, host = "service", registered.Host
+		mode, host, port = "service", registered.Host, registered.Port // the page may have come by a fixed port
 	}
 	return httpserver.JSON(w, api.NewInfo(host,
-		api.InfoService{APIPort: cardbroker.Port(server.Port()), DeviceType: "AGENT"},
+		api.InfoService{URL: httpserver.URL(r), APIPort: port, DeviceType: "AGENT"},
 		api.InfoCardbroker{Version: a.cfg.Version, Mode: mode}))
 }
 

@@ -21,7 +21,7 @@ type ErrorBody struct {
 	Description string            `json:"description"`
 	Reason      cardbroker.Reason `json:"reason"`
 	Rule        cardbroker.Rule   `json:"rule,omitempty"`
-	Retries     *int              `json:"retries,omitempty"` // PIN tries left, with pin_incorrect
+	Retries     *int              `json:"retries,omitempty"` // PIN tries left, with pin_incorrect where the card tells
 }
 
 // A Mapping says how a reason looks on the wire.
@@ -100,7 +100,7 @@ func Describe(err error) ErrorBody {
 		body.Description = e.Message
 	}
 	body.Rule = e.Rule
-	if reason == cardbroker.PINIncorrect {
+	if reason == cardbroker.PINIncorrect && e.Retries != cardbroker.RetriesUnknown {
 		body.Retries = &e.Retries
 	}
 	return body
@@ -159,6 +159,8 @@ func (b ErrorBody) Error() *cardbroker.Error {
 	e := &cardbroker.Error{Reason: b.Reason, Message: b.Description, Rule: b.Rule}
 	if b.Retries != nil {
 		e.Retries = *b.Retries
+	} else if b.Reason == cardbroker.PINIncorrect {
+		e.Retries = cardbroker.RetriesUnknown
 	}
 	return e
 }

@@ -65,7 +65,7 @@ type InfoAPI struct {
 
 // InfoService says where it answers, and as what: PROXY (the broker) or AGENT.
 type InfoService struct {
-	URL        string          `json:"url"` // NewInfo sets it
+	URL        string          `json:"url"` // scheme and name, as the page asked; httpserver.URL
 	APIPort    cardbroker.Port `json:"apiPort"`
 	GRPCPort   cardbroker.Port `json:"gRpcPort"` // always 0
 	DeviceType string          `json:"deviceType"`
@@ -79,7 +79,6 @@ type InfoCardbroker struct {
 
 // NewInfo returns what broker and agent say alike, with the host's name, where they answer and what they are.
 func NewInfo(host string, service InfoService, own InfoCardbroker) Info {
-	service.URL = "http://127.0.0.1"
 	return Info{
 		OS:         InfoOS{Architecture: runtime.GOARCH, OS: runtime.GOOS},
 		Runtime:    InfoRuntime{Runtime: "cardbroker", DateTime: time.Now().UTC().Format(time.RFC3339)},

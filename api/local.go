@@ -4,6 +4,7 @@
 package api
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -24,6 +25,9 @@ type Claim struct {
 type Reservation struct {
 	Port     cardbroker.Port `json:"port"`
 	Deadline time.Time       `json:"deadline"` // register before
+
+	// Where the broker listens in the agent's place, and forwards to it: the agent binds nothing. Empty: it binds the port.
+	Listen []string `json:"listen,omitempty"`
 }
 
 // Session is a row of `cardbroker host sessions`.
@@ -36,7 +40,10 @@ type Session struct {
 	Port       cardbroker.Port      `json:"port"`
 	State      cardbroker.State     `json:"state"`
 	Since      time.Time            `json:"since"`
-	ListenerOK bool                 `json:"listener_ok"` // the kernel says that the user's own process listens there
+	ListenerOK bool                 `json:"listener_ok"` // the kernel says that the user's own process listens there; or, if held, the broker
+	Held       bool                 `json:"held"`        // the broker listens there, and forwards
+	Kind       string               `json:"kind"`        // who keeps the session: logind, audit, xrdp, wts or none; empty: not said yet
+	Presence   string               `json:"presence"`    // present, locked, away or unknown, in the agent's words
 }
 
 // Sessions answers GET /local/v1/sessions.
@@ -82,6 +89,10 @@ type FromAgent struct {
 	Refused  *TunnelRefused `json:"refused,omitempty"`
 	Caller   *CallerRefused `json:"caller,omitempty"`
 	Event    *Event         `json:"event,omitempty"`
+	Presence *Presence      `json:"presence,omitempty"`
+	Answer   *Answer        `json:"answer,omitempty"`
+	// DeviceKey is told once for each link, as soon as it is made.
+	DeviceKey *DeviceKey `json:"deviceKey,omitempty"`
 }
 
 // FromBroker is a message from broker to agent.
@@ -90,6 +101,9 @@ type FromBroker struct {
 	Open       *TunnelOpen `json:"open,omitempty"`
 	Failed     *ErrorBody  `json:"failed,omitempty"` // registration was refused; the link ends
 	Sharing    *Sharing    `json:"sharing,omitempty"`
+	Kicked     *Kicked     `json:"kicked,omitempty"`
+	Ask        *Ask        `json:"ask,omitempty"`
+	Forward    *Forward    `json:"forward,omitempty"`
 }
 
 // Register asks for REGISTERED: the agent listens on its port.
@@ -106,12 +120,38 @@ type Registered struct {
 	Host       string           `json:"host"`
 	Epoch      uint64           `json:"epoch"`
 	Sharing    Sharing          `json:"sharing"`
+	Name       string           `json:"name,omitempty"` // that web pages may call this host by, besides localhost
 }
 
 // Sharing tells an agent whether agents of another user are on the host. Of two that cross, the one with more turns is newer.
 type Sharing struct {
 	Shared bool   `json:"shared"`
 	Turns  uint64 `json:"turns"` // how often it has changed since the broker's start
+}
+
+// ForwardProtocol is what a request for a forwarded connection upgrades to: after it come the caller's bytes.
+const ForwardProtocol = "cardbroker.forward.v1"
+
+// Forward tells an agent of a connection that the broker has accepted in its place, and who is behind it, as the kernel says.
+// The agent fetches the connection from GET /local/v1/forwards/{id}.
+type Forward struct {
+	ID     string         `json:"id"`  // 32 hexadecimal digits
+	UID    *uint32        `json:"uid"` // null on Windows
+	SID    string         `json:"sid,omitempty"`
+	Client netip.AddrPort `json:"client"`
+	Server netip.AddrPort `json:"server"`
+	PID    int            `json:"pid,omitempty"`
+	Inode  uint32         `json:"inode,omitempty"`
+	Cgroup uint64         `json:"cgroup,omitempty"`
+	TLS    bool           `json:"tls"` // the caller speaks TLS
+}
+
+// User returns who the caller is.
+func (f Forward) User() cardbroker.UserID {
+	if f.UID == nil {
+		return cardbroker.UserID{SID: f.SID}
+	}
+	return cardbroker.UserID{UID: *f.UID}
 }
 
 // Offers is all that an agent offers at the moment; it replaces what it said before. The broker keeps it in memory, for
@@ -137,10 +177,12 @@ type OfferedReader struct {
 type TunnelOpen struct {
 	ID      string              `json:"id"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant   `json:"tenant"`
-	Method  string              `json:"method"`  // how the tenant was authenticated: "token"
+	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate or jwt
 	Address string              `json:"address"` // of the back end, for the user
 	Reader  cardbroker.ReaderID `json:"reader"`  // TicketReader: the ticket's own
 	Ticket  string              `json:"ticket"`  // empty: the reader is offered for good
+
+	Credential string `json:"credential,omitempty"` // by which: the certificate's SHA-256 in hexadecimal, or the JWT's jti
 }
 
 // TunnelRefused answers [TunnelOpen].
@@ -163,6 +205,38 @@ type Event struct {
 	Time time.Time `json:"time"` // by the agent's clock
 	cardbroker.Event
 }
+
+// Presence tells the broker how the agent's session stands; it replaces what was said before. It is for lists, but for the
+// display, by which the broker tells sessions of one user apart where the system does not.
+type Presence struct {
+	Kind    string `json:"kind"`              // logind, audit, xrdp, wts or none
+	Display string `json:"display,omitempty"` // such as ":10"
+	Known   bool   `json:"known"`             // the system tells of locks and disconnects
+	Locked  bool   `json:"locked"`
+	Away    bool   `json:"away"`
+}
+
+// Word says it in one word.
+func (p Presence) Word() string {
+	switch {
+	case p.Away:
+		return "away"
+	case p.Locked:
+		return "locked"
+	case !p.Known:
+		return "unknown"
+	}
+	return "present"
+}
+
+// Kick asks the broker to end an agent. User is a name or an id; empty: whoever has a session of that name.
+type Kick struct {
+	Session cardbroker.SessionID `json:"session"`
+	User    string               `json:"user,omitempty"`
+}
+
+// Kicked tells an agent that an administrator has ended it: it releases its port and is not to come back by itself.
+type Kicked struct{}
 
 // UID returns a user's uid for JSON: nil on Windows, where his SID names him.
 func UID(id cardbroker.UserID) *uint32 {

@@ -5,6 +5,7 @@ package broker
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -30,13 +31,18 @@ func (b *Broker) say(of cardbroker.AgentKey, e api.Event) {
 	}
 }
 
-// refused keeps a refusal for `cardbroker host explain`, and records it.
+// refused keeps a refusal for `cardbroker host explain`, and records it: as that of a back end that is not who it says, of an API
+// key, or of a caller. A back end's cause is for the administrator alone.
 func (b *Broker) refused(r httpserver.Refusal) {
 	b.hub.refused(newRefusal(r.Caller, r.Err))
 	said := api.Describe(r.Err)
 	e := cardbroker.Event{Name: cardbroker.EventCallerRefused, Reason: said.Reason, Rule: said.Rule, Detail: said.Description}
-	if said.Rule == cardbroker.RuleToken {
-		e.Name = cardbroker.EventTenantRefused
+	_, byKey := errors.AsType[keyRefused](r.Err)
+	switch {
+	case byKey:
+		e.Name, e.Method = cardbroker.EventTokenRefused, "api_key"
+	case said.Rule == cardbroker.RuleToken || said.Rule == cardbroker.RuleTokenTime:
+		e.Name, e.Detail = cardbroker.EventTenantRefused, explainError(r.Err).Detail
 	}
 	if r.Caller.Client.IsValid() {
 		e.Address = r.Caller.Client.String()

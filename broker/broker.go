@@ -5,8 +5,8 @@
 // tells each browser of its own agent, and relays the tunnels of back ends. It never touches PC/SC, PKCS#11 or an APDU,
 // and holds no ticket, lease or consent: those are the agents'.
 //
-// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. Handlers wait
-// for loops; loops never wait for each other.
+// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. A third
+// looks for the processes of callers. Handlers wait for loops; loops never wait for each other.
 package broker
 
 import (
@@ -17,7 +17,11 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/forward"
+	"github.com/cardbroker/cardbroker/broker/issuer"
+	"github.com/cardbroker/cardbroker/broker/nearest"
 	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -33,6 +37,7 @@ type Config struct {
 	Listen   []net.Listener // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
 	Socket   net.Listener   // the local socket of agents and administrators
 	Backend  *Backend       // the back-end door; nil: none
+	Browsers Browsers       // TLS and further ports for web pages
 	Registry registry.Config
 	Audit    Auditor // nil: nothing is recorded
 	MaxConns int     // of one user at a time; 0: 64
@@ -53,10 +58,11 @@ type Auditor interface {
 
 // Backend is the door for back ends.
 type Backend struct {
-	Listen net.Listener // plain TCP: the broker speaks TLS on it
-	TLS    *tls.Config
-	Tokens Tokens
-	URL    string // as back ends and tickets name it: wss://host:port
+	Listen  net.Listener // plain TCP: the broker speaks TLS on it
+	TLS     *tls.Config
+	Tenants *tenant.Authority
+	Issuer  *issuer.Issuer // whose tokens Tenants believes
+	URL     string         // as back ends and tickets name it: wss://host:port
 }
 
 // Broker is the host service. Make it with [New].
@@ -65,15 +71,19 @@ type Broker struct {
 	registry *registry.Registry
 	guard    *registry.Guard
 	hub      *hub
+	chooser  *nearest.Chooser
 	kernel   *peer.Kernel
 	self     cardbroker.UserID
 	conns    *run.Group // links and tunnels
 	links    *socket.Maker
 	tunnels  *socket.Maker
+	front    *httpserver.Server // of connections that are forwarded to agents
+	splicer  *forward.Splicer
 }
 
 // New returns a broker that has not started. It loads the registry from the ledger.
 func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, error) {
+	cfg.Registry.Hold = cfg.Browsers.TLS != nil
 	entries, err := registry.New(ctx, cfg.Registry, ledger, cfg.Log)
 	if err != nil {
 		return nil, err
@@ -82,12 +92,18 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 		cfg:      cfg,
 		registry: entries,
 		hub:      newHub(),
+		chooser:  nearest.New(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
 		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
+		splicer:  forward.New(),
 	}
+	b.front = b.newFront()
 	b.guard = registry.NewGuard(entries, b.restarting(), cfg.Log)
+	if b.holds() {
+		b.guard.Accept = b.acceptHeld
+	}
 	return b, nil
 }
 
@@ -100,10 +116,19 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops := run.New(context.WithoutCancel(ctx))
 	loops.Go("registry", b.registry.Run)
 	loops.Go("hub", b.hub.Run)
+	loops.Go("chooser", b.chooser.Run)
 	loops.Go("guard", b.guard.Run)
+	if b.cfg.Backend != nil {
+		loops.Go("tenants", b.cfg.Backend.Tenants.Run)
+		loops.Go("issuer", b.cfg.Backend.Issuer.Run)
+	}
 	b.conns = run.New(loops.Context())
 	servers := run.New(loops.Context())
 	servers.Go("loopback", b.serveLoopback)
+	servers.Go("front", b.serveFront)
+	if b.holds() {
+		servers.Go("certificates", b.recordCertificates)
+	}
 	servers.Go("local", b.serveLocal)
 	servers.Go("sharing", b.tellSharing)
 	if b.cfg.Backend != nil {
@@ -129,7 +154,7 @@ func (b *Broker) serveLoopback(ctx context.Context) error {
 	})
 	listeners := make([]httpserver.Listener, len(b.cfg.Listen))
 	for i, listener := range b.cfg.Listen {
-		listeners[i] = httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: b.kernel}}
+		listeners[i] = b.browserListener(listener, true)
 	}
 	return server.Serve(ctx, listeners...)
 }

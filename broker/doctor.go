@@ -21,6 +21,9 @@ const (
 // doors are open.
 func (b *Broker) diagnose() []api.Check {
 	checks := []api.Check{b.checkStore(), b.checkAudit(), b.checkAccount(), b.checkIPv6(), b.checkDoor()}
+	if t := b.cfg.Browsers.TLS; t != nil {
+		checks = append(checks, t.Status())
+	}
 	return append(checks, b.checkListeners()...)
 }
 
@@ -61,7 +64,7 @@ func (b *Broker) checkListeners() []api.Check {
 		if agent.State != cardbroker.Registered {
 			continue
 		}
-		if err := b.kernel.CheckListener(agent.Port, agent.Key.User, false); err != nil {
+		if err := b.checkPort(agent.Port, agent.Key.User, false); err != nil {
 			checks = append(checks, api.Check{
 				ID:     fmt.Sprintf("listener-%d", agent.Port),
 				Status: statusFail,

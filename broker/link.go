@@ -91,7 +91,7 @@ func (b *Broker) register(ctx context.Context, conn *socket.Conn, caller peer.Ca
 		return cardbroker.Agent{}, err
 	}
 	if entry, ok := b.registry.View().ByKey(claim.Key); ok {
-		if err := b.kernel.CheckListener(entry.Port, caller.User, message.Register.IPv6); err != nil {
+		if err := b.checkPort(entry.Port, caller.User, message.Register.IPv6); err != nil {
 			return cardbroker.Agent{}, err
 		}
 	}
@@ -118,6 +118,7 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 		Host:       b.cfg.HostName,
 		Epoch:      b.registry.View().Epoch(),
 		Sharing:    *b.sharing(), // read after joining: who joined is told of every turn
+		Name:       b.hostAlias(),
 	}
 	if err := send(api.FromBroker{Registered: &registered}); err != nil {
 		return err
@@ -139,9 +140,15 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 			if err = news.Wait(ctx); err == nil {
 				err = b.hub.setOffers(ctx, agent.Route, *message.Offers)
 			}
+		case message.DeviceKey != nil:
+			if err = checkDeviceKey(*message.DeviceKey); err == nil && news.Wait(ctx) == nil {
+				err = b.hub.setKey(ctx, agent.Route, *message.DeviceKey)
+			}
 		case message.Refused != nil:
 			refusal := message.Refused.Error.Error()
 			b.hub.deliver(ctx, message.Refused.ID, agent.Key.User, legAnswer{err: refusal})
+		case message.Answer != nil:
+			err = b.hub.answered(ctx, agent.Route, *message.Answer)
 		case message.Caller != nil:
 			if news.Allow() { // else it is lost: what an agent refuses is its own business first
 				b.hub.refused(agentRefusal(agent, *message.Caller))
@@ -150,6 +157,10 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 		case message.Event != nil:
 			if err = news.Wait(ctx); err == nil {
 				b.say(agent.Key, *message.Event)
+			}
+		case message.Presence != nil:
+			if err = news.Wait(ctx); err == nil {
+				err = b.hub.setPresence(ctx, agent.Route, *message.Presence)
 			}
 		default:
 			err = cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")

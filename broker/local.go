@@ -4,6 +4,7 @@
 package broker
 
 import (
+	"context"
 	"net/http"
 	"os/user"
 	"slices"
@@ -28,12 +29,19 @@ func (b *Broker) localRoutes() []httpserver.Route {
 		{Method: "GET", Path: "/local/v1/audit", Access: httpserver.Admin, Handle: b.auditStatus},
 		{Method: "GET", Path: "/local/v1/doctor", Access: httpserver.Admin, Handle: b.doctor},
 		{Method: "GET", Path: "/local/v1/explain", Access: httpserver.Admin, Handle: b.explain},
+		{Method: "GET", Path: "/local/v1/forwards/{id}", Access: httpserver.Agent, Handle: b.forwardLeg},
+		{Method: "POST", Path: "/local/v1/kick", Access: httpserver.Admin, Handle: b.kick},
 		{Method: "GET", Path: "/local/v1/leases", Access: httpserver.Admin, Handle: b.leases},
 		{Method: "GET", Path: "/local/v1/link", Access: httpserver.Agent, Handle: b.openLink},
 		{Method: "POST", Path: "/local/v1/release", Access: httpserver.Agent, Handle: b.release},
 		{Method: "POST", Path: "/local/v1/renew", Access: httpserver.Agent, Handle: b.renew},
 		{Method: "POST", Path: "/local/v1/reserve", Access: httpserver.Agent, Handle: b.reserve},
 		{Method: "GET", Path: "/local/v1/sessions", Access: httpserver.Admin, Handle: b.sessions},
+		{Method: "GET", Path: "/local/v1/tokens", Access: httpserver.Admin, Handle: b.apiKeys},
+		{Method: "POST", Path: "/local/v1/tokens/enrol", Access: httpserver.Admin, Handle: b.enrol},
+		{Method: "POST", Path: "/local/v1/tokens/issue", Access: httpserver.Admin, Handle: b.issueToken},
+		{Method: "POST", Path: "/local/v1/tokens/revoke", Access: httpserver.Admin, Handle: b.revoke},
+		{Method: "POST", Path: "/local/v1/tokens/rotate", Access: httpserver.Admin, Handle: b.rotate},
 		{Method: "GET", Path: "/local/v1/tunnels/{id}", Access: httpserver.Agent, Handle: b.tunnelLeg},
 	}
 }
@@ -92,7 +100,8 @@ func checkClaim(caller peer.Caller, body api.Claim) (registry.Claim, error) {
 	}, nil
 }
 
-// reserve promises a port that can be bound. A port that somebody else has bound is skipped.
+// reserve promises a port that can be bound, or that the broker has bound for the agent. A port that somebody else has
+// bound is skipped.
 func (b *Broker) reserve(w http.ResponseWriter, r *http.Request) error {
 	claim, body, err := entry(r)
 	if err != nil {
@@ -104,15 +113,28 @@ func (b *Broker) reserve(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if err := b.guard.Free(r.Context(), reservation.Port); err != nil {
-			return err
+		listen, err := b.prepare(r.Context(), reservation.Port)
+		if err == nil {
+			return httpserver.JSON(w, api.Reservation{Port: reservation.Port, Deadline: reservation.Deadline, Listen: listen})
 		}
-		if _, err := registry.ProvePort(r.Context(), reservation.Port); err == nil {
-			return httpserver.JSON(w, api.Reservation{Port: reservation.Port, Deadline: reservation.Deadline})
+		if r.Context().Err() != nil {
+			return err
 		}
 		avoid = append(avoid, reservation.Port)
 	}
 	return cardbroker.Errorf(cardbroker.PortsExhausted, "the last %d ports tried are all taken by other programs", maxBindTries)
+}
+
+// prepare proves that an agent can bind the port, or binds it in its place and returns where.
+func (b *Broker) prepare(ctx context.Context, port cardbroker.Port) (listen []string, err error) {
+	if b.holds() {
+		return b.guard.Hold(ctx, port)
+	}
+	if err := b.guard.Free(ctx, port); err != nil {
+		return nil, err
+	}
+	_, err = registry.ProvePort(ctx, port)
+	return nil, err
 }
 
 func (b *Broker) renew(w http.ResponseWriter, r *http.Request) error {
@@ -152,7 +174,12 @@ func (b *Broker) sessions(w http.ResponseWriter, _ *http.Request) error {
 
 func (b *Broker) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions {
 	rows := api.Sessions{Sessions: make([]api.Session, len(agents)), Epoch: epoch}
+	said := map[cardbroker.Route]api.Presence{}
+	for _, l := range *b.hub.view.Load() {
+		said[l.agent.Route] = l.presence
+	}
 	for i, agent := range agents {
+		presence := said[agent.Route]
 		rows.Sessions[i] = api.Session{
 			Session:    agent.Key.Session,
 			UID:        api.UID(agent.Key.User),
@@ -162,7 +189,10 @@ func (b *Broker) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions {
 			Port:       agent.Port,
 			State:      agent.State,
 			Since:      agent.Since,
-			ListenerOK: b.kernel.CheckListener(agent.Port, agent.Key.User, false) == nil,
+			ListenerOK: b.checkPort(agent.Port, agent.Key.User, false) == nil,
+			Held:       b.holds(),
+			Kind:       presence.Kind,
+			Presence:   presence.Word(),
 		}
 	}
 	return rows

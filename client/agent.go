@@ -5,6 +5,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/url"
@@ -16,16 +17,25 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
-// Agent asks the caller's own agent on its loopback port. Make it with [NewAgent].
+// Agent asks the caller's own agent on its loopback port. Make it with [NewAgent] or [NewHeldAgent].
 type Agent struct {
 	port   cardbroker.Port
+	held   []cardbroker.UserID // whom the broker may run as that listens in the agent's place; nil: the agent itself does
 	kernel *peer.Kernel
 	http   *http.Client
 }
 
 // NewAgent returns a client of the agent on that port. It refuses to talk to a program of another user. Close it.
-func NewAgent(port cardbroker.Port) *Agent {
-	a := &Agent{port: port, kernel: peer.NewKernel()}
+func NewAgent(port cardbroker.Port) *Agent { return newAgent(port, nil) }
+
+// NewHeldAgent returns a client of an agent in whose place the broker listens, as root or one of accounts. It refuses to
+// talk to a program of another user. Close it.
+func NewHeldAgent(port cardbroker.Port, accounts ...cardbroker.UserID) *Agent {
+	return newAgent(port, append([]cardbroker.UserID{{}}, accounts...))
+}
+
+func newAgent(port cardbroker.Port, held []cardbroker.UserID) *Agent {
+	a := &Agent{port: port, held: held, kernel: peer.NewKernel()}
 	a.http = &http.Client{Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return a.dial(ctx) },
 		DisableKeepAlives: true,
@@ -36,14 +46,36 @@ func NewAgent(port cardbroker.Port) *Agent {
 // Close gives the client's resources back.
 func (a *Agent) Close() { a.kernel.Close() }
 
-// dial connects to the port once the kernel says that our own user listens there.
+// dial connects to the port once the kernel says that our own user listens there, or the broker. That speaks TLS, always;
+// who it is says the kernel, so its certificate need not.
 func (a *Agent) dial(ctx context.Context) (net.Conn, error) {
-	if err := a.kernel.CheckListener(a.port, peer.Self(), false); err != nil {
+	if err := a.checkListener(); err != nil {
 		return nil, err
 	}
 	var dialer net.Dialer
 	dialer.SetMultipathTCP(false)
-	return dialer.DialContext(ctx, "tcp4", a.address())
+	conn, err := dialer.DialContext(ctx, "tcp4", a.address())
+	if err != nil || a.held == nil {
+		return conn, err
+	}
+	secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the broker speaks no TLS on port %d", a.port)
+	}
+	return secure, nil
+}
+
+func (a *Agent) checkListener() (err error) {
+	if a.held == nil {
+		return a.kernel.CheckListener(a.port, peer.Self(), false)
+	}
+	for _, account := range a.held {
+		if err = a.kernel.CheckListener(a.port, account, false); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 func (a *Agent) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(a.port))) }
@@ -70,6 +102,23 @@ func (a *Agent) Leases(ctx context.Context) (api.Leases, error) {
 // Revoke ends a back end's lease of a reader at once.
 func (a *Agent) Revoke(ctx context.Context, tunnel string) error {
 	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/leases/"+url.PathEscape(tunnel)+"/revoke", nil)
+	return err
+}
+
+// Consents lists the user's consents, and the pages that wait for one.
+func (a *Agent) Consents(ctx context.Context) (api.Consents, error) {
+	return askAgent[api.Consents](ctx, a, "GET", "/cb/v1/consents", nil)
+}
+
+// AnswerConsent gives the user's answer to a web page, also before it asks.
+func (a *Agent) AnswerConsent(ctx context.Context, answer api.ConsentAnswer) error {
+	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/consents", answer)
+	return err
+}
+
+// RevokeConsent ends a consent at once, in all sessions of the user.
+func (a *Agent) RevokeConsent(ctx context.Context, origin string) error {
+	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/consents/revoke", api.ConsentRevoke{Origin: origin})
 	return err
 }
 

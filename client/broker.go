@@ -78,6 +78,9 @@ func (b *Broker) dial(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
+// Accounts returns whom the broker may run as, besides root.
+func (b *Broker) Accounts() []cardbroker.UserID { return b.cfg.Accounts }
+
 // Reserve asks for a port for the session. Errors: as the broker's registry.
 func (b *Broker) Reserve(ctx context.Context, claim api.Claim) (api.Reservation, error) {
 	return askBroker[api.Reservation](ctx, b, "POST", "/local/v1/reserve", claim)
@@ -104,6 +107,12 @@ func (b *Broker) Sessions(ctx context.Context) (api.Sessions, error) {
 	return askBroker[api.Sessions](ctx, b, "GET", "/local/v1/sessions", nil)
 }
 
+// Kick ends the agent of a session. Administrators only. Errors: NoAgent, SessionAmbiguous.
+func (b *Broker) Kick(ctx context.Context, kick api.Kick) error {
+	_, err := askBroker[struct{}](ctx, b, "POST", "/local/v1/kick", kick)
+	return err
+}
+
 // Leases lists which back ends hold which readers. Administrators only.
 func (b *Broker) Leases(ctx context.Context) (api.Leases, error) {
 	return askBroker[api.Leases](ctx, b, "GET", "/local/v1/leases", nil)
@@ -123,6 +132,31 @@ func (b *Broker) Doctor(ctx context.Context) (api.Diagnosis, error) {
 // Audit says how the audit log is. Administrators only.
 func (b *Broker) Audit(ctx context.Context) (api.AuditStatus, error) {
 	return askBroker[api.AuditStatus](ctx, b, "GET", "/local/v1/audit", nil)
+}
+
+// APIKeys lists what back ends exchange for tokens, and what those are signed by. Administrators only.
+func (b *Broker) APIKeys(ctx context.Context) (api.APIKeys, error) {
+	return askBroker[api.APIKeys](ctx, b, "GET", "/local/v1/tokens", nil)
+}
+
+// Enrol makes an API key for a tenant. Administrators only.
+func (b *Broker) Enrol(ctx context.Context, tenant string) (api.NewAPIKey, error) {
+	return askBroker[api.NewAPIKey](ctx, b, "POST", "/local/v1/tokens/enrol", api.Enrol{Tenant: tenant})
+}
+
+// RevokeKeys ends an API key, by its id, or all of a tenant. Administrators only.
+func (b *Broker) RevokeKeys(ctx context.Context, name string) (api.Revoked, error) {
+	return askBroker[api.Revoked](ctx, b, "POST", "/local/v1/tokens/revoke", api.KeyName{Name: name})
+}
+
+// RotateKey has the next key sign tokens; with discard, no token that was issued before is good any more. Administrators only.
+func (b *Broker) RotateKey(ctx context.Context, discard bool) (api.SigningKey, error) {
+	return askBroker[api.SigningKey](ctx, b, "POST", "/local/v1/tokens/rotate", api.Rotate{Discard: discard})
+}
+
+// IssueToken returns a token, as for an API key of the tenant. Administrators only.
+func (b *Broker) IssueToken(ctx context.Context, name string) (api.Token, error) {
+	return askBroker[api.Token](ctx, b, "POST", "/local/v1/tokens/issue", api.KeyName{Name: name})
 }
 
 // Link opens an agent's link. Who opens it sends [api.Register] first.

@@ -131,11 +131,7 @@ func (s *Store) Commit(ctx context.Context, changes cardbroker.Changes) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := s.db.Update(func(tx *bbolt.Tx) error { return s.apply(tx, changes) })
-	if err != nil && cardbroker.ReasonOf(err) == cardbroker.Internal {
-		return cardbroker.Wrapf(err, cardbroker.Unavailable, "the store %s cannot be written", s.path)
-	}
-	return err
+	return s.unwritable(s.db.Update(func(tx *bbolt.Tx) error { return s.apply(tx, changes) }))
 }
 
 func (s *Store) apply(tx *bbolt.Tx, changes cardbroker.Changes) error {

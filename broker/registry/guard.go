@@ -5,6 +5,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -26,22 +27,27 @@ const (
 )
 
 // Guard binds the ports of agents that are gone, and those in quarantine, and answers there in the agents' place: nobody
-// else gets a port that pages still hold. Its state belongs to Run.
+// else gets a port that pages still hold. Where Config.Hold says so it binds the ports of all agents, from their reservation
+// on. Its state belongs to Run.
 type Guard struct {
+	// Accept serves a listener until ctx ends, and closes it, on ports that are held for good. It is set before Run, if and
+	// only if Config.Hold is.
+	Accept func(ctx context.Context, listener net.Listener) error
+
 	registry *Registry
 	handler  http.Handler
 	log      *slog.Logger
-	freeing  chan freeing
+	asked    chan asked
 	ended    chan struct{} // closed when Run returns
 	held     map[cardbroker.Port]*guardedPort
 	taken    map[cardbroker.Port]bool // that somebody else has bound, as of the last try
 	conns    atomic.Int64             // that are open, on all ports
 }
 
-// freeing asks the guard to close a port.
-type freeing struct {
-	port cardbroker.Port
-	done chan struct{} // closed when it is
+// asked has the guard do something with a port, at once.
+type asked struct {
+	do   func(ctx context.Context) // of Run
+	done chan struct{}             // closed when it is
 }
 
 // NewGuard returns a Guard that answers every request with handler once it runs.
@@ -50,7 +56,7 @@ func NewGuard(registry *Registry, handler http.Handler, log *slog.Logger) *Guard
 		registry: registry,
 		handler:  handler,
 		log:      log,
-		freeing:  make(chan freeing),
+		asked:    make(chan asked),
 		ended:    make(chan struct{}),
 		held:     make(map[cardbroker.Port]*guardedPort),
 		taken:    make(map[cardbroker.Port]bool),
@@ -88,9 +94,9 @@ func (g *Guard) Run(ctx context.Context) error {
 				delay = min(2*delay, lastRetry)
 				retry.Reset(delay)
 			}
-		case f := <-g.freeing:
-			g.close(f.port)
-			close(f.done)
+		case a := <-g.asked:
+			a.do(ctx)
+			close(a.done)
 		case <-ctx.Done():
 			return nil
 		}
@@ -100,15 +106,41 @@ func (g *Guard) Run(ctx context.Context) error {
 // Free closes the guard's listeners and connections on a port, and returns when they are closed. It is called when the
 // View already says that the port is promised to an agent, so that the guard does not bind it again.
 func (g *Guard) Free(ctx context.Context, port cardbroker.Port) error {
-	f := freeing{port: port, done: make(chan struct{})}
+	if err := g.ask(ctx, func(context.Context) { g.close(port) }); err != nil {
+		return fmt.Errorf("cannot free port %d: %w", port, err)
+	}
+	return nil
+}
+
+// Hold binds a port, if it is not bound already, and returns where the guard listens. It is called when the View already
+// says that the port is promised to an agent, with Config.Hold. Errors: Conflict, somebody has it; Unavailable.
+func (g *Guard) Hold(ctx context.Context, port cardbroker.Port) (listen []string, err error) {
+	var failed error
+	err = g.ask(ctx, func(ctx context.Context) {
+		if failed = g.bind(ctx, port); failed == nil {
+			listen = g.held[port].listen
+		}
+	})
+	if err == nil && failed == nil && listen == nil {
+		err = cardbroker.Errorf(cardbroker.Unavailable, "shutting down")
+	}
+	if err := errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("cannot hold port %d: %w", port, err)
+	}
+	return listen, nil
+}
+
+// ask has Run call do, which waits for no peer. When Run has returned there is nothing to do.
+func (g *Guard) ask(ctx context.Context, do func(context.Context)) error {
+	a := asked{do: do, done: make(chan struct{})}
 	select {
-	case g.freeing <- f:
+	case g.asked <- a:
 	case <-g.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("cannot free port %d: %w", port, ctx.Err())
+		return ctx.Err()
 	}
-	<-f.done // closing waits for no peer
+	<-a.done
 	return nil
 }
 
@@ -131,15 +163,46 @@ func (g *Guard) follow(ctx context.Context) (found bool) {
 		if g.held[port] != nil || g.taken[port] {
 			continue
 		}
-		listeners, err := httpserver.ListenLoopback(ctx, port)
-		if err != nil {
+		if err := g.bind(ctx, port); err != nil {
 			g.log.Debug("port not guarded", "port", port, "err", err)
 			g.taken[port], found = true, true
-			continue
 		}
-		g.held[port] = g.serve(ctx, listeners)
 	}
 	return found
+}
+
+// bind binds a port and serves it.
+func (g *Guard) bind(ctx context.Context, port cardbroker.Port) error {
+	if g.held[port] != nil {
+		return nil
+	}
+	listeners, err := httpserver.ListenLoopback(ctx, port)
+	if err != nil {
+		return err
+	}
+	if g.Accept != nil {
+		g.held[port] = g.keep(ctx, listeners)
+	} else {
+		g.held[port] = g.serve(ctx, listeners)
+	}
+	for _, l := range listeners {
+		g.held[port].listen = append(g.held[port].listen, l.Addr().String())
+	}
+	return nil
+}
+
+// keep serves a port that is held for good.
+func (g *Guard) keep(ctx context.Context, listeners []net.Listener) *guardedPort {
+	p := &guardedPort{group: run.New(ctx)}
+	p.end = func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}
+	for _, l := range listeners {
+		p.group.Go("held port", func(ctx context.Context) error { return g.Accept(ctx, l) })
+	}
+	return p
 }
 
 func (g *Guard) close(port cardbroker.Port) {
@@ -151,25 +214,25 @@ func (g *Guard) close(port cardbroker.Port) {
 
 // guardedPort is the server on one port.
 type guardedPort struct {
-	server *http.Server
+	listen []string
+	end    func() // closes the listeners, and the connections that group does not
 	group  *run.Group
 }
 
+// serve answers on a port in its agent's absence.
 func (g *Guard) serve(ctx context.Context, listeners []net.Listener) *guardedPort {
-	p := &guardedPort{
-		server: &http.Server{
-			Handler:        g.handler,
-			ConnState:      g.count,
-			ReadTimeout:    guardTimeout,
-			WriteTimeout:   guardTimeout,
-			MaxHeaderBytes: 16 << 10,
-			ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-		},
-		group: run.New(ctx),
+	server := &http.Server{
+		Handler:        g.handler,
+		ConnState:      g.count,
+		ReadTimeout:    guardTimeout,
+		WriteTimeout:   guardTimeout,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
-	p.server.SetKeepAlivesEnabled(false) // the next request may be for the agent
+	server.SetKeepAlivesEnabled(false) // the next request may be for the agent
+	p := &guardedPort{group: run.New(ctx), end: func() { server.Close() }}
 	for _, l := range listeners {
-		p.group.Go("guarded port", func(context.Context) error { return p.server.Serve(l) })
+		p.group.Go("guarded port", func(context.Context) error { return server.Serve(l) })
 	}
 	return p
 }
@@ -188,7 +251,7 @@ func (g *Guard) count(conn net.Conn, state http.ConnState) {
 
 // close ends the listeners and the connections, whatever they do.
 func (p *guardedPort) close() {
-	p.server.Close()
+	p.end()
 	p.group.Stop()
 }
 

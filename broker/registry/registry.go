@@ -20,6 +20,7 @@ type Config struct {
 	Grace      time.Duration    // from the end of a Link to the release of the Port: 30 s
 	Quarantine time.Duration    // from the release of a Port until somebody else gets it: 60 s
 	PerUser    int              // agents of one user, and as many ports of his in quarantine: 16
+	Hold       bool             // the Guard binds the ports of all agents, and keeps them
 }
 
 // withDefaults fills in what is zero.

@@ -262,7 +262,7 @@ func (t *table) publish() {
 		if s.held() {
 			agents = append(agents, s.agent)
 		}
-		if s.agent.State == cardbroker.Stale || !s.held() {
+		if t.cfg.Hold || s.agent.State == cardbroker.Stale || !s.held() {
 			guarded = append(guarded, port)
 		}
 		if !s.deadline.IsZero() && (t.next.IsZero() || s.deadline.Before(t.next)) {

@@ -19,7 +19,7 @@ type View struct {
 	agents  []cardbroker.Agent // ascending by key
 	byPort  map[cardbroker.Port]int
 	byRoute map[cardbroker.Route]int
-	guarded []cardbroker.Port // ascending: of agents that are gone, and in quarantine
+	guarded []cardbroker.Port // ascending: of agents that are gone, and in quarantine; with Config.Hold all
 	sharing Sharing
 }
 

@@ -37,7 +37,7 @@ type agentFlags struct {
 func (p *program) agentCommand() *cobra.Command {
 	var flags agentFlags
 	c := p.group("agent", "Run and ask the agent of this session (users)",
-		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
+		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentConsent(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
 	c.PersistentFlags().StringVar(&flags.config, "config", "", "configuration file (default "+config.AgentFile+", if it is there)")
 	c.PersistentFlags().StringVar(&flags.socket, "socket", "", "the broker's local socket (default "+defaultSocket("")+")")
 	c.PersistentFlags().StringVar(&flags.state, "state", "", "state directory (default "+defaultAgentState()+")")
@@ -55,7 +55,7 @@ func (f *agentFlags) resolve() (config.Agent, *client.Broker, error) {
 	explicit := f.socket != ""
 	f.socket = cmp.Or(f.socket, cfg.Socket, defaultSocket(""))
 	f.state = cmp.Or(f.state, defaultAgentState())
-	f.session = cmp.Or(f.session, string(hostsession.Own()))
+	f.session = cmp.Or(f.session, string(hostsession.Own().ID))
 	if _, err := cardbroker.ParseSessionID(f.session); err != nil {
 		return cfg, nil, fmt.Errorf("--session: %w", err)
 	}
@@ -132,6 +132,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		}
 		return p.serveAgent(c.Context(), out, broker, agent.Config{
 			Session: cardbroker.SessionID(flags.session),
+			OS:      hostsession.Own(),
 			State:   flags.state,
 			Socket:  flags.socket,
 			Sandbox: boxed,
@@ -223,11 +224,7 @@ func sandboxConfig(program, card, socket string, log *slog.Logger) (cards.Config
 }
 
 // find returns this session's agent: as the broker knows it, or, while no broker answers, as its note says, without a State.
-func (f *agentFlags) find(ctx context.Context) (api.Session, error) {
-	_, broker, err := f.resolve()
-	if err != nil {
-		return api.Session{}, err
-	}
+func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (api.Session, error) {
 	answer, err := broker.Agents(ctx)
 	if err == nil {
 		for _, s := range answer.Sessions {
@@ -246,9 +243,16 @@ func (f *agentFlags) find(ctx context.Context) (api.Session, error) {
 
 // askAgent finds this session's agent and returns a client of it.
 func (f *agentFlags) askAgent(ctx context.Context) (api.Session, *client.Agent, error) {
-	session, err := f.find(ctx)
+	_, broker, err := f.resolve()
 	if err != nil {
+		return api.Session{}, nil, err
+	}
+	session, err := f.find(ctx, broker)
+	switch {
+	case err != nil:
 		return session, nil, err
+	case session.Held:
+		return session, client.NewHeldAgent(session.Port, broker.Accounts()...), nil
 	}
 	return session, client.NewAgent(session.Port), nil
 }
@@ -281,6 +285,11 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 				return err
 			}
 			answer.Leases = leases.Leases
+			consents, err := asked.Consents(c.Context())
+			if err != nil {
+				return err
+			}
+			answer.Consents = len(consents.Consents)
 			return p.write(answer, func(w io.Writer) {
 				state := string(answer.State) + ", broker at "
 				if answer.State == "" {
@@ -292,6 +301,7 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 					fmt.Fprintln(w)
 					leaseRows(w, answer.Leases)
 				}
+				fmt.Fprintf(w, "\nweb pages with consent: %d\n", answer.Consents)
 			})
 		}}
 }

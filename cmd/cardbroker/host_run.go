@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"io/fs"
@@ -76,11 +75,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	ports, err := cardbroker.ParsePorts(cfg.Ports)
-	if err != nil {
-		return err
-	}
-	port, err := loopbackPort(cfg.Listen)
+	ports, port, err := hostPorts(cfg)
 	if err != nil {
 		return err
 	}
@@ -104,7 +99,12 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	defer stopRecord()
-	backend, err := openDoor(ctx, cfg.Backend, hostName(cfg.Host))
+	browsers, err := openBrowsers(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer closeFixed(browsers)
+	backend, err := openDoor(ctx, cfg, ledger, log)
 	if err != nil {
 		return err
 	}
@@ -112,6 +112,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		Listen:   listeners,
 		Socket:   socket,
 		Backend:  backend,
+		Browsers: browsers,
 		Registry: registry.Config{Ports: ports, PerUser: int(cfg.Limits.ReservationsPerUser)},
 		Audit:    record,
 		MaxConns: int(cfg.Limits.ConnectionsPerUser),
@@ -122,18 +123,25 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	if err := p.writeReady(out, hostReady(cfg, listeners, backend)); err != nil {
+	if err := p.writeReady(out, hostReady(cfg, listeners, browsers, backend)); err != nil {
 		return err
 	}
 	return service.Run(ctx)
 }
 
-// hostReady is the broker's ready line.
-func hostReady(cfg config.Host, listeners []net.Listener, backend *broker.Backend) ready {
-	line := ready{Socket: cfg.Socket}
-	for _, listener := range listeners {
-		line.Listen = append(line.Listen, listener.Addr().String())
+// hostPorts are those of the agents, and the broker's own.
+func hostPorts(cfg config.Host) (cardbroker.Ports, cardbroker.Port, error) {
+	ports, err := cardbroker.ParsePorts(cfg.Ports)
+	if err != nil {
+		return ports, 0, err
 	}
+	port, err := loopbackPort(cfg.Listen)
+	return ports, port, err
+}
+
+// hostReady is the broker's ready line.
+func hostReady(cfg config.Host, listeners []net.Listener, browsers broker.Browsers, backend *broker.Backend) ready {
+	line := ready{Socket: cfg.Socket, Listen: addresses(listeners), Fixed: fixedAddresses(browsers)}
 	if backend != nil {
 		line.Backend = backend.URL
 	}
@@ -214,38 +222,6 @@ func loopbackPort(address string) (cardbroker.Port, error) {
 		return 0, cardbroker.Errorf(cardbroker.Invalid, "--listen %s: want 127.0.0.1:PORT", address)
 	}
 	return cardbroker.Port(end.Port()), nil
-}
-
-// openDoor opens the door for back ends, if one is configured.
-func openDoor(ctx context.Context, cfg config.Backend, host string) (*broker.Backend, error) {
-	if cfg.Listen == "" {
-		return nil, nil
-	}
-	if cfg.Cert == "" || cfg.Key == "" || cfg.Tokens == "" {
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "--backend-listen needs --backend-cert, --backend-key and --backend-tokens")
-	}
-	certificate, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
-	if err != nil {
-		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot use the door's certificate %s and key %s", cfg.Cert, cfg.Key)
-	}
-	tokens, err := broker.ReadTokens(cfg.Tokens)
-	if err != nil {
-		return nil, err
-	}
-	listener, err := httpserver.Listen(ctx, "tcp", cfg.Listen)
-	if err != nil {
-		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot listen for back ends at %s", cfg.Listen)
-	}
-	url := cfg.URL
-	if url == "" {
-		url = "wss://" + reachable(listener.Addr(), host)
-	}
-	return &broker.Backend{
-		Listen: listener,
-		TLS:    &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}},
-		Tokens: tokens,
-		URL:    url,
-	}, nil
 }
 
 // reachable is how others name a listener: by the host's name where it listens on all addresses.

@@ -71,6 +71,7 @@ type ready struct {
 	Ready   bool                 `json:"ready"`
 	PID     int                  `json:"pid"`
 	Listen  []string             `json:"listen,omitempty"`
+	Fixed   []string             `json:"fixed,omitempty"`
 	Socket  string               `json:"socket,omitempty"`
 	Backend string               `json:"backend,omitempty"`
 	Session cardbroker.SessionID `json:"session,omitempty"`

@@ -36,7 +36,13 @@ type Host struct {
 	Host    string  `yaml:"host"`    // this host's name for back ends; the system's
 	Backend Backend `yaml:"backend"` // the door for back ends
 	Limits  Limits  `yaml:"limits"`
-	Audit   Audit   `yaml:"audit"`
+
+	Issuer  Issuer            `yaml:"issuer"`  // of tokens for API keys
+	Tenants map[string]Tenant `yaml:"tenants"` // whose back ends may come; beside those of Backend.Tokens
+	Audit   Audit             `yaml:"audit"`
+
+	TLS        TLS         `yaml:"tls"`         // with web pages; none
+	FixedPorts []FixedPort `yaml:"fixed_ports"` // of all sessions; none
 }
 
 // Backend is the door for back ends.
@@ -69,6 +75,12 @@ func LoadHost(path string, flags Host) (Host, error) {
 	if err := read(cmp.Or(path, HostFile), path != "", &cfg); err != nil {
 		return cfg, err
 	}
+	if err := checkIssuer(cmp.Or(path, HostFile), cfg.Issuer); err != nil {
+		return cfg, err
+	}
+	if err := checkTenants(cmp.Or(path, HostFile), cfg.Tenants); err != nil {
+		return cfg, err
+	}
 	cfg.Listen = cmp.Or(flags.Listen, cfg.Listen, DefaultListen)
 	cfg.Ports = cmp.Or(flags.Ports, cfg.Ports, cardbroker.DefaultPorts)
 	cfg.Socket = cmp.Or(flags.Socket, cfg.Socket)
@@ -77,8 +89,10 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Cert = cmp.Or(flags.Backend.Cert, cfg.Backend.Cert)
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
-	_, err := cfg.Audit.Bytes()
-	return cfg, err
+	if _, err := cfg.Audit.Bytes(); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.checkBrowsers()
 }
 
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.

@@ -36,11 +36,14 @@ func (l Loopback) StillThere(conn net.Conn) error { return peer.Established(conn
 
 // CheckHost wants 127.0.0.1, [::1], localhost or the configured name, with our port: a page that was bound to another
 // name by its DNS server says that name.
-func (l Loopback) CheckHost(host string, caller Caller) error {
+func (l Loopback) CheckHost(host string, caller Caller) error { return checkHost(host, caller, l.Name) }
+
+// checkHost wants one of our names, with the port that the caller has connected to.
+func checkHost(host string, caller Caller, further string) error {
 	name, port, ok := cutLast(host, ":")
 	if ok && port == strconv.Itoa(int(caller.Server.Port())) {
 		switch name = strings.ToLower(name); {
-		case name == "127.0.0.1", name == "[::1]", name == "localhost", name == l.Name && name != "":
+		case name == "127.0.0.1", name == "[::1]", name == "localhost", name == further && name != "":
 			return nil
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -36,25 +35,13 @@ type Kind interface {
 // Listener is a listener and its kind.
 type Listener struct {
 	net.Listener
-	Kind Kind
-	TLS  *tls.Config // spoken on its connections; nil: none
+	Kind  Kind
+	TLS   *tls.Config // spoken on its connections; nil: none
+	Plain bool        // beside TLS: a connection whose first byte begins no TLS record speaks HTTP as it is
 }
 
-// Conn is a connection that was attested when it was accepted.
-type Conn struct {
-	net.Conn
-	kind    Kind
-	caller  Caller
-	err     error             // why there is no caller
-	user    cardbroker.UserID // whom the connection counts for: the caller, or unnamed
-	release func()
-}
-
-// Close closes the connection and gives its place back.
-func (c *Conn) Close() error {
-	c.release()
-	return c.Conn.Close()
-}
+// opened says whether connections need something before HTTP, and so go through [Server.Accept].
+func (l Listener) opened(take Take) bool { return take != nil || l.TLS != nil && l.Plain }
 
 // attesting accepts connections as [Conn].
 type attesting struct {
@@ -62,7 +49,8 @@ type attesting struct {
 	server *Server
 }
 
-// Accept returns the next connection whose user has not too many; one too many is told so and closed.
+// Accept returns the next connection whose user has not too many. One too many is served nothing but the reason, as long
+// as there are few of these; then it is closed.
 func (l *attesting) Accept() (net.Conn, error) {
 	for {
 		raw, err := l.Listener.Accept()
@@ -70,23 +58,33 @@ func (l *attesting) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		conn := &Conn{Conn: raw, kind: l.Kind}
+		conn.stream = conn
 		conn.caller, conn.err = l.Kind.Attest(raw)
-		conn.user = conn.caller.User
+		user := conn.caller.User
 		if conn.err != nil {
-			conn.user = unnamed
+			user = unnamed
 		}
-		users := l.server.users
-		if err := users.enter(conn.user); err != nil {
-			if l.TLS == nil {
-				refuseConn(raw, err)
-			}
-			raw.Close()
-			l.server.tell(conn, err)
+		place, err := l.server.users.enter(user)
+		if place == nil {
+			l.turnAway(conn, user, err)
 			continue
 		}
-		conn.release = sync.OnceFunc(func() { users.leave(conn.user) })
+		if err != nil {
+			conn.err = err
+		}
+		conn.place = place
+		conn.release = func() { l.server.users.leave(place) }
 		return conn, nil
 	}
+}
+
+// turnAway closes a connection before anything of it was read; over TLS nothing can be said then.
+func (l *attesting) turnAway(conn *Conn, user cardbroker.UserID, err error) {
+	if l.TLS == nil {
+		refuseConn(conn.Conn, err)
+	}
+	conn.Conn.Close()
+	l.server.tell(conn.caller, user, err)
 }
 
 // refuseConn answers a connection with err before anything of it was parsed.
@@ -114,34 +112,6 @@ func (a *unaskedAnswer) Header() http.Header { return a.header }
 func (a *unaskedAnswer) WriteHeader(status int) { a.status = status }
 
 func (a *unaskedAnswer) Write(p []byte) (int, error) { return a.body.Write(p) }
-
-type connKey struct{}
-
-// connContext puts the attested connection where handlers find it.
-func connContext(ctx context.Context, conn net.Conn) context.Context {
-	if overTLS, ok := conn.(*tls.Conn); ok {
-		conn = overTLS.NetConn()
-	}
-	return context.WithValue(ctx, connKey{}, conn)
-}
-
-func connOf(ctx context.Context) *Conn {
-	conn, ok := ctx.Value(connKey{}).(*Conn)
-	if !ok {
-		panic("BUG: a request that came through no attesting listener")
-	}
-	return conn
-}
-
-// CallerOf returns who sent the request with this context. The kernel has attested it.
-func CallerOf(ctx context.Context) Caller { return connOf(ctx).caller }
-
-// StillThere says whether the caller of the request with this context still holds its connection. Handlers ask again
-// after they have waited for the user.
-func StillThere(ctx context.Context) error {
-	conn := connOf(ctx)
-	return conn.kind.StillThere(conn.Conn)
-}
 
 // Serve serves one listener until ctx ends, then shuts down within the limits of this package.
 func Serve(ctx context.Context, server *http.Server, listener net.Listener) error {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -62,6 +63,24 @@ func CheckServer(conn *net.UnixConn, allowed ...cardbroker.UserID) (Caller, erro
 		return Caller{}, refuse(cardbroker.RuleSocketForeign, "the local socket is served by user %s", server.User)
 	}
 	return server, nil
+}
+
+// Joined checks that the other side of a local connection still holds its end, whatever there is still to be read. Errors:
+// CallerRefused with RuleSocketGone.
+func Joined(conn syscall.Conn) error {
+	return control(conn, func(fd int) error {
+		ends := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		for {
+			n, err := unix.Poll(ends, 0)
+			switch {
+			case err == unix.EINTR:
+				continue
+			case err != nil || n != 0:
+				return socketGone()
+			}
+			return nil
+		}
+	})
 }
 
 // trusted says whether a user is root or one of allowed.

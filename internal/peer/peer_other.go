@@ -8,6 +8,7 @@ package peer
 import (
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/cardbroker/cardbroker"
 )
@@ -49,6 +50,9 @@ func LocalUser(conn *net.UnixConn) (cardbroker.UserID, error) {
 func CheckServer(conn *net.UnixConn, allowed ...cardbroker.UserID) (Caller, error) {
 	return Caller{}, unsupported()
 }
+
+// Joined is Unsupported.
+func Joined(conn syscall.Conn) error { return unsupported() }
 
 // CheckPath is Unsupported.
 func CheckPath(path string, allowed ...cardbroker.UserID) error { return unsupported() }

@@ -22,9 +22,13 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/issuer"
 	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/jose"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/store"
 	"github.com/cardbroker/cardbroker/test/openapi"
@@ -81,7 +85,14 @@ func newHost(t *testing.T) *host {
 	h.check(err)
 	h.tls = &tls.Config{InsecureSkipVerify: true}
 	h.check(os.WriteFile(h.path("tokens"), []byte("issuer "+tenantToken+"\n"), 0o600))
-	tokens, err := broker.ReadTokens(h.path("tokens"))
+	tokens, err := tenant.ReadTokens(h.path("tokens"))
+	h.check(err)
+	shelf, err := h.ledger.Shelf("api keys")
+	h.check(err)
+	own, err := issuer.New(t.Context(), issuer.Config{URL: "wss://" + h.door, KeyFile: h.path("signing-keys.json")}, shelf, slog.New(slog.DiscardHandler))
+	h.check(err)
+	tenants, err := tenant.New(t.Context(), tenant.Config{Tokens: tokens,
+		Issuers: []tenant.Issuer{{Verifier: own.Verifier(), Keys: own, Tenant: own.Tenant, Bearer: true}}})
 	h.check(err)
 	ports, err := cardbroker.ParsePorts("20100-20149")
 	h.check(err)
@@ -89,7 +100,7 @@ func newHost(t *testing.T) *host {
 		Listen: loopback, Socket: local, HostName: "host.example", Version: "test", Log: slog.New(slog.DiscardHandler),
 		Registry: registry.Config{Ports: ports},
 		Backend: &broker.Backend{
-			Listen: door, Tokens: tokens, URL: "wss://" + h.door,
+			Listen: door, Tenants: tenants, Issuer: own, URL: "wss://" + h.door,
 			TLS: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}},
 		},
 	}, h.ledger)
@@ -129,6 +140,28 @@ func (h *host) client() *client.Broker {
 	return client.NewBroker(client.BrokerConfig{Socket: h.path("broker.sock"), Accounts: []cardbroker.UserID{peer.Self()}})
 }
 
+// jwtPage is the origin of a page that has the user's consent and has to show a JWT.
+const jwtPage = "https://signed.example"
+
+// policy is machine policy, which root alone can make.
+func (h *host) policy() config.Policy {
+	h.t.Helper()
+	if os.Geteuid() != 0 {
+		return config.Policy{}
+	}
+	key, err := jose.NewSigningKey()
+	h.check(err)
+	keys, err := jose.PublishKeys([]jose.SigningKey{key})
+	h.check(err)
+	h.check(os.WriteFile(h.path("keys.json"), keys, 0o644))
+	h.check(os.MkdirAll(h.path("policy.d"), 0o755))
+	h.check(os.WriteFile(h.path("policy.d/a.yaml"), []byte("consent: {allow: ["+jwtPage+"]}\ntenants: {shop: {origins: ["+jwtPage+"], "+
+		"page_jwt: {jwks_file: "+h.path("keys.json")+", issuer: i, audience: a}}}\n"), 0o644))
+	policy, err := config.LoadPolicy(h.path("policy.d"))
+	h.check(err)
+	return policy
+}
+
 // logon starts an agent with the given sandbox program and returns the address of its listener.
 func (h *host) logon(session, sandbox string) (address string, logoff func()) {
 	h.t.Helper()
@@ -136,7 +169,7 @@ func (h *host) logon(session, sandbox string) (address string, logoff func()) {
 	service, err := agent.New(agent.Config{
 		Session: cardbroker.SessionID(session), State: h.path("agent-" + session), Socket: h.path("broker.sock"), Version: "test",
 		Sandbox: cards.Config{Program: sandbox, Args: []string{"softcard"}, Log: slog.New(slog.DiscardHandler)},
-		Ready:   func(n agent.Note) { notes <- n }, Log: slog.New(slog.DiscardHandler),
+		Ready:   func(n agent.Note) { notes <- n }, Log: slog.New(slog.DiscardHandler), Policy: h.policy(),
 	}, h.client())
 	h.check(err)
 	logoff = h.run(service.Run)

@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(squat); address != "" {
 		os.Exit(squatter(address))
 	}
+	if task := os.Getenv(lookUps); task != "" {
+		os.Exit(lookUp(task))
+	}
 	if os.Getenv(noIPv6) != "" {
 		os.Exit(m.Run())
 	}
@@ -88,6 +91,7 @@ type host struct {
 	broker *stage.Service
 
 	verbose bool   // services log all there is
+	config  string // host.yaml of the next broker; "": the default
 	ports   string // of agents; "": the default
 	policy  string // of the next agents; "": the default
 }
@@ -158,10 +162,17 @@ func (h *host) start() {
 	if h.ready.Backend != "" {
 		listen, backend = h.ready.Listen[0], h.ready.Backend[len("wss://"):]
 	}
-	var err error
-	h.broker, h.ready, err = h.Start(nil, "broker", "host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket,
+	args := []string{"host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket,
 		"--ports", h.ports, "--listen", listen, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
-		"--backend-tokens", h.Path("tokens"))
+		"--backend-tokens", h.Path("tokens")}
+	if h.config != "" {
+		if err := os.WriteFile(h.Path("host.yaml"), []byte(h.config), 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+		args = append(args, "--config", h.Path("host.yaml"))
+	}
+	var err error
+	h.broker, h.ready, err = h.Start(nil, "broker", args...)
 	if err != nil {
 		h.t.Fatal(err)
 	}
