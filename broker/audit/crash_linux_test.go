@@ -142,11 +142,12 @@ func TestFullDisk(t *testing.T) {
 	if err := l.Flush(ctx); cardbroker.ReasonOf(err) != cardbroker.Unavailable {
 		t.Errorf("Flush() with a full disk = %v, want unavailable", err)
 	}
-	if s := l.Status(); !strings.Contains(s.Failing, "no space") || s.Seq != 3 {
-		t.Errorf("status %+v, want it to say so", s)
+	status := l.Status() // some may have found room in the file's last page
+	if !strings.Contains(status.Failing, "no space") || status.Seq >= 3+more {
+		t.Errorf("status %+v, want it to say so", status)
 	}
-	if report := verify(t, l.cfg.Dir); !report.OK || report.Last != 3 || report.Torn > 0 {
-		t.Errorf("verify with a full disk: %+v", report)
+	if report := verify(t, l.cfg.Dir); !report.OK || report.Last != status.Seq || report.Torn > 0 {
+		t.Errorf("verify with a full disk: %+v, want it to end at %d", report, status.Seq)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
