@@ -16,9 +16,12 @@ type Error struct {
 	Reason  Reason
 	Message string
 	Rule    Rule  // the check that refused, if one did
-	Retries int   // PIN tries left; meaningful with PINIncorrect only
+	Retries int   // PIN tries left, or RetriesUnknown; meaningful with PINIncorrect only
 	Err     error // the cause, for the log; may be nil
 }
+
+// RetriesUnknown is for a card that does not tell how often a PIN may still be wrong.
+const RetriesUnknown = -1
 
 // Error returns the reason, the message and the cause, for logs. Show Message to others.
 func (e *Error) Error() string {

@@ -12,8 +12,13 @@ const (
 	EventBrokerStarted     EventName = "broker_started"
 	EventBrokerStopped     EventName = "broker_stopped"
 	EventCertificateLoaded EventName = "certificate_loaded" // for browsers or back ends; also when it changed
-	EventEventsLost        EventName = "events_lost"        // a queue was full: how many are not here
 	EventAdmin             EventName = "admin"              // an administrator changed something
+
+	// The Broker, of the log itself.
+	EventEventsLost  EventName = "events_lost"  // how many events are not here; agents tell of theirs, too
+	EventLogTrimmed  EventName = "log_trimmed"  // old records were cut off: the last of them as an [Anchor]
+	EventLogRepaired EventName = "log_repaired" // the end of a last line that a crash had torn was cut off
+	EventLogDamaged  EventName = "log_damaged"  // the log was not as the Broker had left it; it goes on after what is kept
 
 	// The Broker, of agents and callers.
 	EventAgentRegistered EventName = "agent_registered"
@@ -44,6 +49,17 @@ const (
 	EventSessionBack     EventName = "session_back"
 )
 
+// ByAgents says whether agents may tell of such an event. All others are the Broker's own.
+func (n EventName) ByAgents() bool {
+	switch n {
+	case EventConsentGranted, EventConsentRefused, EventConsentRevoked, EventOfferMade, EventTunnelOpened, EventTunnelRefused,
+		EventTunnelEnded, EventLeaseRevoked, EventPINVerified, EventPINRefused, EventPINSessionBegun, EventPINSessionEnded,
+		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventEventsLost:
+		return true
+	}
+	return false
+}
+
 // Event is one line of the audit log, before it is chained: what happened, to whom. It never holds a PIN, a ticket, a token
 // or the data of an APDU. Fields that say nothing are left out.
 type Event struct {
@@ -56,5 +72,6 @@ type Event struct {
 	Tunnel  string    `json:"tunnel,omitempty"` // 32 hexadecimal digits
 	Method  string    `json:"method,omitempty"` // how a tenant was authenticated
 	Address string    `json:"address,omitempty"`
+	Count   uint64    `json:"count,omitempty"`  // of events that were lost
 	Detail  string    `json:"detail,omitempty"` // for people
 }

@@ -43,6 +43,7 @@ const (
 	Unavailable      Reason = "unavailable"        // a part that is needed is not there
 	NoLeader         Reason = "no_leader"          // an election is running
 	AgentRestarting  Reason = "agent_restarting"   // the broker holds the port of an agent that is gone
+	AuditBroken      Reason = "audit_broken"       // the audit log is not what was recorded
 	Timeout          Reason = "timeout"            // a deadline passed
 	Canceled         Reason = "canceled"           // the asker left
 	Internal         Reason = "internal"           // a fault of the program
@@ -62,16 +63,19 @@ const (
 	RulePeerOverflowUID    Rule = "peer_overflow_uid"    // a caller from another user namespace
 	RulePeerNoProcess      Rule = "peer_no_process"      // pid 0: a caller from another pid namespace, or gone
 	RuleSocketGone         Rule = "socket_gone"          // our own end is no longer ESTABLISHED
-	RuleConnectionLimit    Rule = "connection_limit"     // too many connections of one user
-	RuleRate               Rule = "rate"                 // too many requests of one user
+	RuleConnectionLimit    Rule = "connection_limit"     // too many connections of one user, or of one web page of his
+	RuleRate               Rule = "rate"                 // too many requests of one user, or of one web page of his
 	RuleHostHeader         Rule = "host_header"          // Host is not ours (DNS rebinding)
 	RuleOriginNull         Rule = "origin_null"          // Origin: null
 	RuleOriginMalformed    Rule = "origin_malformed"     // an Origin that is none
 	RuleOriginUnconsented  Rule = "origin_unconsented"   // the user has not consented to this Origin
+	RuleConsentPolicy      Rule = "consent_policy"       // machine policy denies this Origin
+	RuleOwnPage            Rule = "own_page"             // what only programs of the user and the agent's own page may do
 	RuleFetchNoOrigin      Rule = "fetch_without_origin" // a browser's request that hides its origin
 	RuleCSRFToken          Rule = "csrf_token"           // no X-CSRF-Token on a request that changes something
 	RuleMediaType          Rule = "media_type"           // a body that is not JSON
-	RuleSocketOrigin       Rule = "socket_origin"        // a WebSocket or EventSource without an Origin
+	RuleSocketOrigin       Rule = "socket_origin"        // a web page's WebSocket or EventSource without an Origin
+	RuleLocalPrograms      Rule = "local_programs"       // a program that is no browser, where policy wants none
 	RuleOtherUser          Rule = "other_user"           // the caller is another user than the agent's
 	RuleNotAdmin           Rule = "not_admin"            // an administrator's route
 	RuleListenerForeign    Rule = "listener_foreign"     // somebody else listens on the agent's port
@@ -87,4 +91,8 @@ const (
 	RuleToken              Rule = "token"                // unknown back-end token
 	RuleTokenTime          Rule = "token_time"           // a genuine token that is not valid now, by this host's clock
 	RuleFirewall           Rule = "firewall"             // an APDU that the tenant may not send
+	RulePINRate            Rule = "pin_rate"             // too many PINs of one web page, or of all
+	RulePINClear           Rule = "pin_clear"            // a PIN in clear, which policy does not allow
+	RulePINChallenge       Rule = "pin_challenge"        // a PIN that was encrypted for another agent, reader, page or moment
+	RulePINFloor           Rule = "pin_floor"            // so few tries are left that the user has to enter his PIN himself
 )

@@ -10,17 +10,23 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/consent"
+	"github.com/cardbroker/cardbroker/agent/devicekey"
+	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -29,9 +35,10 @@ import (
 
 // Config is what an agent is made of.
 type Config struct {
-	Session cardbroker.SessionID
-	State   string // the state directory
-	Socket  string // of the broker, for the note
+	Session cardbroker.SessionID // the agent's name for it
+	OS      hostsession.Session  // that is watched
+	State   string               // the state directory
+	Socket  string               // of the broker, for the note
 	Sandbox cards.Config
 	Policy  config.Policy
 	PCSC    PCSC
@@ -68,13 +75,20 @@ type Agent struct {
 	holder  *cardend.Holder
 	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
+	page    string // host name of our own page, made up for this agent's life
 	names   *catalogue
+	present *presence
+	keys    *devicekey.Keys
+	pins    *pin.Keeper
 	tunnels *run.Group
 	ready   sync.Once
+
+	consents *consent.Book
 
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
 	recorded     chan api.Event                 // for the broker's audit log; bounded
+	lostEvents   atomic.Uint64                  // had no room in recorded, and the broker does not know of it yet
 }
 
 // How much may wait to be told to the broker.
@@ -103,21 +117,31 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		cards:  cards.New(cfg.Sandbox),
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
+		page:   strings.ToLower(rand.Text()) + ".localhost",
 		names:  newCatalogue(cfg.Lists, cfg.Log),
+		keys:   devicekey.New(),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
 	}
 	a.holder = cardend.New(opener{a.cards}, a.leases)
+	a.present = newPresence(a)
+	a.consents = a.newConsents()
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
-		a.asker = prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
+		shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
+		a.asker = attended{shown, a.present.prompts}
 	}
+	a.pins = pin.New(a.pinConfig())
+	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll)
 	return a, nil
 }
 
-// Run enrols and serves until ctx ends, or until the broker says that another agent of this session lives (Conflict).
+// Run enrols and serves until ctx or the session ends, or until the broker says that another agent of this session lives
+// (Conflict) or that an administrator has ended this one (Forbidden).
 // It stops in the reverse of the order in which it starts.
 func (a *Agent) Run(ctx context.Context) error {
+	ctx, a.present.leave = context.WithCancel(ctx)
+	defer a.present.leave()
 	defer a.kernel.Close()
 	defer a.home.takeNote(os.Getpid())
 	owners := run.New(context.WithoutCancel(ctx))
@@ -125,10 +149,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.awaitSharing()
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
+	owners.Go("pins", a.pins.Run)
 	owners.Go("catalogue", a.names.Run)
+	owners.Go("consents", a.consents.Run)
+	owners.Go("withdraw", a.withdraw)
 	a.tunnels = run.New(owners.Context())
 	serving := run.New(owners.Context())
 	serving.Go("enrol", a.enrol)
+	serving.Go("presence", a.present.run)
 	stop := context.AfterFunc(ctx, func() { serving.Stop() })
 	defer stop()
 	err := serving.Wait()

@@ -24,6 +24,7 @@ type offer struct {
 	name    string              // of the reader
 	id      cardbroker.ReaderID // the tenant's
 	expires time.Time           // of the ticket
+	origin  cardbroker.Origin   // of the web page that offered it; empty: a program of the user
 	tunnel  string              // that burnt the ticket; empty: still open
 }
 
@@ -37,6 +38,7 @@ type desk struct {
 
 type deskState struct {
 	offers  []*offer // oldest first
+	closed  error    // why there are none to be had; nil: there are
 	changed bool
 }
 
@@ -87,6 +89,9 @@ func (d *desk) mint(ctx context.Context, o offer) (cardbroker.Secret, time.Time,
 	secret := cardbroker.RandomSecret()
 	o.hash, o.expires = secret.Hash(), time.Now().Add(ticketLife)
 	return secret, o.expires, d.loop.Do(ctx, func(s *deskState) error {
+		if s.closed != nil {
+			return s.closed
+		}
 		if len(s.offers) >= maxOffers {
 			return cardbroker.Errorf(cardbroker.RateLimited, "%d offers are open already; wait until one is used or expires", maxOffers)
 		}
@@ -134,10 +139,35 @@ func (s *deskState) find(secret cardbroker.Secret, wish tunnelWish, now time.Tim
 	return found
 }
 
+// close voids all open tickets, and mints none until the desk is open again.
+func (d *desk) close(why error) {
+	d.loop.Must(func(s *deskState) error {
+		s.closed = why
+		s.drop(func(o *offer) bool { return o.tunnel == "" })
+		return nil
+	})
+}
+
+// open ends what close began.
+func (d *desk) open() {
+	d.loop.Must(func(s *deskState) error {
+		s.closed = nil
+		return nil
+	})
+}
+
 // finish forgets the offer that the tunnel used.
 func (d *desk) finish(tunnel string) {
 	d.loop.Must(func(s *deskState) error {
 		s.drop(func(o *offer) bool { return o.tunnel == tunnel })
+		return nil
+	})
+}
+
+// withdraw forgets the offers that are unwanted and not used yet. unwanted touches memory only.
+func (d *desk) withdraw(unwanted func(offer) bool) {
+	d.loop.Must(func(s *deskState) error { // fails only when all ends
+		s.drop(func(o *offer) bool { return o.tunnel == "" && unwanted(*o) })
 		return nil
 	})
 }

@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -28,7 +29,7 @@ const (
 const bindTries = 16
 
 // enrol keeps the agent registered until ctx ends: it reserves a port, binds it, registers and holds the link, and does
-// again what broke. It ends by itself only if another agent of this session lives.
+// again what broke. It ends by itself only if another agent of this session lives, or an administrator says so.
 func (a *Agent) enrol(ctx context.Context) error {
 	delay := backoff{max: enrolDelay}
 	for {
@@ -36,7 +37,7 @@ func (a *Agent) enrol(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if cardbroker.ReasonOf(err) == cardbroker.Conflict {
+		if cardbroker.ReasonOf(err) == cardbroker.Conflict || errors.Is(err, errKicked) {
 			return fmt.Errorf("cannot serve session %s: %w", a.cfg.Session, err)
 		}
 		a.cfg.Log.Warn("not registered; trying again", "reason", cardbroker.ReasonOf(err), "err", err)
@@ -58,7 +59,7 @@ func (a *Agent) reserved(ctx context.Context, delay *backoff) error {
 	group.Go("http", func(ctx context.Context) error { return a.serve(ctx, e) })
 	group.Go("link", func(ctx context.Context) error { return a.registered(ctx, e) })
 	err = group.Wait()
-	if ctx.Err() != nil { // the session ends: nobody is to wait for this port
+	if ctx.Err() != nil || errors.Is(err, errKicked) { // the agent ends: nobody is to wait for this port
 		release, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if err := a.broker.Release(release, claim); err != nil {
@@ -115,6 +116,9 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 		}
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, errKicked) {
+			return err
 		}
 		switch cardbroker.ReasonOf(err) {
 		case cardbroker.Unauthenticated, cardbroker.CallerRefused: // the port is lost: reserve anew

@@ -28,18 +28,29 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 	if err := httpserver.StillThere(r.Context()); err != nil {
 		return err
 	}
-	changed, stop := a.cards.Watch()
-	if r.Header.Get("Upgrade") == "" {
+	of, pushed := r.Context(), r.Header.Get("Upgrade") != ""
+	if pushed {
+		of = a.tunnels.Context() // what is upgraded outlives its request
+	}
+	inside, leave, err := a.present.uses.enter(of)
+	if err != nil {
+		return err
+	}
+	changed, unwatch := a.cards.Watch()
+	stop := func() { unwatch(); leave() }
+	if !pushed {
 		defer stop()
-		return a.serveSSE(w, r, changed)
+		return a.serveSSE(w, r.WithContext(inside), changed)
 	}
 	push, err := socket.UpgradePush(w, r)
 	if push == nil {
 		stop()
 		return err
 	}
-	a.tunnels.Go("events", func(ctx context.Context) error {
+	a.tunnels.Go("events", func(context.Context) error {
 		defer stop()
+		ctx, left := httpserver.Outlive(inside, r)
+		defer left()
 		push.Run(ctx, changed, a.changes(ctx))
 		return nil
 	})

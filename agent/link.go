@@ -5,9 +5,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -39,7 +39,9 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 	defer a.registration.Store(nil)
 	a.announceReady(e)
 	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
-	group.Go("listen", func(context.Context) error { return a.listen(conn, e.forwards, registered.Sharing.Turns) })
+	group.Go("listen", func(context.Context) error {
+		return a.listen(conn, newAsks(group), e.forwards, registered.Sharing.Turns)
+	})
 	return true, group.Wait()
 }
 
@@ -76,11 +78,17 @@ func (a *Agent) announceReady(e enrolment) {
 	if err := a.home.leaveNote(note); err != nil {
 		a.cfg.Log.Warn("cannot leave a note for agent status", "err", err)
 	}
-	a.ready.Do(func() { a.cfg.Ready(note) })
+	a.ready.Do(func() {
+		a.cfg.Ready(note)
+		a.tunnels.Go("device key", a.keys.Make)
+	})
 }
 
+// errKicked is the cause of an end that an administrator has asked for.
+var errKicked = errors.New("kicked")
+
 // listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
-func (a *Agent) listen(conn *socket.Conn, forwards *httpserver.Forwards, turns uint64) error {
+func (a *Agent) listen(conn *socket.Conn, asks *asks, forwards *httpserver.Forwards, turns uint64) error {
 	for {
 		var message api.FromBroker
 		if err := conn.NextJSON(&message); err != nil {
@@ -91,11 +99,15 @@ func (a *Agent) listen(conn *socket.Conn, forwards *httpserver.Forwards, turns u
 			a.openTunnel(conn, *message.Open)
 		case message.Forward != nil:
 			a.fetch(forwards, *message.Forward)
+		case message.Ask != nil:
+			a.asked(conn, asks, *message.Ask)
 		case message.Sharing != nil:
 			if message.Sharing.Turns > turns {
 				turns = message.Sharing.Turns
 				a.noteSharing(*message.Sharing)
 			}
+		case message.Kicked != nil:
+			return cardbroker.Wrapf(errKicked, cardbroker.Forbidden, "an administrator has ended this agent")
 		default:
 			return cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")
 		}
@@ -109,17 +121,26 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		offer, err := a.redeem(ctx, open)
 		if err != nil {
 			log.Info("tunnel refused", "reason", cardbroker.ReasonOf(err), "err", err)
+			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, "", err))
 			link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 			return nil
 		}
 		defer a.desk.finish(open.ID)
+		if offer.origin != "" { // what a page was given ends with its consent
+			var stop func()
+			ctx, stop = httpserver.While(ctx, a.consents.While(offer.origin))
+			defer stop()
+		}
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
 			log.Warn("cannot bring the tunnel's leg", "err", err)
+			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, offer.name, err))
 			return nil
 		}
 		log.Info("tunnel opened", "reader", offer.name)
+		a.record(tunnelEvent(cardbroker.EventTunnelOpened, open, offer.name, nil))
 		err = a.serveTunnel(ctx, leg, open, offer)
+		a.record(tunnelEvent(cardbroker.EventTunnelEnded, open, offer.name, err))
 		log.Info("tunnel ended", "err", err)
 		return nil
 	})
@@ -151,6 +172,7 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 		return err
 	}
 	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
+	a.pins.EndReader(offer.name, "a back end takes the reader")
 	changed, stop := a.cards.Watch()
 	defer stop()
 	policy := a.cfg.Policy.Tenant(open.Tenant)
@@ -172,7 +194,9 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 // are offered for good, that is as long as the link.
 func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 	var said api.Offers
+	var stood api.Presence
 	var readers <-chan struct{}
+	made := a.keys.Ready() // nil once the broker was told
 	stop := func() {}
 	defer func() { stop() }()
 	standing := len(a.cfg.Policy.Standing()) > 0
@@ -192,31 +216,33 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			}
 			said = offers
 		}
+		if stands := *a.present.stands.Load(); stands != stood {
+			if err := conn.WriteJSON(api.FromAgent{Presence: &stands}); err != nil {
+				return err
+			}
+			stood = stands
+		}
 		select {
+		case <-a.present.changed:
 		case <-a.desk.changed:
 		case <-a.leases.Changed():
 		case <-readers:
+		case <-made:
+			if err := a.tellDeviceKey(conn); err != nil {
+				return err
+			}
+			made = nil
 		case told := <-a.refusals:
 			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err
 			}
 		case event := <-a.recorded:
-			if err := conn.WriteJSON(api.FromAgent{Event: &event}); err != nil {
+			if err := a.tellEvent(conn, event); err != nil {
 				return err
 			}
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-// record has the broker's audit log record an event. It waits for nobody; the events of a time without a link are told
-// with the next one.
-func (a *Agent) record(e cardbroker.Event) {
-	select {
-	case a.recorded <- api.Event{Time: time.Now().UTC(), Event: e}:
-	default:
-		a.cfg.Log.Warn("an event is lost: too many wait to be told to the broker", "reason", e.Name)
 	}
 }
 

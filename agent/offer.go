@@ -37,7 +37,7 @@ func (a *Agent) offer(w http.ResponseWriter, r *http.Request) error {
 	if err := httpserver.StillThere(r.Context()); err != nil { // the sandbox may have taken its time
 		return err
 	}
-	secret, expires, err := a.desk.mint(r.Context(), offer{tenant: tenant, name: reader.Name, id: id})
+	secret, expires, err := a.desk.mint(r.Context(), offer{tenant: tenant, name: reader.Name, id: id, origin: originOf(r)})
 	if err != nil {
 		return err
 	}

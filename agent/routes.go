@@ -18,10 +18,19 @@ import (
 // routes are what the session's web pages and programs ask.
 func (a *Agent) routes() []httpserver.Route {
 	return []httpserver.Route{
-		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events},
+		{Method: "GET", Path: "/cb/v1/consents", Access: httpserver.Self, Handle: a.listConsents},
+		{Method: "POST", Path: "/cb/v1/consents", Access: httpserver.Own, Handle: a.answerConsent},
+		{Method: "POST", Path: "/cb/v1/consents/revoke", Access: httpserver.Self, Handle: a.revokeConsent},
+		{Method: "GET", Path: "/cb/v1/device-key", Access: httpserver.Self, Handle: a.deviceKeys},
+		{Method: "GET", Path: "/cb/v1/events", Access: httpserver.Self, Handle: a.events, Pushes: true},
 		{Method: "GET", Path: "/cb/v1/leases", Access: httpserver.Self, Handle: a.listLeases},
 		{Method: "POST", Path: "/cb/v1/leases/{tunnel}/revoke", Access: httpserver.Self, Handle: a.revokeLease},
 		{Method: "POST", Path: "/cb/v1/offers", Access: httpserver.Self, Handle: a.offer},
+		{Method: "POST", Path: "/cb/v1/pin-challenges", Access: httpserver.Self, Handle: a.pinChallenge},
+		{Method: "POST", Path: "/cb/v1/readers/{id}/verify-pin", Access: httpserver.Self, Handle: a.verifyPIN},
+		{Method: "GET", Path: "/consent", Access: httpserver.Public, Handle: a.consentPage},
+		{Method: "GET", Path: "/consent/{file}", Access: httpserver.Public, Handle: a.consentFile},
+		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: a.deviceKey},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: a.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
 		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},
@@ -34,7 +43,11 @@ func (a *Agent) serve(ctx context.Context, e enrolment) error {
 	server := httpserver.New(httpserver.Config{
 		Routes:    a.routes(),
 		Authorize: a.authorize,
+		Consented: a.consents.Consented,
+		During:    a.consents.While,
+		Page:      a.page,
 		Refused:   a.tellRefused,
+		PagesOnly: a.cfg.Policy.PagesOnly,
 		Log:       a.cfg.Log,
 	})
 	attested := []httpserver.Listener{{Listener: e.forwards, Kind: httpserver.Forwarded{Name: a.hostAlias}}}
@@ -152,6 +165,7 @@ func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
 	if err := a.leases.Revoke(r.Context(), id, "the user has ended the lease"); err != nil {
 		return err
 	}
+	a.record(cardbroker.Event{Name: cardbroker.EventLeaseRevoked, Tunnel: id.String(), Origin: originOf(r)})
 	return httpserver.JSON(w, struct{}{})
 }
 

@@ -21,7 +21,7 @@ type ErrorBody struct {
 	Description string            `json:"description"`
 	Reason      cardbroker.Reason `json:"reason"`
 	Rule        cardbroker.Rule   `json:"rule,omitempty"`
-	Retries     *int              `json:"retries,omitempty"` // PIN tries left, with pin_incorrect
+	Retries     *int              `json:"retries,omitempty"` // PIN tries left, with pin_incorrect where the card tells
 }
 
 // A Mapping says how a reason looks on the wire.
@@ -70,6 +70,7 @@ func Reasons() []Mapping {
 		{cardbroker.Unavailable, 503, 112723, 0},
 		{cardbroker.NoLeader, 503, 815724, 0},
 		{cardbroker.AgentRestarting, 503, 815730, 2},
+		{cardbroker.AuditBroken, 500, 812740, 0},
 		{cardbroker.Timeout, 504, 112725, 0},
 		{cardbroker.Canceled, 409, 112726, 0},
 		{cardbroker.Internal, 500, 112727, 0},
@@ -99,7 +100,7 @@ func Describe(err error) ErrorBody {
 		body.Description = e.Message
 	}
 	body.Rule = e.Rule
-	if reason == cardbroker.PINIncorrect {
+	if reason == cardbroker.PINIncorrect && e.Retries != cardbroker.RetriesUnknown {
 		body.Retries = &e.Retries
 	}
 	return body
@@ -158,6 +159,8 @@ func (b ErrorBody) Error() *cardbroker.Error {
 	e := &cardbroker.Error{Reason: b.Reason, Message: b.Description, Rule: b.Rule}
 	if b.Retries != nil {
 		e.Retries = *b.Retries
+	} else if b.Reason == cardbroker.PINIncorrect {
+		e.Retries = cardbroker.RetriesUnknown
 	}
 	return e
 }

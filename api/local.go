@@ -42,6 +42,8 @@ type Session struct {
 	Since      time.Time            `json:"since"`
 	ListenerOK bool                 `json:"listener_ok"` // the kernel says that the user's own process listens there; or, if held, the broker
 	Held       bool                 `json:"held"`        // the broker listens there, and forwards
+	Kind       string               `json:"kind"`        // who keeps the session: logind, audit, xrdp, wts or none; empty: not said yet
+	Presence   string               `json:"presence"`    // present, locked, away or unknown, in the agent's words
 }
 
 // Sessions answers GET /local/v1/sessions.
@@ -87,6 +89,10 @@ type FromAgent struct {
 	Refused  *TunnelRefused `json:"refused,omitempty"`
 	Caller   *CallerRefused `json:"caller,omitempty"`
 	Event    *Event         `json:"event,omitempty"`
+	Presence *Presence      `json:"presence,omitempty"`
+	Answer   *Answer        `json:"answer,omitempty"`
+	// DeviceKey is told once for each link, as soon as it is made.
+	DeviceKey *DeviceKey `json:"deviceKey,omitempty"`
 }
 
 // FromBroker is a message from broker to agent.
@@ -96,6 +102,8 @@ type FromBroker struct {
 	Failed     *ErrorBody  `json:"failed,omitempty"` // registration was refused; the link ends
 	Sharing    *Sharing    `json:"sharing,omitempty"`
 	Forward    *Forward    `json:"forward,omitempty"`
+	Kicked     *Kicked     `json:"kicked,omitempty"`
+	Ask        *Ask        `json:"ask,omitempty"`
 }
 
 // Register asks for REGISTERED: the agent listens on its port.
@@ -169,10 +177,12 @@ type OfferedReader struct {
 type TunnelOpen struct {
 	ID      string              `json:"id"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant   `json:"tenant"`
-	Method  string              `json:"method"`  // how the tenant was authenticated: "token"
+	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate or jwt
 	Address string              `json:"address"` // of the back end, for the user
 	Reader  cardbroker.ReaderID `json:"reader"`  // TicketReader: the ticket's own
 	Ticket  string              `json:"ticket"`  // empty: the reader is offered for good
+
+	Credential string `json:"credential,omitempty"` // by which: the certificate's SHA-256 in hexadecimal, or the JWT's jti
 }
 
 // TunnelRefused answers [TunnelOpen].
@@ -195,6 +205,38 @@ type Event struct {
 	Time time.Time `json:"time"` // by the agent's clock
 	cardbroker.Event
 }
+
+// Presence tells the broker how the agent's session stands; it replaces what was said before. It is for lists, but for the
+// display, by which the broker tells sessions of one user apart where the system does not.
+type Presence struct {
+	Kind    string `json:"kind"`              // logind, audit, xrdp, wts or none
+	Display string `json:"display,omitempty"` // such as ":10"
+	Known   bool   `json:"known"`             // the system tells of locks and disconnects
+	Locked  bool   `json:"locked"`
+	Away    bool   `json:"away"`
+}
+
+// Word says it in one word.
+func (p Presence) Word() string {
+	switch {
+	case p.Away:
+		return "away"
+	case p.Locked:
+		return "locked"
+	case !p.Known:
+		return "unknown"
+	}
+	return "present"
+}
+
+// Kick asks the broker to end an agent. User is a name or an id; empty: whoever has a session of that name.
+type Kick struct {
+	Session cardbroker.SessionID `json:"session"`
+	User    string               `json:"user,omitempty"`
+}
+
+// Kicked tells an agent that an administrator has ended it: it releases its port and is not to come back by itself.
+type Kicked struct{}
 
 // UID returns a user's uid for JSON: nil on Windows, where his SID names him.
 func UID(id cardbroker.UserID) *uint32 {

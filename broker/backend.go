@@ -7,8 +7,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -22,28 +22,21 @@ import (
 // backendRoutes are what back ends ask at their door.
 func (b *Broker) backendRoutes() []httpserver.Route {
 	return []httpserver.Route{
+		{Method: "GET", Path: "/cb/v1/jwks.json", Access: httpserver.Public, Handle: b.publishedKeys},
 		{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: b.remoteReaders},
 		{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: b.readerEvents},
 		{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: b.openTunnel},
+		{Method: "POST", Path: "/cb/v1/tokens", Access: httpserver.Key, Handle: b.exchange},
 	}
 }
 
-// authorizeBackend admits whoever has the token of a tenant.
+// authorizeBackend admits whoever can show that he is a tenant.
 func (b *Broker) authorizeBackend(r *http.Request, access httpserver.Access) error {
-	if access == httpserver.Public { // only the answer that a route does not exist
+	if access == httpserver.Public || access == httpserver.Key {
 		return nil
 	}
-	_, err := b.tenantOf(r)
+	_, err := b.cfg.Backend.Tenants.Authenticate(r)
 	return err
-}
-
-// tenantOf returns the tenant whose token the request bears.
-func (b *Broker) tenantOf(r *http.Request) (cardbroker.Tenant, error) {
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if tenant, known := b.cfg.Backend.Tokens.tenant(token); ok && known {
-		return tenant, nil
-	}
-	return "", cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleToken, "the token is missing or unknown")
 }
 
 // backendURL is where tickets send back ends to; empty where there is no door.
@@ -56,11 +49,11 @@ func (b *Broker) backendURL() string {
 
 // remoteReaders lists what is offered to the tenant now. It burns no ticket.
 func (b *Broker) remoteReaders(w http.ResponseWriter, r *http.Request) error {
-	tenant, err := b.tenantOf(r)
+	who, err := b.cfg.Backend.Tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
-	return httpserver.JSON(w, api.RemoteReaders{Readers: b.offeredTo(tenant)})
+	return httpserver.JSON(w, api.RemoteReaders{Readers: b.offeredTo(who.Tenant)})
 }
 
 // offeredTo returns the readers that the tenant may know of, sorted by host, session and name.
@@ -88,20 +81,24 @@ func (b *Broker) offeredTo(tenant cardbroker.Tenant) []api.RemoteReader {
 // agent decides; only when it has brought its leg is the back end's request answered.
 func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 	asked := time.Now()
-	tenant, err := b.tenantOf(r)
+	who, err := b.cfg.Backend.Tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
 	if err := b.tunnels.Check(r); err != nil {
 		return err
 	}
+	if err := b.cfg.Backend.Tenants.Burn(r.Context(), who); err != nil {
+		return err
+	}
 	open := api.TunnelOpen{
-		ID:      newTunnelID(),
-		Tenant:  tenant,
-		Method:  "token",
-		Address: r.RemoteAddr,
-		Reader:  cardbroker.ReaderID(r.PathValue("id")),
-		Ticket:  r.Header.Get("Cardbroker-Ticket"),
+		ID:         newTunnelID(),
+		Tenant:     who.Tenant,
+		Method:     string(who.Method),
+		Credential: who.ID,
+		Address:    r.RemoteAddr,
+		Reader:     cardbroker.ReaderID(r.PathValue("id")),
+		Ticket:     r.Header.Get("Cardbroker-Ticket"),
 	}
 	agent, err := b.askLeg(r.Context(), open)
 	if err != nil {
@@ -176,10 +173,19 @@ func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
 	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		log.Info("tunnel opened")
+		b.record(nil, tunnelEvent(cardbroker.EventTunnelOpened, open))
 		forth, back, err := relay.Splice(ctx, backend, agent)
+		ended := tunnelEvent(cardbroker.EventTunnelEnded, open)
+		ended.Detail = fmt.Sprintf("%d frames, %d bytes", forth.Frames+back.Frames, forth.Bytes+back.Bytes)
+		b.record(nil, ended)
 		log.Info("tunnel ended", "frames", forth.Frames+back.Frames, "bytes", forth.Bytes+back.Bytes, "err", err)
 		return nil
 	})
+}
+
+// tunnelEvent is what the broker knows of a tunnel: the back end that it let in. The agent tells of the reader.
+func tunnelEvent(name cardbroker.EventName, open api.TunnelOpen) cardbroker.Event {
+	return cardbroker.Event{Name: name, Tenant: open.Tenant, Tunnel: open.ID, Method: open.Method, Address: open.Address}
 }
 
 // newTunnelID returns 32 hexadecimal digits that nobody can guess: the tunnel's name in the logs of both sides, and how the

@@ -5,8 +5,8 @@
 // tells each browser of its own agent, and relays the tunnels of back ends. It never touches PC/SC, PKCS#11 or an APDU,
 // and holds no ticket, lease or consent: those are the agents'.
 //
-// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. Handlers wait
-// for loops; loops never wait for each other.
+// Two loops own its state: the [registry.Registry], which is stored, and the hub of the live links, which is not. A third
+// looks for the processes of callers. Handlers wait for loops; loops never wait for each other.
 package broker
 
 import (
@@ -14,12 +14,13 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker/forward"
+	"github.com/cardbroker/cardbroker/broker/issuer"
 	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -44,17 +45,23 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Auditor records what must be evidence later. Record must not block; of is whom the event is about, nil: the broker.
+// Auditor records what must be evidence later. Nobody waits for it: no method blocks.
 type Auditor interface {
-	Record(of *cardbroker.AgentKey, e api.Event)
+	// Record records what the broker saw; of is whom the event is about, nil: the broker itself, or somebody unknown.
+	Record(of *cardbroker.AgentKey, e cardbroker.Event)
+	// Say records what an agent says.
+	Say(of cardbroker.AgentKey, e api.Event)
+	// Status says how the log is.
+	Status() api.AuditStatus
 }
 
 // Backend is the door for back ends.
 type Backend struct {
-	Listen net.Listener // plain TCP: the broker speaks TLS on it
-	TLS    *tls.Config
-	Tokens Tokens
-	URL    string // as back ends and tickets name it: wss://host:port
+	Listen  net.Listener // plain TCP: the broker speaks TLS on it
+	TLS     *tls.Config
+	Tenants *tenant.Authority
+	Issuer  *issuer.Issuer // whose tokens Tenants believes
+	URL     string         // as back ends and tickets name it: wss://host:port
 }
 
 // Broker is the host service. Make it with [New].
@@ -63,13 +70,14 @@ type Broker struct {
 	registry *registry.Registry
 	guard    *registry.Guard
 	hub      *hub
+	walks    *walks
 	kernel   *peer.Kernel
 	self     cardbroker.UserID
 	conns    *run.Group // links and tunnels
 	links    *socket.Maker
 	tunnels  *socket.Maker
 	front    *httpserver.Server // of connections that are forwarded to agents
-	splicer  *forward.Splicer
+	gate     *forward.Gate
 }
 
 // New returns a broker that has not started. It loads the registry from the ledger.
@@ -83,11 +91,12 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 		cfg:      cfg,
 		registry: entries,
 		hub:      newHub(),
+		walks:    newWalks(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
 		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
-		splicer:  forward.New(),
+		gate:     forward.NewGate(),
 	}
 	b.front = b.newFront()
 	b.guard = registry.NewGuard(entries, b.restarting(), cfg.Log)
@@ -101,10 +110,18 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 // tunnels, then the loops. It owns the listeners of its configuration.
 func (b *Broker) Run(ctx context.Context) error {
 	defer b.kernel.Close()
+	b.record(nil, cardbroker.Event{Name: cardbroker.EventBrokerStarted, Detail: "version " + b.cfg.Version})
+	defer b.record(nil, cardbroker.Event{Name: cardbroker.EventBrokerStopped})
 	loops := run.New(context.WithoutCancel(ctx))
 	loops.Go("registry", b.registry.Run)
 	loops.Go("hub", b.hub.Run)
+	loops.Go("gate", b.gate.Run)
+	loops.Go("walks", b.walks.Run)
 	loops.Go("guard", b.guard.Run)
+	if b.cfg.Backend != nil {
+		loops.Go("tenants", b.cfg.Backend.Tenants.Run)
+		loops.Go("issuer", b.cfg.Backend.Issuer.Run)
+	}
 	b.conns = run.New(loops.Context())
 	servers := run.New(loops.Context())
 	servers.Go("loopback", b.serveLoopback)
@@ -162,16 +179,4 @@ func (b *Broker) serveBackend(ctx context.Context) error {
 		Log:       b.cfg.Log,
 	})
 	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
-}
-
-// record hands an event of the broker's own to the audit log.
-func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
-	if b.cfg.Audit != nil {
-		b.cfg.Audit.Record(of, api.Event{Time: time.Now().UTC(), Event: e})
-	}
-}
-
-// refused keeps a refusal for `cardbroker host explain`.
-func (b *Broker) refused(r httpserver.Refusal) {
-	b.hub.refused(newRefusal(r.Caller, r.Err))
 }

@@ -20,7 +20,7 @@ const (
 // diagnose looks at what an administrator should know: can the registry write, does every agent own its port, which
 // doors are open.
 func (b *Broker) diagnose() []api.Check {
-	checks := []api.Check{b.checkStore(), b.checkAccount(), b.checkIPv6(), b.checkDoor()}
+	checks := []api.Check{b.checkStore(), b.checkAudit(), b.checkAccount(), b.checkIPv6(), b.checkDoor()}
 	if t := b.cfg.Browsers.TLS; t != nil {
 		checks = append(checks, t.Status())
 	}

@@ -16,7 +16,7 @@ import (
 
 // readerEvents pushes to a back end the readers that are offered to it, then every change.
 func (b *Broker) readerEvents(w http.ResponseWriter, r *http.Request) error {
-	tenant, err := b.tenantOf(r)
+	who, err := b.cfg.Backend.Tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
@@ -31,9 +31,14 @@ func (b *Broker) readerEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	b.conns.Go("events", func(ctx context.Context) error {
 		defer stop()
+		if !who.Expires.IsZero() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, who.Expires)
+			defer cancel()
+		}
 		var seen []api.ReaderState
 		push.Run(ctx, changed, func() []api.ReaderEvent {
-			now := states(b.offeredTo(tenant))
+			now := states(b.offeredTo(who.Tenant))
 			events := api.Changes(seen, now, time.Now().UTC())
 			seen = now
 			return events

@@ -27,7 +27,7 @@ type hub struct {
 type hubState struct {
 	links    map[cardbroker.Route]*link
 	pending  map[string]*pending        // by tunnel id
-	forwards map[string]*waitingForward // by the forwarded connection's id
+	asks     map[string]*openAsk        // by id
 	watchers map[chan struct{}]struct{} // of capacity 1: a signal says that the view is new
 	refusals []refusal                  // the newest last
 	changed  bool                       // since the view was published
@@ -44,6 +44,9 @@ type linkView struct {
 	agent  cardbroker.Agent
 	offers []api.OfferedReader
 	leases []api.Lease
+	key    api.DeviceKey // zero: not made yet
+
+	presence api.Presence
 }
 
 // pending is a tunnel that waits for the agent's leg or refusal.
@@ -62,7 +65,7 @@ func newHub() *hub {
 	h := &hub{loop: loop.New[*hubState](), state: &hubState{
 		links:    map[cardbroker.Route]*link{},
 		pending:  map[string]*pending{},
-		forwards: map[string]*waitingForward{},
+		asks:     map[string]*openAsk{},
 		watchers: map[chan struct{}]struct{}{},
 	}}
 	h.view.Store(&[]linkView{})
@@ -111,13 +114,13 @@ func (h *hub) leave(route cardbroker.Route) error {
 	return h.loop.Must(func(s *hubState) error {
 		delete(s.links, route)
 		s.changed = true
-		s.leaveForwards(route)
 		for id, p := range s.pending {
 			if p.route == route {
 				p.answer <- legAnswer{err: agentGone(nil)} // capacity 1, and this is the only answer
 				delete(s.pending, id)
 			}
 		}
+		s.endAsks(route)
 		return nil
 	})
 }
@@ -161,6 +164,47 @@ func (h *hub) setOffers(ctx context.Context, route cardbroker.Route, offers api.
 		}
 		return nil
 	})
+}
+
+// setPresence replaces what an agent says of its session.
+func (h *hub) setPresence(ctx context.Context, route cardbroker.Route, p api.Presence) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			l.presence, s.changed = api.Presence{Kind: clip(p.Kind), Display: clip(p.Display), Known: p.Known, Locked: p.Locked, Away: p.Away}, true
+		}
+		return nil
+	})
+}
+
+// setKey takes an agent's device key.
+func (h *hub) setKey(ctx context.Context, route cardbroker.Route, key api.DeviceKey) error {
+	return h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			l.key, s.changed = key, true
+		}
+		return nil
+	})
+}
+
+// sender returns what sends a message to the agent behind route; nil: it has no link.
+func (h *hub) sender(ctx context.Context, route cardbroker.Route) (send func(api.FromBroker) error, err error) {
+	err = h.loop.Do(ctx, func(s *hubState) error {
+		if l := s.links[route]; l != nil {
+			send = l.send
+		}
+		return nil
+	})
+	return send, err
+}
+
+// keyOf returns the device key of the agent behind route; the zero key while there is none.
+func (h *hub) keyOf(route cardbroker.Route) api.DeviceKey {
+	for _, l := range *h.view.Load() {
+		if l.agent.Route == route {
+			return l.key
+		}
+	}
+	return api.DeviceKey{}
 }
 
 // open asks the agent behind route for its leg of a tunnel with a new id, and waits for it.

@@ -5,6 +5,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -66,6 +67,7 @@ func (b *Broker) serveLink(ctx context.Context, conn *socket.Conn, caller peer.C
 		return // the broker ends, not the agent: its entry stays as it is
 	}
 	log.Info("agent's link ended", "err", err)
+	b.record(&agent.Key, cardbroker.Event{Name: cardbroker.EventAgentLeft, Detail: fmt.Sprintf("port %d", agent.Port)})
 	if err := b.registry.Detach(ctx, agent.Route); err != nil {
 		log.Error("cannot mark the agent stale", "err", err)
 	}
@@ -108,6 +110,7 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 	if err := b.hub.join(ctx, &link{linkView: linkView{agent: agent}, send: send}); err != nil {
 		return err
 	}
+	defer b.gate.Leave(agent.Route)
 	defer b.hub.leave(agent.Route)
 	registered := api.Registered{
 		Port:       agent.Port,
@@ -121,6 +124,7 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 	if err := send(api.FromBroker{Registered: &registered}); err != nil {
 		return err
 	}
+	b.record(&agent.Key, cardbroker.Event{Name: cardbroker.EventAgentRegistered, Detail: fmt.Sprintf("port %d, pid %d", agent.Port, agent.PID)})
 	b.cfg.Log.Info("agent registered", "user", agent.Key.User.String(), "session", agent.Key.Session, "port", agent.Port)
 	return b.listen(ctx, conn, agent)
 }
@@ -137,16 +141,27 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 			if err = news.Wait(ctx); err == nil {
 				err = b.hub.setOffers(ctx, agent.Route, *message.Offers)
 			}
+		case message.DeviceKey != nil:
+			if err = checkDeviceKey(*message.DeviceKey); err == nil && news.Wait(ctx) == nil {
+				err = b.hub.setKey(ctx, agent.Route, *message.DeviceKey)
+			}
 		case message.Refused != nil:
 			refusal := message.Refused.Error.Error()
 			b.hub.deliver(ctx, message.Refused.ID, agent.Key.User, legAnswer{err: refusal})
+		case message.Answer != nil:
+			err = b.hub.answered(ctx, agent.Route, *message.Answer)
 		case message.Caller != nil:
-			if news.Allow() { // else it is lost: it is for people only
+			if news.Allow() { // else it is lost: what an agent refuses is its own business first
 				b.hub.refused(agentRefusal(agent, *message.Caller))
+				b.sayRefused(agent.Key, *message.Caller)
 			}
 		case message.Event != nil:
-			if err = news.Wait(ctx); err == nil && b.cfg.Audit != nil {
-				b.cfg.Audit.Record(&agent.Key, *message.Event)
+			if err = news.Wait(ctx); err == nil {
+				b.say(agent.Key, *message.Event)
+			}
+		case message.Presence != nil:
+			if err = news.Wait(ctx); err == nil {
+				err = b.hub.setPresence(ctx, agent.Route, *message.Presence)
 			}
 		default:
 			err = cardbroker.Errorf(cardbroker.Invalid, "an empty or unexpected message on the link")

@@ -26,15 +26,22 @@ const maxBindTries = 64
 func (b *Broker) localRoutes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/local/v1/agents", Access: httpserver.Agent, Handle: b.ownSessions},
+		{Method: "GET", Path: "/local/v1/audit", Access: httpserver.Admin, Handle: b.auditStatus},
 		{Method: "GET", Path: "/local/v1/doctor", Access: httpserver.Admin, Handle: b.doctor},
 		{Method: "GET", Path: "/local/v1/explain", Access: httpserver.Admin, Handle: b.explain},
-		{Method: "GET", Path: "/local/v1/forwards/{id}", Access: httpserver.Agent, Handle: b.forwardLeg},
+		{Method: "GET", Path: "/local/v1/forwards/{id}", Access: httpserver.Agent, Handle: b.gate.Bring},
+		{Method: "POST", Path: "/local/v1/kick", Access: httpserver.Admin, Handle: b.kick},
 		{Method: "GET", Path: "/local/v1/leases", Access: httpserver.Admin, Handle: b.leases},
 		{Method: "GET", Path: "/local/v1/link", Access: httpserver.Agent, Handle: b.openLink},
 		{Method: "POST", Path: "/local/v1/release", Access: httpserver.Agent, Handle: b.release},
 		{Method: "POST", Path: "/local/v1/renew", Access: httpserver.Agent, Handle: b.renew},
 		{Method: "POST", Path: "/local/v1/reserve", Access: httpserver.Agent, Handle: b.reserve},
 		{Method: "GET", Path: "/local/v1/sessions", Access: httpserver.Admin, Handle: b.sessions},
+		{Method: "GET", Path: "/local/v1/tokens", Access: httpserver.Admin, Handle: b.apiKeys},
+		{Method: "POST", Path: "/local/v1/tokens/enrol", Access: httpserver.Admin, Handle: b.enrol},
+		{Method: "POST", Path: "/local/v1/tokens/issue", Access: httpserver.Admin, Handle: b.issueToken},
+		{Method: "POST", Path: "/local/v1/tokens/revoke", Access: httpserver.Admin, Handle: b.revoke},
+		{Method: "POST", Path: "/local/v1/tokens/rotate", Access: httpserver.Admin, Handle: b.rotate},
 		{Method: "GET", Path: "/local/v1/tunnels/{id}", Access: httpserver.Agent, Handle: b.tunnelLeg},
 	}
 }
@@ -167,7 +174,12 @@ func (b *Broker) sessions(w http.ResponseWriter, _ *http.Request) error {
 
 func (b *Broker) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions {
 	rows := api.Sessions{Sessions: make([]api.Session, len(agents)), Epoch: epoch}
+	said := map[cardbroker.Route]api.Presence{}
+	for _, l := range *b.hub.view.Load() {
+		said[l.agent.Route] = l.presence
+	}
 	for i, agent := range agents {
+		presence := said[agent.Route]
 		rows.Sessions[i] = api.Session{
 			Session:    agent.Key.Session,
 			UID:        api.UID(agent.Key.User),
@@ -179,6 +191,8 @@ func (b *Broker) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions {
 			Since:      agent.Since,
 			ListenerOK: b.checkPort(agent.Port, agent.Key.User, false) == nil,
 			Held:       b.holds(),
+			Kind:       presence.Kind,
+			Presence:   presence.Word(),
 		}
 	}
 	return rows

@@ -5,11 +5,9 @@ package broker
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
@@ -18,9 +16,13 @@ import (
 func (b *Broker) loopbackRoutes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/cb/v1/agent", Access: httpserver.Self, Handle: b.ownAgent},
+		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: b.deviceKey},
 		{Method: "GET", Path: "/healthz", Access: httpserver.Public, Handle: b.health},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: b.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
+		{Method: "GET", Path: "/v3/agents", Access: httpserver.Public, Handle: b.t1cAgents},
+		{Method: "POST", Path: "/v3/consent", Access: httpserver.Public, Handle: b.consent, Limit: consentLimit},
+		{Method: "POST", Path: "/v3/validate", Access: httpserver.Public, Handle: b.validate},
 	}
 }
 
@@ -44,7 +46,12 @@ func (b *Broker) ownAgent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return httpserver.JSON(w, api.OwnAgent{Port: agent.Port, Session: agent.Key.Session, State: agent.State})
+	return httpserver.JSON(w, api.OwnAgent{
+		Port:                agent.Port,
+		Session:             agent.Key.Session,
+		State:               agent.State,
+		DeviceKeyThumbprint: b.hub.keyOf(agent.Route).Thumbprint,
+	})
 }
 
 // health answers 200, or 503 while nothing can be written. It says nothing else.
@@ -59,7 +66,7 @@ func (b *Broker) health(w http.ResponseWriter, _ *http.Request) error {
 // view, then asks the kernel whether the agent's port is still the user's.
 func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
 	agents := b.registry.View().ByUser(caller.User)
-	agent, err := pick(agents, caller)
+	agent, err := b.pick(agents, caller)
 	if err != nil {
 		return agent, err
 	}
@@ -69,30 +76,14 @@ func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
 	return agent, b.checkPort(agent.Port, agent.Key.User, false)
 }
 
-// pick chooses among the agents of one user. The session only routes among them; where it does not tell, nobody guesses.
-func pick(agents []cardbroker.Agent, caller peer.Caller) (cardbroker.Agent, error) {
-	switch len(agents) {
-	case 0:
-		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.NoAgent, cardbroker.RuleNoAgent, "no agent runs in your session")
-	case 1:
-		return agents[0], nil
-	}
-	session, known := hostsession.OfCgroup(caller.Cgroup)
-	names := make([]string, len(agents))
-	for i, agent := range agents {
-		if known && agent.Key.Session == session {
-			return agent, nil
-		}
-		names[i] = string(agent.Key.Session)
-	}
-	return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.SessionAmbiguous, cardbroker.RuleSessionAmbiguous,
-		"you have several sessions here: %s", strings.Join(names, ", "))
-}
-
 // restarting is what the broker answers on the port of an agent that is gone.
 func (b *Broker) restarting() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		httpserver.SetCORS(w.Header(), r)
+		if r.Method == http.MethodOptions { // else the page could not read why its request fails
+			httpserver.Preflight(w, "GET, POST, PATCH, DELETE")
+			return
+		}
 		api.WriteError(w, cardbroker.Errorf(cardbroker.AgentRestarting, "the agent of this port is starting"))
 	})
 }

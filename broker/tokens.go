@@ -4,74 +4,165 @@
 package broker
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"os"
+	"net/http"
 	"strings"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/issuer"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
 )
 
-// minToken is the length of the shortest token that is accepted, in characters.
-const minToken = 16
+// keyRefused is the refusal of an API key, to be told from those of tenants' tokens in the audit log.
+type keyRefused struct{ error }
 
-// Tokens knows back ends by their bearer tokens. It holds hashes only.
-type Tokens struct {
-	tenants map[[32]byte]cardbroker.Tenant
+// Unwrap returns the refusal.
+func (e keyRefused) Unwrap() error { return e.error }
+
+// exchange gives a back end a token for its API key.
+func (b *Broker) exchange(w http.ResponseWriter, r *http.Request) error {
+	key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if len(r.Header.Values("Authorization")) > 1 {
+		key = ""
+	}
+	token, err := b.cfg.Backend.Issuer.Exchange(cardbroker.NewSecret([]byte(key)), func(tenant cardbroker.Tenant) bool {
+		return b.cfg.Backend.Tenants.ComesFrom(tenant, r.RemoteAddr)
+	})
+	if err != nil {
+		return keyRefused{err}
+	}
+	b.record(nil, cardbroker.Event{Name: cardbroker.EventTokenIssued, Tenant: token.Key.Tenant, Method: "api_key", Address: r.RemoteAddr, Detail: token.Key.ID})
+	return httpserver.JSON(w, newToken(token))
 }
 
-// tenant returns whose token it is. The look-up is by hash, so its time tells nothing of the token.
-func (t Tokens) tenant(token string) (cardbroker.Tenant, bool) {
-	tenant, ok := t.tenants[cardbroker.NewSecret([]byte(token)).Hash()]
-	return tenant, ok
+func newToken(t issuer.Token) api.Token {
+	return api.Token{Token: string(t.Text.Reveal()), Expires: t.Expires.UTC(), Seconds: int(t.Life / time.Second)}
 }
 
-// ReadTokens reads a file of lines "TENANT TOKEN"; a line that starts with # is a comment. The file must be readable by
-// nobody but its owner. A tenant may have several tokens; a token has one tenant. Errors name the line, never the token.
-func ReadTokens(path string) (Tokens, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return Tokens{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the tokens file %s", path)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return Tokens{}, cardbroker.Errorf(cardbroker.Invalid,
-			"the tokens file %s has mode %04o: others could read it; chmod 0600", path, mode)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return Tokens{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the tokens file %s", path)
-	}
-	tokens, err := parseTokens(text)
-	if err != nil {
-		return Tokens{}, fmt.Errorf("tokens file %s: %w", path, err)
-	}
-	return tokens, nil
+// publishedKeys are what anybody verifies our tokens by.
+func (b *Broker) publishedKeys(w http.ResponseWriter, _ *http.Request) error {
+	text, keep := b.cfg.Backend.Issuer.JWKS()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(keep/time.Second)))
+	w.Write(text) // an error is the connection's
+	return nil
 }
 
-func parseTokens(text []byte) (Tokens, error) {
-	tokens := Tokens{tenants: map[[32]byte]cardbroker.Tenant{}}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for n := 1; lines.Scan(); n++ {
-		fields := strings.Fields(lines.Text())
-		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
-			continue
-		}
-		if len(fields) != 2 {
-			return Tokens{}, cardbroker.Errorf(cardbroker.Invalid, "line %d has %d fields, want TENANT TOKEN", n, len(fields))
-		}
-		tenant, err := cardbroker.ParseTenant(fields[0])
-		if err != nil {
-			return Tokens{}, fmt.Errorf("line %d: %w", n, err)
-		}
-		if len(fields[1]) < minToken {
-			return Tokens{}, cardbroker.Errorf(cardbroker.Invalid, "line %d: the token has under %d characters", n, minToken)
-		}
-		hash := cardbroker.NewSecret([]byte(fields[1])).Hash()
-		if other, taken := tokens.tenants[hash]; taken && other != tenant {
-			return Tokens{}, cardbroker.Errorf(cardbroker.Invalid, "line %d: the token is already %s's", n, other)
-		}
-		tokens.tenants[hash] = tenant
+// issuing returns who issues tokens, for an administrator's request, which it reads into body.
+func (b *Broker) issuing(r *http.Request, body any) (*issuer.Issuer, error) {
+	if b.cfg.Backend == nil {
+		return nil, cardbroker.Errorf(cardbroker.Unavailable, "this host has no door for back ends, so there are no tokens for it")
 	}
-	return tokens, lines.Err()
+	if body == nil {
+		return b.cfg.Backend.Issuer, nil
+	}
+	return b.cfg.Backend.Issuer, httpserver.Decode(r, body)
+}
+
+// administered records what an administrator did.
+func (b *Broker) administered(r *http.Request, tenant cardbroker.Tenant, format string, args ...any) {
+	who := "user " + httpserver.CallerOf(r.Context()).User.String() + ": "
+	b.record(nil, cardbroker.Event{Name: cardbroker.EventAdmin, Tenant: tenant, Detail: who + fmt.Sprintf(format, args...)})
+}
+
+// apiKeys lists what back ends exchange, and what tokens are signed by.
+func (b *Broker) apiKeys(w http.ResponseWriter, r *http.Request) error {
+	tokens, err := b.issuing(r, nil)
+	if err != nil {
+		return err
+	}
+	answer := api.APIKeys{Keys: []api.APIKey{}}
+	for _, key := range tokens.APIKeys() {
+		answer.Keys = append(answer.Keys, newAPIKey(key))
+	}
+	for _, key := range tokens.SigningKeys() {
+		answer.Signing = append(answer.Signing, newSigningKey(key))
+	}
+	return httpserver.JSON(w, answer)
+}
+
+func newAPIKey(k issuer.APIKey) api.APIKey {
+	return api.APIKey{ID: k.ID, Tenant: k.Tenant, Enrolled: k.Enrolled}
+}
+
+func newSigningKey(k issuer.SigningKey) api.SigningKey {
+	known := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		t = t.UTC()
+		return &t
+	}
+	return api.SigningKey{ID: k.ID, From: known(k.From), End: known(k.End)}
+}
+
+// enrol makes an API key for a tenant, which the administrator hands to its back end.
+func (b *Broker) enrol(w http.ResponseWriter, r *http.Request) error {
+	var wish api.Enrol
+	tokens, err := b.issuing(r, &wish)
+	if err != nil {
+		return err
+	}
+	tenant, err := cardbroker.ParseTenant(wish.Tenant)
+	if err != nil {
+		return err
+	}
+	key, secret, err := tokens.Enrol(r.Context(), tenant)
+	if err != nil {
+		return err
+	}
+	b.administered(r, tenant, "API key %s enrolled", key.ID)
+	return httpserver.JSON(w, api.NewAPIKey{APIKey: newAPIKey(key), Key: string(secret.Reveal())})
+}
+
+// revoke ends API keys, with the tokens that were issued for them.
+func (b *Broker) revoke(w http.ResponseWriter, r *http.Request) error {
+	var wish api.KeyName
+	tokens, err := b.issuing(r, &wish)
+	if err != nil {
+		return err
+	}
+	ids, err := tokens.Revoke(r.Context(), wish.Name)
+	if err != nil {
+		return err
+	}
+	tenant, _, _ := strings.Cut(ids[0], "/")
+	b.administered(r, cardbroker.Tenant(tenant), "API keys revoked: %s", strings.Join(ids, " "))
+	return httpserver.JSON(w, api.Revoked{Revoked: ids})
+}
+
+// rotate puts another signing key to use.
+func (b *Broker) rotate(w http.ResponseWriter, r *http.Request) error {
+	var wish api.Rotate
+	tokens, err := b.issuing(r, &wish)
+	if err != nil {
+		return err
+	}
+	turn, what := tokens.Rotate, "signing key rotated"
+	if wish.Discard {
+		turn, what = tokens.Discard, "all signing keys discarded"
+	}
+	key, err := turn(r.Context())
+	if err != nil {
+		return err
+	}
+	b.administered(r, "", "%s: %s", what, key.ID)
+	return httpserver.JSON(w, newSigningKey(key))
+}
+
+// issueToken issues a token to an administrator, as a back end with an API key of the tenant would get it.
+func (b *Broker) issueToken(w http.ResponseWriter, r *http.Request) error {
+	var wish api.KeyName
+	tokens, err := b.issuing(r, &wish)
+	if err != nil {
+		return err
+	}
+	token, err := tokens.Issue(wish.Name)
+	if err != nil {
+		return err
+	}
+	b.administered(r, token.Key.Tenant, "token issued for API key %s", token.Key.ID)
+	return httpserver.JSON(w, newToken(token))
 }

@@ -105,6 +105,23 @@ func (a *Agent) Revoke(ctx context.Context, tunnel string) error {
 	return err
 }
 
+// Consents lists the user's consents, and the pages that wait for one.
+func (a *Agent) Consents(ctx context.Context) (api.Consents, error) {
+	return askAgent[api.Consents](ctx, a, "GET", "/cb/v1/consents", nil)
+}
+
+// AnswerConsent gives the user's answer to a web page, also before it asks.
+func (a *Agent) AnswerConsent(ctx context.Context, answer api.ConsentAnswer) error {
+	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/consents", answer)
+	return err
+}
+
+// RevokeConsent ends a consent at once, in all sessions of the user.
+func (a *Agent) RevokeConsent(ctx context.Context, origin string) error {
+	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/consents/revoke", api.ConsentRevoke{Origin: origin})
+	return err
+}
+
 // Events calls each with the readers that are there and then every change, until ctx ends or each fails.
 func (a *Agent) Events(ctx context.Context, each func(api.ReaderEvent) error) error {
 	maker := socket.NewJSONMaker("")

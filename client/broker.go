@@ -107,6 +107,12 @@ func (b *Broker) Sessions(ctx context.Context) (api.Sessions, error) {
 	return askBroker[api.Sessions](ctx, b, "GET", "/local/v1/sessions", nil)
 }
 
+// Kick ends the agent of a session. Administrators only. Errors: NoAgent, SessionAmbiguous.
+func (b *Broker) Kick(ctx context.Context, kick api.Kick) error {
+	_, err := askBroker[struct{}](ctx, b, "POST", "/local/v1/kick", kick)
+	return err
+}
+
 // Leases lists which back ends hold which readers. Administrators only.
 func (b *Broker) Leases(ctx context.Context) (api.Leases, error) {
 	return askBroker[api.Leases](ctx, b, "GET", "/local/v1/leases", nil)
@@ -121,6 +127,31 @@ func (b *Broker) Explain(ctx context.Context, client, server string) (api.Explan
 // Doctor says what is wrong with the broker. Administrators only.
 func (b *Broker) Doctor(ctx context.Context) (api.Diagnosis, error) {
 	return askBroker[api.Diagnosis](ctx, b, "GET", "/local/v1/doctor", nil)
+}
+
+// APIKeys lists what back ends exchange for tokens, and what those are signed by. Administrators only.
+func (b *Broker) APIKeys(ctx context.Context) (api.APIKeys, error) {
+	return askBroker[api.APIKeys](ctx, b, "GET", "/local/v1/tokens", nil)
+}
+
+// Enrol makes an API key for a tenant. Administrators only.
+func (b *Broker) Enrol(ctx context.Context, tenant string) (api.NewAPIKey, error) {
+	return askBroker[api.NewAPIKey](ctx, b, "POST", "/local/v1/tokens/enrol", api.Enrol{Tenant: tenant})
+}
+
+// RevokeKeys ends an API key, by its id, or all of a tenant. Administrators only.
+func (b *Broker) RevokeKeys(ctx context.Context, name string) (api.Revoked, error) {
+	return askBroker[api.Revoked](ctx, b, "POST", "/local/v1/tokens/revoke", api.KeyName{Name: name})
+}
+
+// RotateKey has the next key sign tokens; with discard, no token that was issued before is good any more. Administrators only.
+func (b *Broker) RotateKey(ctx context.Context, discard bool) (api.SigningKey, error) {
+	return askBroker[api.SigningKey](ctx, b, "POST", "/local/v1/tokens/rotate", api.Rotate{Discard: discard})
+}
+
+// IssueToken returns a token, as for an API key of the tenant. Administrators only.
+func (b *Broker) IssueToken(ctx context.Context, name string) (api.Token, error) {
+	return askBroker[api.Token](ctx, b, "POST", "/local/v1/tokens/issue", api.KeyName{Name: name})
 }
 
 // Link opens an agent's link. Who opens it sends [api.Register] first.

@@ -28,6 +28,7 @@ const (
 	schemaKey    = "schema" // 4 bytes, big-endian
 	epochKey     = "epoch"  // 8 bytes, big-endian
 	saltKey      = "salt"   // 32 bytes
+	auditKey     = "audit"  // 8 bytes, big-endian, and 32: the head of the audit log; not there before its first record
 	agentsBucket = "agents"
 )
 

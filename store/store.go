@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package store keeps what the broker's registry must not forget: agents, their ports and the hashes of their claims, in
-// one bbolt file. It is the only package that imports bbolt, decides nothing about agents, and never hands out a
+// one bbolt file; and the head of the audit log. It is the only package that imports bbolt, decides nothing about agents, and never hands out a
 // transaction: what it returns are copies.
 //
-// The file has two buckets. "meta": schema, epoch and salt. "agents": a record for each port, the port as two bytes in
+// The file has two buckets. "meta": schema, epoch, salt and audit. "agents": a record for each port, the port as two bytes in
 // big-endian order. Each value is the CRC-32C of its key and content, four bytes in big-endian order, then the content.
 package store
 

@@ -21,7 +21,6 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -31,6 +30,14 @@ type Config struct {
 	Brokers []string          // wss://host:port, one or more
 	TLS     *tls.Config       // whom to trust, and the client's certificate; nil: the system's roots, none
 	Token   cardbroker.Secret // of the tenant; empty: the certificate says it
+
+	// APIKey gives the tenant's API key, in place of Token: the client exchanges it at each broker, and again when the token is
+	// about to expire and another request is made. It may be called by several goroutines at a time.
+	APIKey func(ctx context.Context) (cardbroker.Secret, error)
+
+	// Renew gives the token for a request to a broker, in place of Token: where tokens live for minutes, or open one tunnel.
+	// It may be called by several goroutines at a time.
+	Renew func(ctx context.Context, broker string) (cardbroker.Secret, error)
 }
 
 // Client talks to brokers for one tenant. It may be used by any number of goroutines and holds nothing between calls but
@@ -38,7 +45,8 @@ type Config struct {
 type Client struct {
 	brokers []string // without a slash at the end
 	tls     *tls.Config
-	token   cardbroker.Secret
+	renew   func(ctx context.Context, broker string) (cardbroker.Secret, error)
+	tokens  *tokens // nil: there is no API key
 	http    *http.Client
 	tunnels *socket.Maker
 	events  *socket.Maker
@@ -57,9 +65,12 @@ func New(c Config) (*Client, error) {
 	}
 	client := &Client{
 		tls:     &tls.Config{MinVersion: tls.VersionTLS13},
-		token:   c.Token,
+		renew:   c.Renew,
 		tunnels: socket.NewMaker(wire.Subprotocol),
 		events:  socket.NewJSONMaker(""),
+	}
+	if client.renew == nil {
+		client.renew = func(context.Context, string) (cardbroker.Secret, error) { return c.Token, nil }
 	}
 	if c.TLS != nil {
 		client.tls = c.TLS.Clone()
@@ -81,6 +92,10 @@ func New(c Config) (*Client, error) {
 			MaxIdleConnsPerHost: 1,
 			IdleConnTimeout:     30 * time.Second,
 		},
+	}
+	if c.APIKey != nil {
+		client.tokens = newTokens(c, client)
+		client.renew = client.tokens.get
 	}
 	return client, nil
 }
@@ -109,12 +124,22 @@ func (c *Client) List(ctx context.Context) ([]Reader, error) {
 }
 
 func (c *Client) list(ctx context.Context, broker string) ([]api.RemoteReader, error) {
+	list, err := c.listOnce(ctx, broker)
+	if err != nil && c.tokens != nil && c.tokens.refused(broker, err) {
+		return c.listOnce(ctx, broker)
+	}
+	return list, err
+}
+
+func (c *Client) listOnce(ctx context.Context, broker string) ([]api.RemoteReader, error) {
 	address := "https" + strings.TrimPrefix(broker, "wss") + "/cb/v1/readers"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
-	request.Header = c.header("")
+	if request.Header, err = c.header(ctx, broker, ""); err != nil {
+		return nil, err
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, dialError(ctx, err)
@@ -130,65 +155,24 @@ func (c *Client) list(ctx context.Context, broker string) ([]api.RemoteReader, e
 	return list.Readers, nil
 }
 
-// Event is a change of a reader, and the broker that says so.
-type Event struct {
-	api.ReaderEvent
-	Broker string
-}
-
-// Watch calls f for each change of a reader that is offered to the tenant, one call at a time, until f returns an error,
-// a broker fails or ctx ends, and returns why. While f is slow, changes wait at the broker, which ends a watch that is
-// too slow.
-func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
-	group := run.New(ctx)
-	events := make(chan Event)
-	for _, broker := range c.brokers {
-		group.Go("watch "+broker, func(ctx context.Context) error { return c.watch(ctx, broker, events) })
-	}
-	for {
-		select {
-		case e := <-events:
-			if err := f(e); err != nil {
-				group.Stop()
-				return err
-			}
-		case <-group.Context().Done():
-			if err := group.Wait(); err != nil {
-				return err
-			}
-			return ctx.Err()
-		}
-	}
-}
-
-// watch passes on the events of one broker.
-func (c *Client) watch(ctx context.Context, broker string, events chan<- Event) error {
-	conn, err := c.dial(ctx, c.events, broker+"/cb/v1/readers/events", "")
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	for {
-		e := Event{Broker: broker}
-		err := conn.NextJSON(&e.ReaderEvent)
-		if err == io.EOF {
-			err = cardbroker.Errorf(cardbroker.Unavailable, "the broker ended the watch")
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case events <- e:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
+// target is what a WebSocket is opened to; the ticket may be empty.
+type target struct{ broker, path, ticket string }
 
 // dial opens a WebSocket. What the broker says when it refuses becomes the error that it was.
-func (c *Client) dial(ctx context.Context, maker *socket.Maker, address, ticket string) (*socket.Conn, error) {
-	conn, response, err := maker.Dial(ctx, socket.Dial{URL: address, Header: c.header(ticket), TLS: c.tls})
+func (c *Client) dial(ctx context.Context, maker *socket.Maker, to target) (*socket.Conn, error) {
+	conn, err := c.dialOnce(ctx, maker, to)
+	if err != nil && c.tokens != nil && c.tokens.refused(to.broker, err) {
+		return c.dialOnce(ctx, maker, to)
+	}
+	return conn, err
+}
+
+func (c *Client) dialOnce(ctx context.Context, maker *socket.Maker, to target) (*socket.Conn, error) {
+	header, err := c.header(ctx, to.broker, to.ticket)
+	if err != nil {
+		return nil, err
+	}
+	conn, response, err := maker.Dial(ctx, socket.Dial{URL: to.broker + to.path, Header: header, TLS: c.tls})
 	if response != nil {
 		return nil, api.ReadError(response)
 	}
@@ -198,15 +182,20 @@ func (c *Client) dial(ctx context.Context, maker *socket.Maker, address, ticket 
 	return conn, nil
 }
 
-func (c *Client) header(ticket string) http.Header {
+// header returns what a request to a broker bears.
+func (c *Client) header(ctx context.Context, broker, ticket string) (http.Header, error) {
+	token, err := c.renew(ctx, broker)
+	if err != nil {
+		return nil, fmt.Errorf("cannot get a token: %w", err)
+	}
 	h := http.Header{}
-	if !c.token.Empty() {
-		h.Set("Authorization", "Bearer "+string(c.token.Reveal()))
+	if !token.Empty() {
+		h.Set("Authorization", "Bearer "+string(token.Reveal()))
 	}
 	if ticket != "" {
 		h.Set("Cardbroker-Ticket", ticket)
 	}
-	return h
+	return h, nil
 }
 
 // dialError makes Unavailable of whatever says that a broker cannot be reached.

@@ -77,8 +77,8 @@ func (c *Client) Open(ctx context.Context, reader, ticket string, o Options) (*T
 	var conn *socket.Conn
 	var err error
 	for _, broker := range brokers {
-		address := broker + "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
-		conn, err = c.dial(ctx, c.tunnels, address, ticket)
+		path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
+		conn, err = c.dial(ctx, c.tunnels, target{broker: broker, path: path, ticket: ticket})
 		if !elsewhere(err) {
 			break
 		}

@@ -106,6 +106,10 @@ func (s *Sandbox) Forbid(why error) error {
 	return s.tell(func(st *state) { st.forbid(why) })
 }
 
+// Renew ends the child, and what runs there with it: the next one begins anew with the card service and lists the readers
+// that are there now. Card epochs from now on are higher. Subscribers see the old readers go and the new ones come.
+func (s *Sandbox) Renew() error { return s.tell((*state).renew) }
+
 // Snapshot returns the readers as last seen, by name, and waits for nobody: none while no child runs. The result is not
 // to be changed.
 func (s *Sandbox) Snapshot() []cardbroker.Reader { return s.view.Load().readers }

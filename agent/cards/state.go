@@ -40,6 +40,7 @@ type state struct {
 	retry    time.Time              // not before, when somebody asks
 	early    int                    // children in a row that died young
 	why      error                  // the last one did
+	renews   bool                   // the child is to be replaced
 	forbids  error                  // why nobody may use the readers; nil: they may
 	status   Status
 	changed  bool // the readers, since the last Commit
@@ -90,7 +91,7 @@ func (st *state) Commit(context.Context, *state) error {
 		st.status.Starts++
 		st.group.Go("sandbox child", st.sandbox.attend)
 	case st.phase != ready:
-	case st.forbids != nil:
+	case st.forbids != nil, st.renews:
 		st.halt()
 	case st.wanted() || st.child.uses > 0:
 		st.idle = time.Time{}
@@ -114,7 +115,7 @@ func (st *state) answer() {
 
 // halt tells the child to end.
 func (st *state) halt() {
-	st.phase = stopping
+	st.phase, st.renews = stopping, false
 	st.setReaders(nil)
 	st.child.stop()
 }
@@ -122,6 +123,12 @@ func (st *state) halt() {
 // wanted says whether there is to be a child though nobody uses it.
 func (st *state) wanted() bool {
 	return st.forbids == nil && (len(st.watchers) > 0 || len(st.waiting) > 0)
+}
+
+// renew has the child replaced, if there is one that may have asked for the readers already.
+func (st *state) renew() {
+	st.renews = st.phase == starting || st.phase == ready
+	st.sandbox.epoch.Add(1)
 }
 
 // forbid closes the readers to everybody, or opens them again.
@@ -216,7 +223,7 @@ func (st *state) fails(c *child) {
 // ended takes leave of a child that is gone, or could not be started.
 func (st *state) ended(exit exit) {
 	was := st.phase
-	st.phase, st.child, st.idle = stopped, nil, time.Time{}
+	st.phase, st.child, st.idle, st.renews = stopped, nil, time.Time{}, false
 	if len(st.readers) > 0 {
 		st.setReaders(nil)
 	}

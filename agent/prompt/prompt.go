@@ -51,6 +51,7 @@ type question struct {
 	Kind    string            `json:"kind"` // pin
 	Action  cardend.Action    `json:"action"`
 	Tenant  cardbroker.Tenant `json:"tenant"`
+	Origin  cardbroker.Origin `json:"origin,omitempty"`
 	Reader  string            `json:"reader"`
 	Ask     []cardend.Part    `json:"ask"`
 	Min     int               `json:"min"`
@@ -78,17 +79,17 @@ func (p *Prompt) AskPIN(ctx context.Context, q cardend.Question) ([]cardbroker.S
 	deadline, _ := ctx.Deadline()
 	start := time.Now()
 	say := question{
-		Kind: "pin", Action: q.Action, Tenant: q.Tenant, Reader: q.Reader, Ask: q.Ask, Min: q.Min, Max: q.Max, Digits: q.Digits,
+		Kind: "pin", Action: q.Action, Tenant: q.Tenant, Origin: q.Origin, Reader: q.Reader, Ask: q.Ask, Min: q.Min, Max: q.Max, Digits: q.Digits,
 		Problem: q.Problem, Timeout: max(1, int(deadline.Sub(start)/time.Second)),
 	}
-	if q.Problem == cardend.ProblemWrong {
+	if q.Problem == cardend.ProblemWrong || q.Problem == cardend.ProblemFew {
 		say.Tries = &q.Tries
 	}
 	text, err := json.Marshal(say)
 	if err != nil {
 		return nil, err
 	}
-	p.cfg.Log.Info("the user is asked for a PIN", "tenant", q.Tenant, "reader", q.Reader)
+	p.cfg.Log.Info("the user is asked for a PIN", "tenant", q.Tenant, "origin", q.Origin, "reader", q.Reader)
 	pins, err := p.ask(ctx, append(text, '\n'), len(q.Ask))
 	p.cfg.Log.Info("the question for a PIN has ended", "tenant", q.Tenant, "reason", cardbroker.ReasonOf(err), "dur", time.Since(start))
 	return pins, err

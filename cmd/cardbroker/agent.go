@@ -37,7 +37,7 @@ type agentFlags struct {
 func (p *program) agentCommand() *cobra.Command {
 	var flags agentFlags
 	c := p.group("agent", "Run and ask the agent of this session (users)",
-		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
+		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentConsent(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
 	c.PersistentFlags().StringVar(&flags.config, "config", "", "configuration file (default "+config.AgentFile+", if it is there)")
 	c.PersistentFlags().StringVar(&flags.socket, "socket", "", "the broker's local socket (default "+defaultSocket("")+")")
 	c.PersistentFlags().StringVar(&flags.state, "state", "", "state directory (default "+defaultAgentState()+")")
@@ -55,7 +55,7 @@ func (f *agentFlags) resolve() (config.Agent, *client.Broker, error) {
 	explicit := f.socket != ""
 	f.socket = cmp.Or(f.socket, cfg.Socket, defaultSocket(""))
 	f.state = cmp.Or(f.state, defaultAgentState())
-	f.session = cmp.Or(f.session, string(hostsession.Own()))
+	f.session = cmp.Or(f.session, string(hostsession.Own().ID))
 	if _, err := cardbroker.ParseSessionID(f.session); err != nil {
 		return cfg, nil, fmt.Errorf("--session: %w", err)
 	}
@@ -132,6 +132,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		}
 		return p.serveAgent(c.Context(), out, broker, agent.Config{
 			Session: cardbroker.SessionID(flags.session),
+			OS:      hostsession.Own(),
 			State:   flags.state,
 			Socket:  flags.socket,
 			Sandbox: boxed,
@@ -284,6 +285,11 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 				return err
 			}
 			answer.Leases = leases.Leases
+			consents, err := asked.Consents(c.Context())
+			if err != nil {
+				return err
+			}
+			answer.Consents = len(consents.Consents)
 			return p.write(answer, func(w io.Writer) {
 				state := string(answer.State) + ", broker at "
 				if answer.State == "" {
@@ -295,6 +301,7 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 					fmt.Fprintln(w)
 					leaseRows(w, answer.Leases)
 				}
+				fmt.Fprintf(w, "\nweb pages with consent: %d\n", answer.Consents)
 			})
 		}}
 }

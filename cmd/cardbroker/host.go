@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/atrlist"
@@ -20,7 +21,8 @@ import (
 func (p *program) hostCommand() *cobra.Command {
 	var socket string
 	c := p.group("host", "Run and look after the broker of this host (administrators)",
-		p.hostRun(), p.hostSessions(&socket), p.hostLeases(&socket), p.hostExplain(&socket), p.hostDoctor(&socket), p.hostATRList(), p.hostStore(), p.hostTLS())
+		p.hostRun(), p.hostSessions(&socket), p.hostLeases(&socket), p.hostKick(&socket), p.hostExplain(&socket), p.hostDoctor(&socket), p.hostATRList(), p.hostStore(),
+		p.hostTLS(), p.hostToken(&socket))
 	c.PersistentFlags().StringVar(&socket, "socket", defaultSocket(""), "the broker's local socket")
 	return c
 }
@@ -33,12 +35,29 @@ func (p *program) hostSessions(socket *string) *cobra.Command {
 				return err
 			}
 			return p.write(answer, func(w io.Writer) {
-				rows(w, "SESSION\tUSER\tPORT\tSTATE\tSINCE\tPID\tLISTENER", answer.Sessions, func(s api.Session) string {
-					return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%d\t%s", s.Session, s.User, s.Port, s.State,
-						s.Since.Local().Format("15:04:05"), s.PID, map[bool]string{true: "ok", false: "NOT HIS"}[s.ListenerOK])
+				rows(w, "SESSION\tUSER\tPORT\tSTATE\tSINCE\tPID\tLISTENER\tKIND\tUSER IS", answer.Sessions, func(s api.Session) string {
+					return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s", s.Session, s.User, s.Port, s.State,
+						s.Since.Local().Format("15:04:05"), s.PID, map[bool]string{true: "ok", false: "NOT HIS"}[s.ListenerOK], s.Kind, s.Presence)
 				})
 			})
 		}}
+}
+
+func (p *program) hostKick(socket *string) *cobra.Command {
+	var user string
+	c := &cobra.Command{Use: "kick SESSION", Short: "End the agent of a session: its port, tickets and leases",
+		Long: "End the agent of a session: its port is given back, its tickets are void, its leases end, and it does not come back by\n" +
+			"itself. Its user may start another.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			session, err := cardbroker.ParseSessionID(args[0])
+			if err != nil {
+				return err
+			}
+			return askBroker(c, *socket).Kick(c.Context(), api.Kick{Session: session, User: user})
+		}}
+	c.Flags().StringVar(&user, "user", "", "whose session, where several users have one of that name")
+	return c
 }
 
 func (p *program) hostLeases(socket *string) *cobra.Command {

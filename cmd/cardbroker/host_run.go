@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"io/fs"
@@ -100,7 +99,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	defer closeFixed(browsers)
-	backend, err := openDoor(ctx, cfg.Backend, hostName(cfg.Host))
+	backend, err := openDoor(ctx, cfg, ledger, log)
 	if err != nil {
 		return err
 	}
@@ -180,38 +179,6 @@ func loopbackPort(address string) (cardbroker.Port, error) {
 		return 0, cardbroker.Errorf(cardbroker.Invalid, "--listen %s: want 127.0.0.1:PORT", address)
 	}
 	return cardbroker.Port(end.Port()), nil
-}
-
-// openDoor opens the door for back ends, if one is configured.
-func openDoor(ctx context.Context, cfg config.Backend, host string) (*broker.Backend, error) {
-	if cfg.Listen == "" {
-		return nil, nil
-	}
-	if cfg.Cert == "" || cfg.Key == "" || cfg.Tokens == "" {
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "--backend-listen needs --backend-cert, --backend-key and --backend-tokens")
-	}
-	certificate, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)
-	if err != nil {
-		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot use the door's certificate %s and key %s", cfg.Cert, cfg.Key)
-	}
-	tokens, err := broker.ReadTokens(cfg.Tokens)
-	if err != nil {
-		return nil, err
-	}
-	listener, err := httpserver.Listen(ctx, "tcp", cfg.Listen)
-	if err != nil {
-		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot listen for back ends at %s", cfg.Listen)
-	}
-	url := cfg.URL
-	if url == "" {
-		url = "wss://" + reachable(listener.Addr(), host)
-	}
-	return &broker.Backend{
-		Listen: listener,
-		TLS:    &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}},
-		Tokens: tokens,
-		URL:    url,
-	}, nil
 }
 
 // reachable is how others name a listener: by the host's name where it listens on all addresses.

@@ -167,7 +167,11 @@ func (p *program) logger() (*slog.Logger, error) {
 // service returns the context of a service: a signal ends it. A second signal ends the process, as does a stop that
 // takes too long; then all goroutines are dumped first.
 func (p *program) service(ctx context.Context) (context.Context, func()) {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // the end of its terminal is a service's end, but for nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, signals...)
 	late := make(chan *time.Timer, 1)
 	context.AfterFunc(ctx, func() {
 		stop()

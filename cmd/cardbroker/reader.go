@@ -4,15 +4,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -26,11 +22,14 @@ import (
 
 // readerFlags are shared by the commands of back ends.
 type readerFlags struct {
-	brokers   []string
-	tokenFile string
-	caFile    string
-	tickets   []string
-	timeout   time.Duration
+	brokers    []string
+	tokenFile  string
+	apiKeyFile string
+	certFile   string
+	keyFile    string
+	caFile     string
+	tickets    []string
+	timeout    time.Duration
 }
 
 // readerCommand is what back ends run.
@@ -39,39 +38,14 @@ func (p *program) readerCommand() *cobra.Command {
 	c := p.group("reader", "List and drive readers that users have offered (back ends)",
 		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags), p.readerServe(&flags))
 	c.PersistentFlags().StringArrayVar(&flags.brokers, "broker", nil, "a broker's door, wss://host:port; may be repeated")
-	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token")
+	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token; read again for each request")
+	c.PersistentFlags().StringVar(&flags.apiKeyFile, "api-key-file", "", "file with this tenant's API key, mode 0600, which is exchanged for tokens")
+	c.PersistentFlags().StringVar(&flags.certFile, "cert", "", "client certificate of this tenant, PEM, in place of a token; needs --key")
+	c.PersistentFlags().StringVar(&flags.keyFile, "key", "", "its private key, PEM")
 	c.PersistentFlags().StringVar(&flags.caFile, "ca", "", "certificates to trust, PEM (default: the system's)")
 	c.PersistentFlags().StringArrayVar(&flags.tickets, "ticket", nil, "ticket of the reader, from the user's offer; serve takes several")
 	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command; 0: none")
 	return c
-}
-
-// client returns a client of the brokers that were named.
-func (f *readerFlags) client() (*virtualreader.Client, error) {
-	cfg := virtualreader.Config{Brokers: f.brokers}
-	if len(f.brokers) == 0 {
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "name a broker with --broker wss://host:port")
-	}
-	if f.tokenFile == "" {
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "name the file of this tenant's token with --token-file")
-	}
-	token, err := os.ReadFile(f.tokenFile)
-	if err != nil {
-		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the token file %s", f.tokenFile)
-	}
-	cfg.Token = cardbroker.NewSecret(bytes.TrimSpace(token))
-	if f.caFile != "" {
-		certificates, err := os.ReadFile(f.caFile)
-		if err != nil {
-			return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the certificates %s", f.caFile)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(certificates) {
-			return nil, cardbroker.Errorf(cardbroker.Invalid, "%s holds no PEM certificate", f.caFile)
-		}
-		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots}
-	}
-	return virtualreader.New(cfg)
 }
 
 // ticket returns the only ticket, or "" where there is none.

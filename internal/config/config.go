@@ -37,8 +37,11 @@ type Host struct {
 	Backend Backend `yaml:"backend"` // the door for back ends
 	Limits  Limits  `yaml:"limits"`
 
-	TLS        TLS         `yaml:"tls"`         // with web pages; none
-	FixedPorts []FixedPort `yaml:"fixed_ports"` // of all sessions; none
+	TLS        TLS               `yaml:"tls"`         // with web pages; none
+	FixedPorts []FixedPort       `yaml:"fixed_ports"` // of all sessions; none
+	Issuer     Issuer            `yaml:"issuer"`      // of tokens for API keys
+	Tenants    map[string]Tenant `yaml:"tenants"`     // whose back ends may come; beside those of Backend.Tokens
+	Audit      Audit             `yaml:"audit"`
 }
 
 // Backend is the door for back ends.
@@ -71,6 +74,12 @@ func LoadHost(path string, flags Host) (Host, error) {
 	if err := read(cmp.Or(path, HostFile), path != "", &cfg); err != nil {
 		return cfg, err
 	}
+	if err := checkIssuer(cmp.Or(path, HostFile), cfg.Issuer); err != nil {
+		return cfg, err
+	}
+	if err := checkTenants(cmp.Or(path, HostFile), cfg.Tenants); err != nil {
+		return cfg, err
+	}
 	cfg.Listen = cmp.Or(flags.Listen, cfg.Listen, DefaultListen)
 	cfg.Ports = cmp.Or(flags.Ports, cfg.Ports, cardbroker.DefaultPorts)
 	cfg.Socket = cmp.Or(flags.Socket, cfg.Socket)
@@ -79,7 +88,8 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Cert = cmp.Or(flags.Backend.Cert, cfg.Backend.Cert)
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
-	return cfg, cfg.checkBrowsers()
+	_, err := cfg.Audit.Bytes()
+	return cfg, errors.Join(err, cfg.checkBrowsers())
 }
 
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.

@@ -26,6 +26,9 @@ func write(t *testing.T, text string) string {
 	return path
 }
 
+// thumbprint is a SHA-256 in hexadecimal.
+const thumbprint = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
 const full = `
 listen: 127.0.0.1:1
 ports: 2-3
@@ -49,6 +52,17 @@ tls:
 fixed_ports:
   - {port: 7, tls: true}
   - port: 8
+issuer:
+  life: 7m
+  rotate: 8h
+tenants:
+  acme:
+    certificates: [{sha256: "` + thumbprint + `"}, {ca: ca, name: n}]
+    jwt: {issuer: i, audience: a, subject: s, algorithms: [RS256], keys_url: https://u, ca: ca, max_life: 5m, replay: bearer}
+    addresses: [10.0.0.0/8]
+audit:
+  keep_days: 7
+  max_size: 8GiB
 `
 
 var fromFile = config.Host{
@@ -58,6 +72,14 @@ var fromFile = config.Host{
 
 	TLS:        config.TLS{Cert: "tc", Key: "tk", Name: "cards.example", Plain: "deny"},
 	FixedPorts: []config.FixedPort{{Port: 7, TLS: true}, {Port: 8}},
+	Issuer:     config.Issuer{Life: "7m", Rotate: "8h"},
+	Tenants: map[string]config.Tenant{"acme": {
+		Certificates: []config.TenantCertificate{{SHA256: thumbprint}, {CA: "ca", Name: "n"}},
+		JWT: &config.TenantJWT{Issuer: "i", Audience: "a", Subject: "s", Algorithms: []string{"RS256"}, KeysURL: "https://u", CA: "ca",
+			MaxLife: "5m", Replay: "bearer"},
+		Addresses: []string{"10.0.0.0/8"},
+	}},
+	Audit: config.Audit{KeepDays: 7, MaxSize: "8GiB"},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -70,6 +92,8 @@ func TestPrecedence(t *testing.T) {
 	overridden := flags
 	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
 	overridden.TLS, overridden.FixedPorts = fromFile.TLS, fromFile.FixedPorts
+	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
+	overridden.Audit = fromFile.Audit
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {
@@ -133,6 +157,7 @@ func TestErrors(t *testing.T) {
 		{"a text", "listen\n", []string{"[1:1]"}},
 		{"a key twice", "listen: x\nports: y\nlisten: z\n", []string{"[3:1]", "listen"}},
 		{"no YAML", "listen: [\n", []string{"[1:"}},
+		{"no duration", "issuer: {life: soon}\n", []string{"issuer.life", `"soon"`}},
 		{"a tab", "backend:\n\tlisten: x\n", []string{"[2:1]", "tab"}},
 		{"fewer than none", "limits:\n  connectionsPerUser: -1\n", []string{"[2:23]", "-1"}},
 		{"more than anybody has", "limits:\n  reservationsPerUser: 65536\n", []string{"[2:24]", "65536"}},

@@ -26,7 +26,10 @@ const DefaultPromptTimeout = time.Minute
 // nothing that needs to be allowed.
 type Policy struct {
 	SharedPCSC bool // a PC/SC service that several users can reach may be used
+	PagesOnly  bool // agents serve web pages, but no programs that do not say they are one
 	Prompt     Prompt
+	Consent    Consent
+	PIN        PINPolicy
 
 	tenants map[cardbroker.Tenant]TenantPolicy
 }
@@ -91,6 +94,9 @@ type policyText struct {
 		Command []string `yaml:"command"`
 		Timeout *string  `yaml:"timeout"`
 	} `yaml:"prompt"`
+	HTTP    httpText              `yaml:"http"`
+	Consent consentText           `yaml:"consent"`
+	PIN     pinText               `yaml:"pin"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -122,6 +128,15 @@ func (p *Policy) load(path string) error {
 		}
 		p.Prompt.Timeout = d
 	}
+	if err := p.loadHTTP(path, text.HTTP); err != nil {
+		return err
+	}
+	if err := p.Consent.load(path, text.Consent); err != nil {
+		return err
+	}
+	if err := p.loadPIN(path, text.PIN); err != nil {
+		return err
+	}
 	for name, said := range text.Tenants {
 		if err := p.loadTenant(path, name, said); err != nil {
 			return err
@@ -132,23 +147,19 @@ func (p *Policy) load(path string) error {
 
 // check checks what all files together say.
 func (p *Policy) check(dir string) error {
-	if len(p.Prompt.Command) == 0 {
-		for name, tenant := range p.tenants {
-			if tenant.PIN == cardbroker.PINAgent {
-				return wrong(dir, "tenants.%s.pin is agent, which needs a prompt.command", name)
-			}
-		}
-		return nil
-	}
-	program := p.Prompt.Command[0]
-	if !filepath.IsAbs(program) || filepath.Clean(program) != program {
-		return wrong(dir, "prompt.command: %q is not an absolute path", program)
-	}
-	if err := rootsOwn(program); err != nil {
+	if err := p.checkPIN(dir); err != nil {
 		return err
 	}
-	if info, err := os.Stat(program); err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-		return wrong(dir, "prompt.command: %s is not a program", program)
+	if err := p.Consent.check(dir); err != nil {
+		return err
+	}
+	if len(p.Prompt.Command) > 0 {
+		return checkProgram(dir, "prompt.command", p.Prompt.Command[0])
+	}
+	for name, tenant := range p.tenants {
+		if tenant.PIN == cardbroker.PINAgent {
+			return wrong(dir, "tenants.%s.pin is agent, which needs a prompt.command", name)
+		}
 	}
 	return nil
 }

@@ -14,3 +14,21 @@ var CgroupMount = cgroupMount
 
 // OfProcess is ofProcess by pid: tests start processes and look at them from outside.
 func OfProcess(pid int) (cardbroker.SessionID, bool) { return ofProcess(strconv.Itoa(pid)) }
+
+// OnBus is the session on a bus of the test's.
+func OnBus(s Session, address string) Session { s.bus = address; return s }
+
+// NewPlace makes a place: above are the processes from itself up.
+func NewPlace(session cardbroker.SessionID, display string, adrift bool, above ...int) Place {
+	p := Place{Session: session, Display: display, adrift: adrift}
+	for _, pid := range above {
+		p.above = append(p.above, process{pid: pid})
+	}
+	return p
+}
+
+// PID is whose the holder is.
+func (h Holder) PID() int { return h.pid }
+
+// OfPath is ofPath.
+var OfPath = ofPath

@@ -17,19 +17,18 @@ import (
 // noAuditSession is what /proc/PID/sessionid says where no login program has set one.
 const noAuditSession = 1<<32 - 1
 
-// Own returns the session of this process: the one of logind, else of the kernel's audit, else "uid:" and the user's
-// number, where the system has no sessions.
-func Own() cardbroker.SessionID {
-	if id, ok := ofProcess("self"); ok {
-		return id
-	}
-	return cardbroker.SessionID("uid:" + strconv.Itoa(os.Geteuid()))
-}
-
 // ofProcess returns the logind or audit session of the process with that folder in /proc. It is false where the process
 // has none, as programs of a systemd user manager, or has ended. Where both are set they are the same: logind takes the
 // number of the audit session.
 func ofProcess(folder string) (cardbroker.SessionID, bool) {
+	if id, ok := scopeOf(folder); ok {
+		return id, true
+	}
+	return auditOf(folder)
+}
+
+// scopeOf returns the logind session whose scope the process is in.
+func scopeOf(folder string) (cardbroker.SessionID, bool) {
 	cgroups, _ := os.ReadFile(filepath.Join("/proc", folder, "cgroup"))
 	for line := range strings.Lines(string(cgroups)) { // hierarchy:controllers:path, cgroups(7); any hierarchy will do
 		if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); len(fields) == 3 {
@@ -38,6 +37,11 @@ func ofProcess(folder string) (cardbroker.SessionID, bool) {
 			}
 		}
 	}
+	return "", false
+}
+
+// auditOf returns the session that the kernel's audit has the process in.
+func auditOf(folder string) (cardbroker.SessionID, bool) {
 	audit, _ := os.ReadFile(filepath.Join("/proc", folder, "sessionid"))
 	n, err := strconv.ParseUint(string(audit), 10, 32)
 	if err != nil || n == 0 || n == noAuditSession {
@@ -46,11 +50,15 @@ func ofProcess(folder string) (cardbroker.SessionID, bool) {
 	return cardbroker.SessionID(strconv.FormatUint(n, 10)), true
 }
 
-// ofPath finds the scope of a logind session, such as /user.slice/user-1001.slice/session-7.scope, in a cgroup's path.
+// ofPath finds the scope of a logind session, such as /user.slice/user-1001.slice/session-7.scope, in a cgroup's path. What
+// is below a service is not logind's: a user names cgroups there as he likes.
 func ofPath(path string) (cardbroker.SessionID, bool) {
 	for name := range strings.SplitSeq(path, "/") {
 		if id, ok := ofScope(name); ok {
 			return id, true
+		}
+		if strings.HasSuffix(name, ".service") {
+			break
 		}
 	}
 	return "", false

@@ -5,6 +5,7 @@ package hostsession_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,10 @@ import (
 
 // TestMain runs the tests, or a process that says which session it is in and then waits for the end of its input.
 func TestMain(m *testing.M) {
+	if os.Getenv("CARDBROKER_TEST_WATCH") != "" {
+		watchOwn()
+		return
+	}
 	login := os.Getenv("CARDBROKER_TEST_LOGIN")
 	if login == "" {
 		os.Exit(m.Run())
@@ -32,8 +37,16 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
-	fmt.Println(hostsession.Own())
+	fmt.Println(hostsession.Own().ID)
 	io.Copy(io.Discard, os.Stdin)
+}
+
+// watchOwn says which session this process is in, whose child it is, and what happens to the session.
+func watchOwn() {
+	own := hostsession.Own()
+	fmt.Println(own.ID, own.Kind, os.Getppid())
+	err := own.Watch(context.Background(), func(e hostsession.Event) { fmt.Println(e) })
+	fmt.Println(cardbroker.ReasonOf(err))
 }
 
 // start starts a process in a cgroup, or where this one is, and returns its pid and what it says of itself.
@@ -111,7 +124,7 @@ func TestCgroups(t *testing.T) {
 			want, wantOwn := cardbroker.SessionID(test.want), test.want
 			if want == "" {
 				want, _ = hostsession.OfProcess(os.Getpid()) // the audit session, if the tests run in one
-				wantOwn = string(hostsession.Own())
+				wantOwn = string(hostsession.Own().ID)
 			}
 			if own != wantOwn {
 				t.Errorf("Own = %q, want %q", own, wantOwn)
@@ -150,7 +163,7 @@ func TestAuditSession(t *testing.T) {
 }
 
 func TestNoSession(t *testing.T) {
-	if got := hostsession.Own(); got == "" {
+	if got := hostsession.Own().ID; got == "" {
 		t.Error("Own is empty")
 	} else if _, err := cardbroker.ParseSessionID(string(got)); err != nil {
 		t.Errorf("Own = %q: %v", got, err)
@@ -159,7 +172,7 @@ func TestNoSession(t *testing.T) {
 	cgroups, _ := os.ReadFile("/proc/self/cgroup")
 	if string(audit) == "4294967295" && !strings.Contains(string(cgroups), "/session-") {
 		want := "uid:" + strconv.Itoa(os.Geteuid())
-		if got := hostsession.Own(); string(got) != want {
+		if got := hostsession.Own().ID; string(got) != want {
 			t.Errorf("Own = %q, want %q", got, want)
 		}
 		if got, ok := hostsession.OfProcess(os.Getpid()); ok {

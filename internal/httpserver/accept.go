@@ -121,7 +121,7 @@ func (s *Server) begin(ctx context.Context, listener Listener, conn *Conn) {
 	err := open(ctx, listener, conn)
 	<-s.opening
 	if err != nil {
-		s.cfg.Log.Debug("connection ended before it said anything", "user", conn.user.String(), "err", err)
+		s.cfg.Log.Debug("connection ended before it said anything", "user", conn.place.user.String(), "err", err)
 		conn.Close()
 		return
 	}

@@ -172,3 +172,91 @@ func TestAttacks(t *testing.T) {
 		})
 	}
 }
+
+// page is a server under attack by web pages, which act as browsers let them. allows is what it asks of a request.
+type page struct {
+	allows func(r *http.Request) bool
+	cors   func(h http.Header, r *http.Request)
+}
+
+func (p page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.cors != nil {
+		p.cors(w.Header(), r)
+	}
+	if p.allows != nil && !p.allows(r) {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	io.WriteString(w, "secret")
+}
+
+// TestPageAttacks runs what web pages try on a naive server, each naive in a way that is seen in the wild, and on ours. The
+// victim has consented to https://good.example. The attack has succeeded if something was done (a 2xx answer to what
+// changes something) or if the page may read a secret.
+func TestPageAttacks(t *testing.T) {
+	origin := func(check func(origin string) bool) page {
+		return page{allows: func(r *http.Request) bool { return check(r.Header.Get("Origin")) }}
+	}
+	begins := origin(func(o string) bool { return strings.HasPrefix(o, consented) })
+	ends := origin(func(o string) bool { return strings.HasSuffix(o, "good.example") })
+	hostOnly := origin(func(o string) bool { return strings.Contains(o+":", "://good.example:") })
+	absentIsFine := origin(func(o string) bool { return o == "" || o == consented })
+	unsafeOnly := page{allows: func(r *http.Request) bool { return r.Method == "GET" || r.Header.Get("Origin") == consented }}
+	wildcard := page{cors: func(h http.Header, _ *http.Request) { h.Set("Access-Control-Allow-Origin", "*") }}
+	reflecting := page{cors: func(h http.Header, r *http.Request) {
+		h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}}
+	const evil, site = "Origin: https://evil.example", "Sec-Fetch-Site: cross-site"
+	text, upgrade := "Content-Type: text/plain", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+	for _, attack := range []struct {
+		name  string
+		naive page
+		line  string // of the request
+		head  []string
+		rule  cardbroker.Rule // of ours
+	}{
+		{"a body that a form may send", page{}, "POST /self", []string{evil, site, text}, cardbroker.RuleOriginUnconsented},
+		{"a form's own body", page{}, "POST /self", []string{evil, site, "Content-Type: application/x-www-form-urlencoded"}, cardbroker.RuleOriginUnconsented},
+		{"a form on a page that the user trusts", origin(func(o string) bool { return o == consented }), "POST /self", []string{"Origin: " + consented, site, text}, cardbroker.RuleCSRFToken},
+		{"a link, an image, a script: no Origin", absentIsFine, "GET /self", []string{site, "Sec-Fetch-Mode: no-cors"}, cardbroker.RuleFetchNoOrigin},
+		{"a WebSocket, which CORS does not cover", wildcard, "GET /push", []string{evil, upgrade}, cardbroker.RuleOriginUnconsented},
+		{"an event stream", unsafeOnly, "GET /push", []string{evil, site, "Accept: text/event-stream"}, cardbroker.RuleOriginUnconsented},
+		{"an event stream of a page under our own name", absentIsFine, "GET /push", []string{"Sec-Fetch-Site: same-origin", "Accept: text/event-stream"}, cardbroker.RuleSocketOrigin},
+		{"reading where all may read", wildcard, "GET /self", []string{evil, site}, cardbroker.RuleOriginUnconsented},
+		{"reading where whoever asks may read", reflecting, "GET /self", []string{evil, site}, cardbroker.RuleOriginUnconsented},
+		{"a frame without origin, where whoever asks may read", reflecting, "GET /self", []string{"Origin: null"}, cardbroker.RuleOriginNull},
+		{"a domain that begins like the consented", begins, "GET /self", []string{"Origin: " + consented + ".evil.example"}, cardbroker.RuleOriginUnconsented},
+		{"a domain that ends like the consented", ends, "GET /self", []string{"Origin: https://notgood.example"}, cardbroker.RuleOriginUnconsented},
+		{"the consented domain over http", hostOnly, "GET /self", []string{"Origin: http://good.example"}, cardbroker.RuleOriginUnconsented},
+		{"another port of the consented domain", hostOnly, "GET /self", []string{"Origin: https://good.example:8443"}, cardbroker.RuleOriginUnconsented},
+		{"another method behind one that needs no preflight", unsafeOnly, "GET /self?_method=POST", []string{evil, "X-HTTP-Method-Override: POST"}, cardbroker.RuleOriginUnconsented},
+	} {
+		t.Run(attack.name, func(t *testing.T) {
+			listener, err := httpserver.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := &http.Server{Handler: attack.naive}
+			var serving sync.WaitGroup
+			serving.Go(func() { server.Serve(listener) })
+			defer serving.Wait()
+			defer server.Close()
+			l := newLoopback(t, config())
+			send := func(address string) answer {
+				head := append([]string{attack.line + " HTTP/1.1", "Host: " + address}, attack.head...)
+				body := "\r\n\r\n"
+				if strings.HasPrefix(attack.line, "POST") {
+					body = "\r\nContent-Length: 2\r\n\r\n{}"
+				}
+				return ask(t, dial(t, address), strings.Join(head, "\r\n")+body)
+			}
+			if a := send(listener.Addr().String()); a.StatusCode != 200 || a.text != "secret" {
+				t.Errorf("the naive server answers %d %s: the attack is not what it was", a.StatusCode, a.text)
+			}
+			if a := send(l.v4); a.error.Rule != attack.rule || a.StatusCode < 400 || a.Header.Get("Access-Control-Allow-Origin") == "*" {
+				t.Errorf("ours answers %d %v %s, want %s", a.StatusCode, a.Header, a.text, attack.rule)
+			}
+		})
+	}
+}

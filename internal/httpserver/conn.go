@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-
-	"github.com/cardbroker/cardbroker"
 )
 
 // Conn is a connection that was attested when it was accepted.
@@ -18,11 +16,11 @@ type Conn struct {
 	net.Conn
 	kind    Kind
 	caller  Caller
-	err     error             // why there is no caller
-	refusal error             // what every request is answered with, though the caller is known
-	user    cardbroker.UserID // whom the connection counts for: the caller, or unnamed
-	stream  net.Conn          // what HTTP is spoken on: TLS over the connection, or itself
-	first   []byte            // read already, to see what is spoken
+	err     error    // why nothing is served on it: there is no caller, or he has too many
+	refusal error    // why nobody has taken it: what every request is answered with
+	place   *place   // whom the connection counts for
+	stream  net.Conn // what HTTP is spoken on: TLS over the connection, or itself
+	first   []byte   // read already, to see what is spoken
 	release func()
 }
 

@@ -31,6 +31,9 @@ import (
 // consented is the one origin that the user has said yes to.
 const consented = "https://good.example"
 
+// pageName is the name of our own page.
+const pageName = "0123456789abcdefghijklmnop.localhost"
+
 // routes are one of each kind; /hang waits for its context, /big answers 1 MiB.
 func routes() []httpserver.Route {
 	ok := func(w http.ResponseWriter, r *http.Request) error { return httpserver.JSON(w, struct{}{}) }
@@ -42,7 +45,10 @@ func routes() []httpserver.Route {
 			<-r.Context().Done()
 			return r.Context().Err()
 		}},
+		{Method: "GET", Path: "/own", Access: httpserver.Own, Handle: ok},
+		{Method: "POST", Path: "/own", Access: httpserver.Own, Handle: ok},
 		{Method: "GET", Path: "/public", Access: httpserver.Public, Handle: ok},
+		{Method: "GET", Path: "/push", Access: httpserver.Self, Handle: ok, Pushes: true},
 		{Method: "GET", Path: "/self", Access: httpserver.Self, Handle: ok},
 		{Method: "PATCH", Path: "/self", Access: httpserver.Self, Handle: ok},
 		{Method: "POST", Path: "/self", Access: httpserver.Self, Handle: ok},
@@ -55,6 +61,7 @@ func config() httpserver.Config {
 		Routes:    routes(),
 		Authorize: func(*http.Request, httpserver.Access) error { return nil },
 		Consented: func(origin cardbroker.Origin) bool { return origin == consented },
+		Page:      pageName,
 		Log:       slog.New(slog.DiscardHandler),
 	}
 }

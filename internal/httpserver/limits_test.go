@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -283,9 +284,91 @@ func TestExpectContinue(t *testing.T) {
 func TestLongHeader(t *testing.T) {
 	listener := newPipes()
 	serve(t, config(), httpserver.Listener{Listener: listener, Kind: pipeKind{}})
-	conn := listener.dial(1)
-	go io.WriteString(conn, "GET /self HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 32<<10)+"\r\n\r\n")
-	if a, err := readAnswer(bufio.NewReader(conn), "GET"); err != nil || a.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("a header of 32 KiB is answered %d, %v", a.StatusCode, err)
+	for _, test := range []struct {
+		name, target, header string
+		want                 int
+		readable             bool // by the page that asked
+	}{
+		{"16 KiB", "/self", strings.Repeat("x", 15<<10), 412, true},
+		{"more", "/self", strings.Repeat("x", 17<<10), http.StatusRequestEntityTooLarge, true},
+		{"more, in its line", "/self?" + strings.Repeat("x", 17<<10), "", http.StatusRequestEntityTooLarge, true},
+		{"many lines", "/self", strings.Repeat("x\r\nX: ", 3<<10), http.StatusRequestEntityTooLarge, true},
+		{"much more", "/self", strings.Repeat("x", 70<<10), http.StatusRequestHeaderFieldsTooLarge, false},
+	} {
+		conn := listener.dial(1)
+		go io.WriteString(conn, "GET "+test.target+" HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\nX: "+test.header+"\r\n\r\n")
+		a, err := readAnswer(bufio.NewReader(conn), "GET")
+		if err != nil || a.StatusCode != test.want || (a.Header.Get("Access-Control-Allow-Origin") != "") != test.readable {
+			t.Errorf("%s: answered %d %v, %v, want %d", test.name, a.StatusCode, a.Header, err, test.want)
+		}
+		conn.Close()
+	}
+}
+
+// TestErrorsAreReadable: whatever is wrong, at whichever step, the page that asks can read it: its preflight is answered, and
+// the error names its origin.
+func TestErrorsAreReadable(t *testing.T) {
+	synctest.Test(t, errorsAreReadable)
+}
+
+func errorsAreReadable(t *testing.T) {
+	const origin = "https://evil.example"
+	cfg := config()
+	cfg.Authorize = func(r *http.Request, _ httpserver.Access) error {
+		if reason := r.URL.Query().Get("fail"); reason != "" {
+			return cardbroker.Errorf(cardbroker.Reason(reason), "so it is")
+		}
+		return nil
+	}
+	listener, nobodys := newPipes(), newPipes()
+	serve(t, cfg, httpserver.Listener{Listener: listener, Kind: pipeKind{}}, httpserver.Listener{Listener: nobodys, Kind: nobody{}})
+	check := func(name string, conn net.Conn, request string, want int) {
+		t.Helper()
+		defer conn.Close()
+		head := " HTTP/1.1\r\nHost: x\r\nOrigin: " + origin + "\r\n"
+		_, target, _ := strings.Cut(request, " ")
+		target, _, _ = strings.Cut(target, "\r\n")
+		if a := ask(t, conn, "OPTIONS "+target+head+"Access-Control-Request-Method: POST\r\n\r\n"); a.StatusCode != 204 || a.Header.Get("Access-Control-Allow-Origin") != origin {
+			t.Errorf("%s: the preflight is answered %d %v", name, a.StatusCode, a.Header)
+		}
+		line, rest, _ := strings.Cut(request, "\r\n")
+		a := ask(t, conn, line+head+rest+"\r\n")
+		if a.StatusCode != want || a.error.Reason == "" || a.Header.Get("Access-Control-Allow-Origin") != origin ||
+			a.Header.Get("Access-Control-Allow-Credentials") != "true" || a.Header.Get("Vary") != "Origin" {
+			t.Errorf("%s: answered %d %v %s, want %d", name, a.StatusCode, a.Header, a.text, want)
+		}
+	}
+	const token, body = "X-CSRF-Token: x\r\n", "Content-Type: application/json\r\nContent-Length: "
+	check("no consent", listener.dial(1), "GET /self", 412)
+	check("no token", listener.dial(1), "POST /public", 403)
+	check("no such route", listener.dial(1), "GET /x", 404)
+	check("no such method", listener.dial(1), "DELETE /self\r\n"+token, 404)
+	check("no such path", listener.dial(1), "GET //x", 404)
+	check("a long body", listener.dial(1), "POST /x\r\n"+token+body+"2000000\r\n", 413)
+	check("a caller without a name", nobodys.dial(1), "GET /public", 403)
+	for reason, status := range map[cardbroker.Reason]int{
+		cardbroker.Internal: 500, cardbroker.Unavailable: 503, cardbroker.AgentRestarting: 503, cardbroker.Timeout: 504, cardbroker.Unauthenticated: 401,
+	} {
+		check(string(reason), listener.dial(1), "GET /public?fail="+string(reason), status)
+	}
+	for a := (answer{Response: &http.Response{StatusCode: 200}}); a.StatusCode == 200; { // until the page has had its share
+		conn := listener.dial(2)
+		a = ask(t, conn, "GET /public HTTP/1.1\r\nHost: x\r\nOrigin: "+origin+"\r\n\r\n")
+		conn.Close()
+		synctest.Wait() // it has left, so that it is the rate that ends this
+	}
+	check("too often", listener.dial(2), "GET /public", 429)
+	var held []net.Conn
+	for range 16 {
+		held = append(held, listener.dial(3))
+		ask(t, held[len(held)-1], "GET /public HTTP/1.1\r\nHost: x\r\nOrigin: "+origin+"\r\n\r\n")
+	}
+	check("too many of a page", listener.dial(3), "GET /public", 429)
+	for len(held) < 64 {
+		held = append(held, listener.dial(3))
+	}
+	check("too many of a user", listener.dial(3), "GET /public", 429)
+	for _, conn := range held {
+		conn.Close()
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -49,7 +49,8 @@ type attesting struct {
 	server *Server
 }
 
-// Accept returns the next connection whose user has not too many; one too many is told so and closed.
+// Accept returns the next connection whose user has not too many. One too many is served nothing but the reason, as long
+// as there are few of these; then it is closed.
 func (l *attesting) Accept() (net.Conn, error) {
 	for {
 		raw, err := l.Listener.Accept()
@@ -59,22 +60,31 @@ func (l *attesting) Accept() (net.Conn, error) {
 		conn := &Conn{Conn: raw, kind: l.Kind}
 		conn.stream = conn
 		conn.caller, conn.err = l.Kind.Attest(raw)
-		conn.user = conn.caller.User
+		user := conn.caller.User
 		if conn.err != nil {
-			conn.user = unnamed
+			user = unnamed
 		}
-		users := l.server.users
-		if err := users.enter(conn.user); err != nil {
-			if l.TLS == nil {
-				refuseConn(raw, err)
-			}
-			raw.Close()
-			l.server.tell(conn, err)
+		place, err := l.server.users.enter(user)
+		if place == nil {
+			l.turnAway(conn, user, err)
 			continue
 		}
-		conn.release = sync.OnceFunc(func() { users.leave(conn.user) })
+		if err != nil {
+			conn.err = err
+		}
+		conn.place = place
+		conn.release = func() { l.server.users.leave(place) }
 		return conn, nil
 	}
+}
+
+// turnAway closes a connection before anything of it was read; over TLS nothing can be said then.
+func (l *attesting) turnAway(conn *Conn, user cardbroker.UserID, err error) {
+	if l.TLS == nil {
+		refuseConn(conn.Conn, err)
+	}
+	conn.Conn.Close()
+	l.server.tell(conn.caller, user, err)
 }
 
 // refuseConn answers a connection with err before anything of it was parsed.

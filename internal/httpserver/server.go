@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"time"
 
@@ -26,8 +27,9 @@ import (
 
 // Limits of every request.
 const (
-	MaxBody           = 1 << 20 // bytes
-	maxHeader         = 16 << 10
+	MaxBody           = 1 << 20  // bytes
+	maxHeader         = 16 << 10 // with the request's line
+	readHeader        = 64 << 10 // what is read of a longer one, to answer it in a way that a page can read
 	readHeaderTimeout = 5 * time.Second
 	requestTimeout    = 10 * time.Second
 	answerTimeout     = 2 * time.Minute // who does not read his answer is cut off; pushes have deadlines of their own
@@ -42,9 +44,11 @@ type Access string
 const (
 	Public Access = "public" // whoever the kernel can name, from any web page
 	Self   Access = "self"   // the user whose agent or session it is
+	Own    Access = "own"    // the same, by his programs or our own page; by no other page
 	Agent  Access = "agent"  // an agent, for itself, over the local socket
 	Admin  Access = "admin"  // an administrator of the host
 	Tenant Access = "tenant" // a back end, by its credentials
+	Key    Access = "key"    // a back end, by its API key, which the handler itself checks: it is all that there is to do
 )
 
 // Handler serves one route. An error is answered by the server; nothing may have been written before.
@@ -56,6 +60,8 @@ type Route struct {
 	Path   string // a http.ServeMux pattern without method
 	Access Access
 	Handle Handler
+	Pushes bool          // the answer goes on and on: an event stream or a WebSocket
+	Limit  time.Duration // of the request, from its arrival to its answer, where it waits for people; 0: 10 s
 }
 
 // Config is what a server is made of. Routes, Authorize and Log are required.
@@ -63,6 +69,9 @@ type Config struct {
 	Routes    []Route
 	Authorize func(r *http.Request, access Access) error // decides on the [CallerOf] r
 	Consented func(cardbroker.Origin) bool               // says yes to a web page; nil: to none
+	PagesOnly bool                                       // programs get public routes alone
+	During    func(cardbroker.Origin) context.Context    // ends when that yes does; nil: never
+	Page      string                                     // host name of our own page, which nobody can guess; empty: there is none
 	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
 	Take      Take                                       // is given connections before HTTP; nil: HTTP has them all
@@ -79,10 +88,13 @@ type Refusal struct {
 type Server struct {
 	cfg     Config
 	mux     *http.ServeMux
+	unknown http.Handler // answers that there is no such route
 	users   *users
 	fault   chan string   // capacity 1: what a handler panicked with
 	feed    *feed         // of Accept
 	opening chan struct{} // holds one for each connection that has not said what it speaks
+
+	methods string // that a page may ask for
 }
 
 // New returns a server that has no listeners yet. A route that is malformed or stands twice panics.
@@ -94,13 +106,15 @@ func New(cfg Config) *Server {
 		fault:   make(chan string, 1),
 		feed:    newFeed(),
 		opening: make(chan struct{}, maxOpening),
+		methods: methods(cfg.Routes),
 	}
 	for _, route := range cfg.Routes {
 		s.mux.Handle(route.Method+" "+route.Path, s.route(route))
 	}
-	s.mux.Handle("/", s.route(Route{Access: Public, Handle: func(_ http.ResponseWriter, r *http.Request) error {
+	s.unknown = s.route(Route{Access: Public, Handle: func(_ http.ResponseWriter, r *http.Request) error {
 		return cardbroker.Errorf(cardbroker.NotFound, "there is no %s %s", r.Method, r.URL.Path)
-	}}))
+	}})
+	s.mux.Handle("/", s.unknown)
 	return s
 }
 
@@ -160,7 +174,7 @@ func NewHTTP(handler http.Handler, log *slog.Logger) *http.Server {
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
+		MaxHeaderBytes:    readHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 
 		DisableGeneralOptionsHandler: true, // it would answer "OPTIONS *" before any check
@@ -175,36 +189,65 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if connOf(r.Context()).refusal != nil {
 		w.Header().Set("Connection", "close") // the next request may be for somebody else
 	}
-	if err := s.admit(r); err != nil {
+	err := s.admit(r)
+	switch {
+	case err != nil:
 		s.fail(w, r, err)
-		return
+	case r.Method == http.MethodOptions:
+		Preflight(w, s.methods)
+	case r.RequestURI == "*" || path.Clean(r.URL.Path) != r.URL.Path && path.Clean(r.URL.Path)+"/" != r.URL.Path:
+		s.unknown.ServeHTTP(w, r) // the mux would answer with no body, or redirect
+	default:
+		s.mux.ServeHTTP(w, r)
 	}
-	if r.Method == http.MethodOptions {
-		preflight(w)
-		return
-	}
-	s.mux.ServeHTTP(w, r)
 }
 
-// admit says whether the request may go on to its route.
+// admit says whether the request may go on to its route. A preflight under our name may in any case: it does nothing, and if
+// it failed, the page could not read why.
 func (s *Server) admit(r *http.Request) error {
 	conn := connOf(r.Context())
-	if conn.err != nil {
+	asks := r.Method == http.MethodOptions
+	if conn.err != nil && !asks {
 		return conn.err
 	}
-	if err := conn.kind.CheckHost(r.Host, conn.caller); err != nil {
+	if err := conn.kind.CheckHost(r.Host, conn.caller); err != nil && !s.ownPage(r) {
 		return err
 	}
-	return s.users.allow(conn.user)
+	if err := s.users.allow(conn.place, pageOf(r)); err != nil && !asks {
+		return err
+	}
+	if size := headerSize(r); size > maxHeader {
+		return cardbroker.Errorf(cardbroker.TooLarge, "the header is over %d bytes", maxHeader)
+	}
+	return nil
+}
+
+// headerSize is the length of the request's line and header, in bytes.
+func headerSize(r *http.Request) int {
+	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			size += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return size
 }
 
 // route returns the handler of one row: it reads the whole body first, so that the caller is checked after the last
 // byte has arrived and immediately before the action.
 func (s *Server) route(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := checkBrowser(r, route.Access, s.cfg.Consented)
+		if route.Limit > 0 {
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(route.Limit)) // at which the request's context ends
+		}
+		err := s.checkBrowser(r, route)
 		if err == nil {
-			err = readBody(w, r)
+			var stop func()
+			r, stop = s.during(r, route.Access)
+			defer stop()
+			var body []byte
+			body, err = readBody(w, r)
+			defer func() { clear(body) }() // it may hold a PIN or a ticket
 		}
 		if err == nil {
 			err = connOf(r.Context()).refusal
@@ -216,32 +259,39 @@ func (s *Server) route(route Route) http.Handler {
 			err = StillThere(r.Context())
 		}
 		if err == nil {
+			err = revoked(r.Context())
+		}
+		if err == nil {
 			err = route.Handle(w, r)
 		}
 		if err != nil {
+			if gone := revoked(r.Context()); gone != nil {
+				w.Header().Set("Connection", "close")
+				err = gone
+			}
 			s.fail(w, r, err)
 		}
 	})
 }
 
-// readBody replaces r.Body by its content.
-func readBody(w http.ResponseWriter, r *http.Request) error {
+// readBody replaces r.Body by its content, which it also returns.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
-		return nil
+		return nil, nil
 	}
 	tooLarge := cardbroker.Errorf(cardbroker.TooLarge, "the body is over %d bytes", MaxBody)
 	if r.ContentLength > MaxBody {
-		return tooLarge
+		return nil, tooLarge
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return tooLarge
+			return body, tooLarge
 		}
-		return cardbroker.Wrapf(err, cardbroker.Invalid, "the body ended early")
+		return body, cardbroker.Wrapf(err, cardbroker.Invalid, "the body ended early")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return nil
+	return body, nil
 }
 
 // fail answers with err, tells of refusals and logs what an administrator must know.
@@ -252,16 +302,19 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		level = slog.LevelError
 	}
 	conn := connOf(r.Context())
-	s.cfg.Log.Log(r.Context(), level, "request failed", "method", r.Method, "route", r.URL.Path, "user", conn.user.String(),
+	s.cfg.Log.Log(r.Context(), level, "request failed", "method", r.Method, "route", r.URL.Path, "user", conn.place.user.String(),
 		"reason", reason, "err", err)
-	s.tell(conn, err)
+	s.tell(conn.caller, conn.place.user, err)
+	if cardbroker.RuleOf(err) == cardbroker.RuleConnectionLimit {
+		w.Header().Set("Connection", "close")
+	}
 	api.WriteError(w, err)
 }
 
 // tell tells of a refusal, unless the user has caused too many: telling costs others something.
-func (s *Server) tell(conn *Conn, err error) {
-	if s.cfg.Refused != nil && cardbroker.RuleOf(err) != "" && s.users.mayTell(conn.user) {
-		s.cfg.Refused(Refusal{Caller: conn.caller, Err: err})
+func (s *Server) tell(caller Caller, user cardbroker.UserID, err error) {
+	if s.cfg.Refused != nil && cardbroker.RuleOf(err) != "" && s.users.mayTell(user) {
+		s.cfg.Refused(Refusal{Caller: caller, Err: err})
 	}
 }
 

@@ -129,22 +129,39 @@ func TestTooLargeIsReadable(t *testing.T) {
 	}
 }
 
-// TestConnectionLimit: the connection after the last is refused before it says a word; others are served meanwhile, and
-// one that ends makes room.
+// TestConnectionLimit: on the connections after the last nothing is served but the reason, in a way that a page can read; of
+// many, before a word is said. Others are served meanwhile, and one that ends makes room.
 func TestConnectionLimit(t *testing.T) {
 	l := newLoopback(t, config())
 	p := start(t, alice)
 	p.do("hold 64 %s", l.v4)
-	for range 20 {
+	refused := func(text string) answer {
+		t.Helper()
 		p.do("dial - %s", l.v4)
-		a := p.ask("") // nothing is sent
+		a := p.ask(text)
 		if a.StatusCode != 429 || a.error.Rule != cardbroker.RuleConnectionLimit || a.Header.Get("Retry-After") != "1" || !a.Close {
-			t.Fatalf("the connection after the last is answered %d %s", a.StatusCode, a.text)
+			t.Fatalf("a connection after the last is answered %d %s", a.StatusCode, a.text)
+		}
+		return a
+	}
+	for range 20 {
+		a := refused("GET /self HTTP/1.1\r\nHost: " + l.v4 + "\r\nOrigin: https://evil.example\r\n\r\n")
+		if a.Header.Get("Access-Control-Allow-Origin") != "https://evil.example" {
+			t.Fatalf("a page cannot read why it is refused: %v", a.Header)
 		}
 	}
-	if told := l.refused.take(); len(told) != 20 || told[0] != cardbroker.RuleConnectionLimit {
-		t.Errorf("told %q, want connection_limit 20 times", told)
+	p.do("dial - %s", l.v4)
+	if a := p.ask("OPTIONS /self HTTP/1.1\r\nHost: " + l.v4 + "\r\nOrigin: https://evil.example\r\nConnection: close\r\n\r\n"); a.StatusCode != 204 {
+		t.Errorf("a preflight after the last is answered %d %s, want 204", a.StatusCode, a.text)
 	}
+	p.do("hold 16 %s", l.v4)
+	for range 20 {
+		refused("") // nothing is sent
+	}
+	if told := l.refused.take(); len(told) != 40 || told[0] != cardbroker.RuleConnectionLimit {
+		t.Errorf("told %q, want connection_limit 40 times", told)
+	}
+	p.do("drop 16")
 	request := "GET /self HTTP/1.1\r\nHost: " + l.v4 + "\r\nConnection: close\r\n\r\n"
 	other := start(t, bob)
 	other.do("dial - %s", l.v4)
@@ -227,9 +244,13 @@ func TestRemote(t *testing.T) {
 	if a := ask(t, conn, "GET /self HTTP/1.1\r\nHost: any.example\r\n\r\n"); a.StatusCode != 200 {
 		t.Errorf("answered %d %s", a.StatusCode, a.text)
 	}
-	if second, err := dial(); err == nil {
-		second.Close()
-		t.Error("the second connection of an address is served, where one is allowed")
+	second, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if a := ask(t, second, "GET /self HTTP/1.1\r\nHost: any.example\r\n\r\n"); a.error.Rule != cardbroker.RuleConnectionLimit {
+		t.Errorf("the second connection of an address is answered %d %s, where one is allowed", a.StatusCode, a.text)
 	}
 	s.refused.mu.Lock()
 	defer s.refused.mu.Unlock()
@@ -249,8 +270,8 @@ func TestUnnamedCallers(t *testing.T) {
 			t.Errorf("answered %d %s, want peer_not_found", a.StatusCode, a.text)
 		}
 	}
-	if a, err := readAnswer(bufio.NewReader(listener.dial(2)), "GET"); err != nil || a.error.Rule != cardbroker.RuleConnectionLimit {
-		t.Errorf("the third is answered %s, %v, want connection_limit", a.text, err)
+	if a := ask(t, listener.dial(2), get); a.error.Rule != cardbroker.RuleConnectionLimit {
+		t.Errorf("the third is answered %s, want connection_limit", a.text)
 	}
 	if a := ask(t, listener.dial(0), get); a.StatusCode != 200 {
 		t.Errorf("root is answered %d %s", a.StatusCode, a.text)

@@ -97,6 +97,15 @@ func TestRequests(t *testing.T) {
 		{"a dot at the end", "GET /self HTTP/1.1\nHost: localhost.:PORT", cardbroker.RuleHostHeader},
 		{"a name that ends like ours", "GET /self HTTP/1.1\nHost: x.localhost:PORT", cardbroker.RuleHostHeader},
 		{"IPv6 without brackets", "GET /self HTTP/1.1\nHost: ::1:PORT", cardbroker.RuleHostHeader},
+		{"IPv6 in full", "GET /self HTTP/1.1\nHost: [0:0:0:0:0:0:0:1]:PORT", cardbroker.RuleHostHeader},
+		{"IPv6 with a zone", "GET /self HTTP/1.1\nHost: [::1%25lo]:PORT", cardbroker.RuleHostHeader},
+		{"IPv4 in IPv6", "GET /self HTTP/1.1\nHost: [::ffff:127.0.0.1]:PORT", cardbroker.RuleHostHeader},
+		{"any address", "GET /self HTTP/1.1\nHost: 0.0.0.0:PORT", cardbroker.RuleHostHeader},
+		{"one number", "GET /self HTTP/1.1\nHost: 2130706433:PORT", cardbroker.RuleHostHeader},
+		{"a hexadecimal number", "GET /self HTTP/1.1\nHost: 0x7f000001:PORT", cardbroker.RuleHostHeader},
+		{"a name that begins like ours", "GET /self HTTP/1.1\nHost: 127.0.0.1.rebind.test:PORT", cardbroker.RuleHostHeader},
+		{"two names", "GET /self HTTP/1.1\nHost: 127.0.0.1:PORT,rebind.test", cardbroker.RuleHostHeader},
+		{"a name that a proxy would believe", "GET /self HTTP/1.1\nHost: rebind.test:PORT\nX-Forwarded-Host: 127.0.0.1:PORT", cardbroker.RuleHostHeader},
 
 		// Programs of the user.
 		{"a program", "GET /self HTTP/1.1", served},
@@ -110,6 +119,12 @@ func TestRequests(t *testing.T) {
 		{"a page, HEAD", "HEAD /self HTTP/1.1\nOrigin: https://evil.example", cardbroker.RuleOriginUnconsented},
 		{"a page, public route", "GET /public HTTP/1.1\nOrigin: https://evil.example\n" + browser, served},
 		{"the consented page on another port", "GET /self HTTP/1.1\n" + from + ":8443", cardbroker.RuleOriginUnconsented},
+		{"the consented page with its port", "GET /self HTTP/1.1\n" + from + ":443", cardbroker.RuleOriginMalformed},
+		{"the consented page in capitals", "GET /self HTTP/1.1\nOrigin: https://GOOD.example", cardbroker.RuleOriginMalformed},
+		{"a domain that begins like the consented", "GET /self HTTP/1.1\n" + from + ".evil.example", cardbroker.RuleOriginUnconsented},
+		{"a domain that ends like the consented", "GET /self HTTP/1.1\nOrigin: https://notgood.example", cardbroker.RuleOriginUnconsented},
+		{"a domain below the consented", "GET /self HTTP/1.1\nOrigin: https://x.good.example", cardbroker.RuleOriginUnconsented},
+		{"the consented domain with a dot", "GET /self HTTP/1.1\n" + from + ".", cardbroker.RuleOriginUnconsented},
 		{"the consented page over http", "GET /self HTTP/1.1\nOrigin: http://good.example", cardbroker.RuleOriginUnconsented},
 		{"a page that is called like us", "GET /self HTTP/1.1\nOrigin: http://127.0.0.1:PORT", cardbroker.RuleOriginUnconsented},
 		{"null", "GET /self HTTP/1.1\nOrigin: null", cardbroker.RuleOriginNull},
@@ -124,13 +139,44 @@ func TestRequests(t *testing.T) {
 		{"an endless origin", "GET /public HTTP/1.1\nOrigin: https://" + strings.Repeat("x", 300), cardbroker.RuleOriginMalformed},
 		{"an extension", "GET /public HTTP/1.1\nOrigin: chrome-extension://abcdef", served},
 
+		// Event streams and WebSockets.
+		{"a program's stream", "GET /push HTTP/1.1", served},
+		{"a consented page's stream", "GET /push HTTP/1.1\n" + from + "\nAccept: text/event-stream\n" + browser, served},
+		{"a page's stream", "GET /push HTTP/1.1\nOrigin: https://evil.example\nAccept: text/event-stream\n" + browser, cardbroker.RuleOriginUnconsented},
+		{"a page's WebSocket", "GET /push HTTP/1.1\nOrigin: https://evil.example\nConnection: Upgrade\nUpgrade: websocket", cardbroker.RuleOriginUnconsented},
+		{"null's WebSocket", "GET /push HTTP/1.1\nOrigin: null\nConnection: Upgrade\nUpgrade: websocket", cardbroker.RuleOriginNull},
+		{"a stream without origin", "GET /push HTTP/1.1\nSec-Fetch-Site: cross-site", cardbroker.RuleSocketOrigin},
+		{"our own page's stream", "GET /push HTTP/1.1\nSec-Fetch-Site: same-origin", cardbroker.RuleSocketOrigin},
+		{"a stream that the user typed", "GET /push HTTP/1.1\nSec-Fetch-Site: none\nSec-Fetch-Mode: navigate", cardbroker.RuleSocketOrigin},
+		{"a WebSocket without origin, elsewhere", "GET /self HTTP/1.1\nSec-Fetch-Site: same-origin\nSec-Fetch-Mode: websocket\nConnection: Upgrade\nUpgrade: websocket", cardbroker.RuleSocketOrigin},
+
 		// Pages that hide it.
 		{"a browser without origin", "GET /self HTTP/1.1\n" + browser, cardbroker.RuleFetchNoOrigin},
 		{"a browser without origin, public route", "GET /public HTTP/1.1\n" + browser, cardbroker.RuleFetchNoOrigin},
 		{"a browser without origin, no such route", "GET /x HTTP/1.1\n" + browser, cardbroker.RuleFetchNoOrigin},
 		{"one header of a browser's", "GET /self HTTP/1.1\nsec-fetch-dest: image", cardbroker.RuleFetchNoOrigin},
 		{"same site", "GET /self HTTP/1.1\nSec-Fetch-Site: same-site", cardbroker.RuleFetchNoOrigin},
-		{"our own page", "GET /self HTTP/1.1\nSec-Fetch-Site: same-origin", served},
+		{"what was a page of our address, reading", "GET /self HTTP/1.1\nSec-Fetch-Site: same-origin", cardbroker.RuleFetchNoOrigin},
+		{"the same, public route", "GET /public HTTP/1.1\nSec-Fetch-Site: same-origin", served},
+		{"typed by the user, not public", "GET /self HTTP/1.1\nSec-Fetch-Site: none", cardbroker.RuleFetchNoOrigin},
+
+		// Our own page, by the name that nobody can guess.
+		{"our page reads", "GET /own HTTP/1.1\nHost: " + pageName + ":PORT\nSec-Fetch-Site: same-origin", served},
+		{"our page reads, any route", "GET /self HTTP/1.1\nHost: " + pageName + ":PORT\nSec-Fetch-Site: same-origin", served},
+		{"our page changes", "POST /own HTTP/1.1\nHost: " + pageName + ":PORT\nOrigin: http://" + pageName + ":PORT\n" + strings.Join([]string{token, json, body}, "\n") + "\n\n{}", served},
+		{"our page, without token", "POST /own HTTP/1.1\nHost: " + pageName + ":PORT\nOrigin: http://" + pageName + ":PORT\n" + json + "\n" + body + "\n\n{}", cardbroker.RuleCSRFToken},
+		{"our page on another port", "POST /own HTTP/1.1\nHost: " + pageName + ":PORT\nOrigin: http://" + pageName + ":1\n" + strings.Join([]string{token, json, body}, "\n") + "\n\n{}", cardbroker.RuleOriginUnconsented},
+		{"our page over TLS", "POST /own HTTP/1.1\nHost: " + pageName + ":PORT\nOrigin: https://" + pageName + ":PORT\n" + strings.Join([]string{token, json, body}, "\n") + "\n\n{}", cardbroker.RuleOriginUnconsented},
+		{"our page's name, our address", "POST /own HTTP/1.1\nOrigin: http://" + pageName + ":PORT\n" + strings.Join([]string{token, json, body}, "\n") + "\n\n{}", cardbroker.RuleOriginUnconsented},
+		{"what was a page of our address, changing", "POST /own HTTP/1.1\nOrigin: http://127.0.0.1:PORT\nSec-Fetch-Site: same-origin\n" + strings.Join([]string{token, json, body}, "\n") + "\n\n{}", cardbroker.RuleOriginUnconsented},
+		{"another user's page, on his own port", "POST /own HTTP/1.1\nOrigin: http://127.0.0.1:1\nSec-Fetch-Site: same-site\n" + strings.Join([]string{token, json, body}, "\n") + "\n\n{}", cardbroker.RuleOriginUnconsented},
+		{"a consented page, what pages may not do", "POST /own HTTP/1.1\n" + strings.Join([]string{from, token, json, body}, "\n") + "\n\n{}", cardbroker.RuleOwnPage},
+		{"a consented page, reading what pages may not", "GET /own HTTP/1.1\n" + from, cardbroker.RuleOwnPage},
+		{"a program, what pages may not do", "POST /own HTTP/1.1\n" + body + "\n\n{}", served},
+		{"our page in a frame", "GET /self HTTP/1.1\nHost: " + pageName + ":PORT\nSec-Fetch-Site: cross-site\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest: iframe", cardbroker.RuleFetchNoOrigin},
+		{"our page, by a link or redirect", "GET /public HTTP/1.1\nHost: " + pageName + ":PORT\nSec-Fetch-Site: cross-site\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest: document", served},
+		{"our page's name on another port", "GET /public HTTP/1.1\nHost: " + pageName + ":1", cardbroker.RuleHostHeader},
+		{"a name like our page's", "GET /public HTTP/1.1\nHost: x" + pageName + ":PORT", cardbroker.RuleHostHeader},
 		{"typed by the user", "GET /public HTTP/1.1\nSec-Fetch-Site: none", served},
 		{"our own page's change", "POST /self HTTP/1.1\nSec-Fetch-Site: same-origin\n" + token + "\n" + body + "\n\n{}", cardbroker.RuleFetchNoOrigin},
 
@@ -147,10 +193,15 @@ func TestRequests(t *testing.T) {
 		{"a form", "POST /self HTTP/1.1\n" + strings.Join([]string{from, token, "Content-Type: application/x-www-form-urlencoded", body}, "\n") + "\n\n{}", cardbroker.RuleMediaType},
 		{"no type", "POST /self HTTP/1.1\n" + strings.Join([]string{from, token, body}, "\n") + "\n\n{}", cardbroker.RuleMediaType},
 		{"a type in a parameter", "POST /self HTTP/1.1\n" + strings.Join([]string{from, token, "Content-Type: text/plain; a=application/json", body}, "\n") + "\n\n{}", cardbroker.RuleMediaType},
+		{"another method in a header", "GET /self HTTP/1.1\nOrigin: https://evil.example\nX-HTTP-Method-Override: POST", cardbroker.RuleOriginUnconsented},
+		{"JSON that a form can make", "POST /self HTTP/1.1\n" + strings.Join([]string{from, "Content-Type: text/plain", body}, "\n") + "\n\n{}", cardbroker.RuleCSRFToken},
 		{"text, in chunks", "POST /self HTTP/1.1\n" + strings.Join([]string{from, token, "Content-Type: text/plain", "Transfer-Encoding: chunked"}, "\n") + "\n\n0\n\n", cardbroker.RuleMediaType},
 	}
-	l := newLoopback(t, config())
-	for _, test := range tests {
+	var l loopback
+	for i, test := range tests {
+		if i%50 == 0 { // one server tells of 64 refusals at once
+			l = newLoopback(t, config())
+		}
 		t.Run(test.name, func(t *testing.T) {
 			request := test.request
 			if !strings.Contains(request, "\nHost:") && !strings.Contains(request, "HTTP/1.0") {
@@ -224,6 +275,9 @@ func TestPreflight(t *testing.T) {
 		{"another page: the answer to its request will be an error that it can read", "/self", "Origin: https://evil.example\r\n" + asks, "https://evil.example"},
 		{"no such route: the same", "/x/y", "Origin: " + consented + "\r\n" + asks, consented},
 		{"null", "/self", "Origin: null\r\n" + asks, ""},
+		{"a page that asks for nothing in particular", "/self", "Origin: " + consented + "\r\n", consented},
+		{"a page that asks for what there is not", "/self", "Origin: " + consented + "\r\nAccess-Control-Request-Method: BREW\r\n", consented},
+		{"malformed", "/self", "Origin: https://good.example/\r\n" + asks, ""},
 		{"a program", "/self", "", ""},
 		{"the whole server", "*", "", ""},
 	} {
@@ -254,19 +308,18 @@ func TestPreflight(t *testing.T) {
 // TestUnknownRoutes: what is not there is said in JSON, whatever the method.
 func TestUnknownRoutes(t *testing.T) {
 	l := newLoopback(t, config())
-	for _, line := range []string{"GET /x", "GET /", "POST /public", "DELETE /self", "GET /self/", "GET /self/x", "BREW /self", "GET /public?x=/../self/y/.."} {
+	for _, line := range []string{"GET /x", "GET /", "POST /public", "DELETE /self", "GET /self/", "GET /self/x", "BREW /self", "GET //self", "GET /x/../self", "GET //evil.example/%2e%2e", "GET *", "HEAD /x", "GET /public?x=/../self/y/.."} {
 		a := ask(t, dial(t, l.v4), line+" HTTP/1.1\r\nHost: "+l.v4+"\r\n\r\n")
 		want := cardbroker.NotFound
 		if strings.Contains(line, "?") {
 			want = ""
 		}
-		if a.error.Reason != want {
+		if strings.HasPrefix(line, "HEAD") { // has no body
+			a.error.Reason = map[int]cardbroker.Reason{404: cardbroker.NotFound}[a.StatusCode]
+		}
+		if a.error.Reason != want || a.Header.Get("Location") != "" {
 			t.Errorf("%s is answered %d %s, want %q", line, a.StatusCode, a.text, want)
 		}
-	}
-	a := ask(t, dial(t, l.v4), "HEAD /x HTTP/1.1\r\nHost: "+l.v4+"\r\n\r\n")
-	if a.StatusCode != 404 || a.text != "" {
-		t.Errorf("HEAD of an unknown route is answered %d %q", a.StatusCode, a.text)
 	}
 }
 
@@ -276,6 +329,8 @@ func TestNotHTTP(t *testing.T) {
 	for _, request := range []string{
 		"GET /self HTTP/1.1\r\n\r\n",                                         // no Host
 		"GET /self HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: rebind.test\r\n\r\n", // two of them
+		"GET /self HTTP/1.1\r\nHost: 127.0.0.1@rebind.test:" + l.port + "\r\n\r\n",
+		"GET /self HTTP/1.1\r\nHost: rebind.test:80@127.0.0.1:" + l.port + "\r\n\r\n",
 		"GET /self HTTP/3.0\r\nHost: 127.0.0.1\r\n\r\n",
 		"\x16\x03\x01\x00\x05hello\r\n\r\n",
 		"POST /self HTTP/1.1\r\nHost: " + l.v4 + "\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
@@ -306,5 +361,53 @@ func TestBothAddresses(t *testing.T) {
 				t.Errorf("%s at %s is answered %d %s", host, address, a.StatusCode, a.text)
 			}
 		}
+	}
+}
+
+// TestVirtualLoopback: a program whose loopback address was made another one, as Citrix does, is served like every other.
+func TestVirtualLoopback(t *testing.T) {
+	l := newLoopback(t, config())
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, 2, 3)}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", l.v4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if a := ask(t, conn, "GET /self HTTP/1.1\r\nHost: "+l.v4+"\r\n\r\n"); a.StatusCode != 200 {
+		t.Errorf("from %s: answered %d %s", conn.LocalAddr(), a.StatusCode, a.text)
+	}
+}
+
+// TestPagesOnly: where policy wants no programs, they get public routes alone; pages are served as ever.
+func TestPagesOnly(t *testing.T) {
+	cfg := config()
+	cfg.PagesOnly = true
+	l := newLoopback(t, cfg)
+	for _, test := range []struct {
+		name, request, header string
+		want                  cardbroker.Rule
+	}{
+		{"a program", "GET /self", "", cardbroker.RuleLocalPrograms},
+		{"a program's change", "POST /self", "X-CSRF-Token: x\r\n", cardbroker.RuleLocalPrograms},
+		{"a program's stream", "GET /push", "", cardbroker.RuleLocalPrograms},
+		{"a program, public route", "GET /public", "", ""},
+		{"a consented page", "GET /self", "Origin: " + consented + "\r\n", ""},
+		{"a page", "GET /self", "Origin: https://evil.example\r\n", cardbroker.RuleOriginUnconsented},
+	} {
+		a := ask(t, dial(t, l.v4), test.request+" HTTP/1.1\r\nHost: "+l.v4+"\r\n"+test.header+"\r\n")
+		if a.error.Rule != test.want || (a.StatusCode == 200) != (test.want == "") {
+			t.Errorf("%s is answered %d %s, want %q", test.name, a.StatusCode, a.text, test.want)
+		}
+	}
+}
+
+// TestMethodsOfPreflight: what a page may ask for has the methods of all routes.
+func TestMethodsOfPreflight(t *testing.T) {
+	cfg := config()
+	cfg.Routes = append(cfg.Routes, httpserver.Route{Method: "DELETE", Path: "/self", Access: httpserver.Self, Handle: cfg.Routes[0].Handle})
+	l := newLoopback(t, cfg)
+	a := ask(t, dial(t, l.v4), "OPTIONS /self HTTP/1.1\r\nHost: "+l.v4+"\r\nOrigin: "+consented+"\r\n\r\n")
+	if got := a.Header.Get("Access-Control-Allow-Methods"); got != "GET, POST, PATCH, DELETE" {
+		t.Errorf("Access-Control-Allow-Methods is %q", got)
 	}
 }

@@ -17,10 +17,21 @@ const (
 	defaultConns = 64  // connections at a time
 	perSecond    = 100 // requests, in the long run
 	burst        = 200 // requests at once
+	spareConns   = 16  // connections more, that are answered why they are not served, so that a page can read it
 
 	toldPerSecond = 10 // refusals that somebody is told of, in the long run
 	toldBurst     = 64
 )
+
+// What one web page's origin, and all web pages of a user together, may take of that, in percent: one page cannot starve
+// the others, nor all of them the user's programs.
+const (
+	onePage  = 50
+	allPages = 75
+)
+
+// Of connections one page gets less: a browser opens six, and WebSockets.
+const onePageConns = 25
 
 // minKept is the number of entries below which none is forgotten.
 const minKept = 1024
@@ -28,79 +39,178 @@ const minKept = 1024
 // unnamed stands for all callers that the kernel could not name: they count as one user, who is nobody.
 var unnamed = cardbroker.UserID{SID: "unnamed"}
 
+// pages stands for all web pages of a user, noOrigin for those that do not say which they are.
+const (
+	pages    = "pages"
+	noOrigin = "no origin"
+)
+
+// share is what is counted: all of a user's, or what one web page or all of them take of it.
+type share struct {
+	user cardbroker.UserID
+	of   string // "": all; pages; noOrigin, or an origin
+}
+
 // users counts what each user has open and how often he asks. An entry outlives his connections, so that nobody gets a
 // fresh allowance by reconnecting, and is forgotten when it says no more than a new one.
 type users struct {
 	maxConns int
-	mu       sync.Mutex // guards what follows; held for a map look-up, or once in a while a walk
-	byID     map[cardbroker.UserID]*usage
+	mu       sync.Mutex // guards what follows, and places; held for a few map look-ups, or once in a while a walk
+	byShare  map[share]*usage
 	forgetAt int // entries
 }
 
 type usage struct {
 	conns    int
 	requests *rate.Limiter
-	told     *rate.Limiter
+	told     *rate.Limiter // of a user's whole share alone
+}
+
+// place is what one connection takes.
+type place struct {
+	user cardbroker.UserID
+	page string // who asked last on it: noOrigin, or an origin; "": a program
+	left bool
 }
 
 func newUsers(maxConns int) *users {
-	return &users{maxConns: cmp.Or(maxConns, defaultConns), byID: map[cardbroker.UserID]*usage{}, forgetAt: minKept}
+	return &users{maxConns: cmp.Or(maxConns, defaultConns), byShare: map[share]*usage{}, forgetAt: minKept}
 }
 
-// enter counts a connection, or refuses it.
-func (u *users) enter(id cardbroker.UserID) error {
+// enter counts a connection. One too many has an error and may have a place all the same: to be told so.
+func (u *users) enter(id cardbroker.UserID) (*place, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	usage := u.of(id)
-	if usage.conns >= u.maxConns {
-		return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleConnectionLimit, "more than %d connections of one user", u.maxConns)
+	usage := u.of(share{user: id})
+	if usage.conns >= u.maxConns+spareConns {
+		return nil, u.tooMany()
 	}
 	usage.conns++
-	return nil
+	if usage.conns > u.maxConns {
+		return &place{user: id}, u.tooMany()
+	}
+	return &place{user: id}, nil
 }
 
-// leave counts a connection off.
-func (u *users) leave(id cardbroker.UserID) {
+func (u *users) tooMany() error {
+	return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleConnectionLimit, "more than %d connections of one user", u.maxConns)
+}
+
+// leave counts a connection off, once.
+func (u *users) leave(p *place) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.of(id).conns--
+	if p.left {
+		return
+	}
+	p.left = true
+	u.of(share{user: p.user}).conns--
+	u.count(p, -1)
 }
 
-// allow counts a request, or refuses it.
-func (u *users) allow(id cardbroker.UserID) error {
+// allow counts a request of a web page or, where page is "", of a program, and refuses it if it is one too many.
+func (u *users) allow(p *place, page string) error {
 	u.mu.Lock()
-	allowed := u.of(id).requests.Allow()
-	u.mu.Unlock()
-	if !allowed {
-		return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleRate, "more than %d requests a second of one user", perSecond)
+	defer u.mu.Unlock()
+	if err := u.move(p, page); err != nil {
+		return err
+	}
+	for _, of := range shares(page) { // the smallest first, which then costs the others nothing
+		if !u.of(share{user: p.user, of: of}).requests.Allow() {
+			return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleRate, "more than %d requests a second of %s",
+				perSecond*percent(of)/100, whose(of))
+		}
 	}
 	return nil
+}
+
+// move counts the connection for the page that asks on it now, unless that has too many; mu is held.
+func (u *users) move(p *place, page string) error {
+	if p.page == page || p.left {
+		return nil
+	}
+	u.count(p, -1)
+	p.page = ""
+	if page == "" {
+		return nil
+	}
+	for of, part := range map[string]int{page: onePageConns, pages: allPages} {
+		if most := max(1, u.maxConns*part/100); u.of(share{user: p.user, of: of}).conns >= most {
+			return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleConnectionLimit, "more than %d connections of %s", most, whose(of))
+		}
+	}
+	p.page = page
+	u.count(p, 1)
+	return nil
+}
+
+// count adds n connections to what the place's page has; mu is held.
+func (u *users) count(p *place, n int) {
+	if p.page != "" {
+		u.of(share{user: p.user, of: p.page}).conns += n
+		u.of(share{user: p.user, of: pages}).conns += n
+	}
+}
+
+// shares are what a request counts for.
+func shares(page string) []string {
+	if page == "" {
+		return []string{""}
+	}
+	return []string{page, pages, ""}
+}
+
+// percent is how much of a user's rate a share may take.
+func percent(of string) int {
+	switch of {
+	case "":
+		return 100
+	case pages:
+		return allPages
+	}
+	return onePage
+}
+
+// whose is for people.
+func whose(of string) string {
+	switch of {
+	case "":
+		return "one user"
+	case pages:
+		return "all web pages of one user"
+	}
+	return "one web page"
 }
 
 // mayTell counts a refusal and says whether somebody is to be told of it.
 func (u *users) mayTell(id cardbroker.UserID) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.of(id).told.Allow()
+	return u.of(share{user: id}).told.Allow()
 }
 
-// of returns the entry of id; mu is held.
-func (u *users) of(id cardbroker.UserID) *usage {
-	if u.byID[id] == nil {
-		if len(u.byID) >= u.forgetAt {
+// of returns the entry of a share; mu is held.
+func (u *users) of(s share) *usage {
+	if u.byShare[s] == nil {
+		if len(u.byShare) >= u.forgetAt {
 			u.forget()
 		}
-		u.byID[id] = &usage{requests: rate.NewLimiter(perSecond, burst), told: rate.NewLimiter(toldPerSecond, toldBurst)}
-	}
-	return u.byID[id]
-}
-
-// forget drops the entries that are like new; mu is held. At the door entries are addresses, of which there is no end.
-func (u *users) forget() {
-	for id, usage := range u.byID {
-		if usage.conns == 0 && usage.requests.Tokens() >= burst && usage.told.Tokens() >= toldBurst {
-			delete(u.byID, id)
+		part := percent(s.of)
+		u.byShare[s] = &usage{
+			requests: rate.NewLimiter(rate.Limit(perSecond*part/100), burst*part/100),
+			told:     rate.NewLimiter(toldPerSecond, toldBurst),
 		}
 	}
-	u.forgetAt = max(minKept, 2*len(u.byID))
+	return u.byShare[s]
+}
+
+// forget drops the entries that are like new; mu is held. At the door entries are addresses, of which there is no end, and
+// a hostile page may have any number of origins.
+func (u *users) forget() {
+	for s, usage := range u.byShare {
+		if usage.conns == 0 && usage.requests.Tokens() >= float64(usage.requests.Burst()) && usage.told.Tokens() >= toldBurst {
+			delete(u.byShare, s)
+		}
+	}
+	u.forgetAt = max(minKept, 2*len(u.byShare))
 }

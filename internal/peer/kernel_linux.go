@@ -90,7 +90,7 @@ func (k *Kernel) judge(e entry, client, server netip.AddrPort) (Caller, error) {
 		return Caller{}, refuse(cardbroker.RulePeerOverflowUID, "the client at %s is of another user namespace", client)
 	}
 	return Caller{
-		User: cardbroker.UserID{UID: e.uid}, Inode: e.inode, Cgroup: e.cgroup,
+		User: cardbroker.UserID{UID: e.uid}, Inode: e.inode, Cookie: e.cookie, Cgroup: e.cgroup,
 		Client: client, Server: server,
 	}, nil
 }

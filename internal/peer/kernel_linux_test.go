@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/testenv"
@@ -41,11 +43,25 @@ func TestAttestTellsAll(t *testing.T) {
 			t.Fatalf("Attest at %s: %v", address, err)
 		}
 		from, to := addrPorts(accepted)
-		want := peer.Caller{User: peer.Self(), Inode: inode(t, client), Cgroup: cgroup(t), Client: from, Server: to}
+		want := peer.Caller{User: peer.Self(), Inode: inode(t, client), Cookie: cookie(t, client), Cgroup: cgroup(t), Client: from, Server: to}
 		if got != want {
 			t.Errorf("Attest = %+v, want %+v", got, want)
 		}
 	}
+}
+
+// cookie asks the socket itself.
+func cookie(t testing.TB, conn *net.TCPConn) (cookie uint64) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE) })
+	if err != nil || cookie == 0 {
+		t.Fatalf("the socket's cookie is %d, %v", cookie, err)
+	}
+	return cookie
 }
 
 func inode(t testing.TB, conn *net.TCPConn) uint32 {

@@ -31,6 +31,7 @@ type entry struct {
 	uid      uint32
 	inode    uint32 // 0: no process has it open
 	cgroup   uint64 // 0: unknown
+	cookie   uint64 // of the socket: no other ever has it
 }
 
 // socket is a NETLINK_SOCK_DIAG socket. One goroutine uses it at a time.
@@ -146,7 +147,7 @@ func (s *socket) message(b []byte) (kind uint16, body []byte, err error) {
 // parseEntry reads an inet_diag_msg of at least its fixed 72 bytes, and its attributes.
 func parseEntry(b []byte) entry {
 	native, network := binary.NativeEndian, binary.BigEndian
-	e := entry{state: b[1], uid: native.Uint32(b[64:]), inode: native.Uint32(b[68:])}
+	e := entry{state: b[1], uid: native.Uint32(b[64:]), inode: native.Uint32(b[68:]), cookie: native.Uint64(b[44:])}
 	src, dst := netip.AddrFrom16([16]byte(b[8:])), netip.AddrFrom16([16]byte(b[24:]))
 	if b[0] == unix.AF_INET {
 		src, dst = netip.AddrFrom4([4]byte(b[8:])), netip.AddrFrom4([4]byte(b[24:]))

@@ -22,6 +22,7 @@ type Caller struct {
 	User   cardbroker.UserID
 	PID    int    // for people and session hints; 0: unknown, as always for TCP on Linux
 	Inode  uint32 // of the client's TCP socket; 0 for local sockets
+	Cookie uint64 // of the client's TCP socket: unlike inodes it is never used again
 	Cgroup uint64 // cgroup v2 id at the TCP socket's creation; 0: unknown
 
 	// The ends of a TCP connection; zero for local sockets.

@@ -5,7 +5,7 @@ package softcard
 
 import (
 	"bytes"
-	"crypto/pbkdf2"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -43,11 +43,10 @@ type secret struct {
 }
 
 // newSecret returns a secret of the value.
-func newSecret(value []byte) (secret, error) {
+func newSecret(value []byte) secret {
 	salt := make([]byte, saltSize)
 	rand.Read(salt)
-	hash, err := pbkdf2.Key(sha256.New, string(value), salt, hashCost, hashSize)
-	return secret{Tries: maxTries, Salt: salt, Hash: hash, Cost: hashCost}, err
+	return secret{Tries: maxTries, Salt: salt, Hash: hashOf(value, salt, hashCost), Cost: hashCost}
 }
 
 // is compares, in time that does not depend on where the values differ.
@@ -55,8 +54,24 @@ func (s *secret) is(value []byte, factory string) bool {
 	if s.Hash == nil {
 		return subtle.ConstantTimeCompare(value, []byte(factory)) == 1
 	}
-	hash, err := pbkdf2.Key(sha256.New, string(value), s.Salt, s.Cost, hashSize)
-	return err == nil && subtle.ConstantTimeCompare(hash, s.Hash) == 1
+	return subtle.ConstantTimeCompare(hashOf(value, s.Salt, s.Cost), s.Hash) == 1
+}
+
+// hashOf is PBKDF2, RFC 8018 §5.2, with HMAC-SHA-256, for one block. That of the standard library wants the value as a string,
+// which nobody can overwrite.
+func hashOf(value, salt []byte, cost int) []byte {
+	mac := hmac.New(sha256.New, value)
+	mac.Write(salt)
+	mac.Write([]byte{0, 0, 0, 1}) // the first block, which is all
+	u := mac.Sum(nil)
+	hash := bytes.Clone(u)
+	for range cost - 1 {
+		mac.Reset()
+		mac.Write(u)
+		u = mac.Sum(u[:0])
+		subtle.XORBytes(hash, hash, u)
+	}
+	return hash
 }
 
 // verify compares the PIN, or says how many tries are left (no data), or forgets that it was right (P1 FF, no data):
@@ -156,11 +171,7 @@ func (p *piv) compare(reference byte, value []byte) apdu.StatusWord {
 
 // replace sets a new value, with all its tries.
 func (p *piv) replace(reference byte, value []byte) apdu.StatusWord {
-	fresh, err := newSecret(value)
-	if err != nil {
-		p.store.log.Error("cannot hash a PIN of the software card", "err", err)
-		return apdu.NoDiagnosis
-	}
+	fresh := newSecret(value)
 	if !p.store.update(func(s *state) { *s.secret(reference) = fresh }) {
 		return memoryFailure
 	}

@@ -30,11 +30,18 @@ var unseen = []struct{ end, why string }{
 	{"broker GET /openapi.yaml 503", "the same"},
 	{"door GET /cb/v1/readers 503", "a queue is full"},
 	{"door GET /cb/v1/readers/events 503", "the same"},
+	{"door GET /cb/v1/jwks.json 503", "the broker stops"},
+	{"door POST /cb/v1/tokens 503", "the same"},
 	{"agent GET /cb/v1/events 504", "a sandbox hangs"},
 	{"agent GET /v3/readers 504", "the same"},
 	{"agent GET /v3/readers/{id} 504", "the same"},
 	{"agent POST /cb/v1/offers 504", "the same"},
 	{"agent POST /cb/v1/leases/{tunnel}/revoke 504", "the same"},
+	{"agent POST /cb/v1/consents 504", "a disk hangs"},
+	{"agent POST /cb/v1/consents/revoke 504", "the same"},
+	{"broker GET /v3/agents 504", "an agent hangs"},
+	{"broker POST /v3/consent 504", "the same"},
+	{"broker POST /v3/validate 504", "the same"},
 }
 
 // TestEveryAnswer brings about every answer of every route. [asked.ask] holds each against the document.
@@ -45,6 +52,7 @@ func TestEveryAnswer(t *testing.T) {
 	address, logoff := h.logon("one", sandbox)
 	agent := asked{h, "agent", address}
 	h.agentSeen(broker, agent)
+	h.consentSeen(broker, agent)
 	reader := h.readersSeen(agent)
 	h.tunnelsSeen(agent, door, reader)
 	h.puppetSeen(broker, door)
@@ -64,10 +72,12 @@ func TestEveryAnswer(t *testing.T) {
 // logonSeen asks a broker that knows nobody, and then one that has promised a port.
 func (h *host) logonSeen(broker asked) {
 	broker.ask("GET", "/cb/v1/agent").want(412, cardbroker.NoAgent)
+	h.consentBefore(broker, 412, cardbroker.NoAgent)
 	claim := api.Claim{Session: "one", Claim: string(cardbroker.RandomSecret().Reveal())}
 	_, err := h.client().Reserve(h.t.Context(), claim)
 	h.check(err)
 	broker.ask("GET", "/cb/v1/agent").want(503, cardbroker.AgentRestarting)
+	h.consentBefore(broker, 503, cardbroker.AgentRestarting)
 	h.check(h.client().Release(h.t.Context(), claim))
 }
 
@@ -166,6 +176,7 @@ func (h *host) tunnelsSeen(agent, door asked, reader api.CardReader) {
 	door.ask("GET", "/cb/v1/readers/events").want(400, cardbroker.Invalid)
 	door.ask("GET", "/cb/v1/readers/events", websocket(""), header("Sec-WebSocket-Key", "short")).want(400, cardbroker.Invalid)
 	door.ask("GET", "/cb/v1/reader").want(404, cardbroker.NotFound)
+	h.tokensSeen(door)
 
 	path := "/cb/v1/readers/" + string(offered.Reader) + "/tunnel"
 	door.ask("GET", path).want(400, cardbroker.Invalid)
@@ -195,10 +206,25 @@ func (h *host) tunnelsSeen(agent, door asked, reader api.CardReader) {
 	agent.ask("POST", "/cb/v1/leases/nothing/revoke").want(400, cardbroker.Invalid)
 }
 
+// tokensSeen exchanges an API key.
+func (h *host) tokensSeen(door asked) {
+	key, err := h.client().Enrol(h.t.Context(), "shop")
+	h.check(err)
+	var token api.Token
+	door.ask("POST", "/cb/v1/tokens", header("Authorization", "Bearer "+key.Key)).want(200, "").into(&token)
+	door.ask("GET", "/cb/v1/readers", header("Authorization", "Bearer "+token.Token)).want(200, "")
+	door.ask("GET", "/cb/v1/readers", header("Authorization", "Bearer "+key.Key)).want(401, cardbroker.Unauthenticated)
+	door.ask("POST", "/cb/v1/tokens", header("Authorization", "Bearer "+token.Token)).want(401, cardbroker.Unauthenticated)
+	door.ask("POST", "/cb/v1/tokens").want(401, cardbroker.Unauthenticated)
+	door.ask("GET", "/cb/v1/tokens").want(404, cardbroker.NotFound)
+	door.ask("GET", "/cb/v1/jwks.json").want(200, "")
+}
+
 // puppetSeen has an agent say to a back end what agents may say, and makes the user one of two sessions.
 func (h *host) puppetSeen(broker, door asked) {
 	puppet := h.puppet("two")
 	broker.ask("GET", "/cb/v1/agent").want(409, cardbroker.SessionAmbiguous)
+	h.consentBefore(broker, 409, cardbroker.SessionAmbiguous)
 	for reason, status := range map[cardbroker.Reason]int{
 		cardbroker.TenantDenied: 403, cardbroker.CardAbsent: 409, cardbroker.ReaderUnknown: 412, cardbroker.Unavailable: 503, cardbroker.Timeout: 504,
 	} {
@@ -299,7 +325,7 @@ func (h *host) routes(server string) []route {
 	var routes []route
 	for _, line := range h.checker.Routes(server) {
 		f := strings.Fields(line)
-		path := strings.NewReplacer("{tunnel}", strings.Repeat("0", 32), "readers/{id}", "readers/0000000000000000").Replace(f[1])
+		path := strings.NewReplacer("{tunnel}", strings.Repeat("0", 32), "{file}", "consent.js", "readers/{id}", "readers/0000000000000000").Replace(f[1])
 		routes = append(routes, route{f[0], path, f[2]})
 	}
 	return routes

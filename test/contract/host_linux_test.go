@@ -22,7 +22,9 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/issuer"
 	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
@@ -81,7 +83,14 @@ func newHost(t *testing.T) *host {
 	h.check(err)
 	h.tls = &tls.Config{InsecureSkipVerify: true}
 	h.check(os.WriteFile(h.path("tokens"), []byte("issuer "+tenantToken+"\n"), 0o600))
-	tokens, err := broker.ReadTokens(h.path("tokens"))
+	tokens, err := tenant.ReadTokens(h.path("tokens"))
+	h.check(err)
+	shelf, err := h.ledger.Shelf("api keys")
+	h.check(err)
+	own, err := issuer.New(t.Context(), issuer.Config{URL: "wss://" + h.door, KeyFile: h.path("signing-keys.json")}, shelf, slog.New(slog.DiscardHandler))
+	h.check(err)
+	tenants, err := tenant.New(t.Context(), tenant.Config{Tokens: tokens,
+		Issuers: []tenant.Issuer{{Verifier: own.Verifier(), Keys: own, Tenant: own.Tenant, Bearer: true}}})
 	h.check(err)
 	ports, err := cardbroker.ParsePorts("20100-20149")
 	h.check(err)
@@ -89,7 +98,7 @@ func newHost(t *testing.T) *host {
 		Listen: loopback, Socket: local, HostName: "host.example", Version: "test", Log: slog.New(slog.DiscardHandler),
 		Registry: registry.Config{Ports: ports},
 		Backend: &broker.Backend{
-			Listen: door, Tokens: tokens, URL: "wss://" + h.door,
+			Listen: door, Tenants: tenants, Issuer: own, URL: "wss://" + h.door,
 			TLS: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}},
 		},
 	}, h.ledger)

@@ -135,7 +135,7 @@ func TestCrowd(t *testing.T) {
 			t.Errorf("alice waits %v at %s", worst, target.to)
 		}
 	}
-	if n := descriptors(t, h.ready.PID); n > broker+2*64+8 {
+	if n := descriptors(t, h.ready.PID); n > broker+2*(64+16)+8 {
 		t.Errorf("the broker has %d files more open", n-broker)
 	}
 	for _, conn := range conns {

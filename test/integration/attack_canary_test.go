@@ -132,7 +132,7 @@ func (h *host) canaryRun(alice, bob *stage.Person, pin string, good, foreign api
 func (h *host) searchFiles(kept canaries) {
 	h.t.Helper()
 	err := filepath.WalkDir(h.Path(), func(path string, d fs.DirEntry, err error) error {
-		given := map[string]bool{h.Path("tokens"): true, h.Path("token"): true, h.Path("rival.token"): true, h.Path("bin"): true}
+		given := map[string]bool{h.Path("alice", "typed"): true, h.Path("tokens"): true, h.Path("token"): true, h.Path("rival.token"): true, h.Path("bin"): true}
 		if given[path] && d.IsDir() {
 			return fs.SkipDir
 		}

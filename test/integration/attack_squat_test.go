@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cardbroker/cardbroker"
@@ -67,10 +68,51 @@ func TestFalseBroker(t *testing.T) {
 			}
 		}
 	}
+	h.swapped(alice, bob, open)
 	theirs.Close()
 	if text, ok := <-heard; ok {
 		t.Errorf("bob's broker has heard %q", text)
 	}
+}
+
+// swapped has bob lead a path to the real broker and to his own by turns, while alice's agent looks for the broker there: what
+// it checks and what it connects to may be two. It is the directory that decides, so it never matters.
+func (h *host) swapped(alice, bob *stage.Person, open string) {
+	h.t.Helper()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			os.Symlink([]string{h.socket, bob.Home + "/broker.sock"}[i%2], open+"/next")
+			os.Rename(open+"/next", open+"/swapped")
+		}
+	}()
+	agent := h.Command(alice, "cardbroker", "agent", "run", "--socket", open+"/swapped", "--state", alice.Home+"/swapped", "--software-card")
+	agent.Cancel = func() error { return agent.Process.Signal(syscall.SIGTERM) }
+	out, err := agent.StdoutPipe()
+	if err == nil {
+		err = agent.Start()
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for range 30 {
+		if answer, err := h.Run(alice, "cardbroker", "agent", "status", "--socket", open+"/swapped", "--state", alice.Home+"/state"); err != nil || answer.Status != 3 && answer.Status != 4 {
+			h.t.Errorf("agent status by a path that bob turns about: %d %s, %v", answer.Status, answer.Stderr, err)
+		}
+	}
+	agent.Process.Signal(syscall.SIGTERM)
+	if ready, _ := io.ReadAll(out); len(ready) > 0 {
+		h.t.Errorf("an agent has registered by that path: %s", ready)
+	}
+	agent.Wait()
+	close(stop)
+	<-stopped
 }
 
 // TestUnsafeSocketDirectory starts a broker whose socket would be in a directory of bob's, or in one that he can write to: it

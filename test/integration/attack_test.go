@@ -125,6 +125,11 @@ func exchange(conn net.Conn, request string) (answer, error) {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return answer{}, err
 	}
+	return readAnswer(conn)
+}
+
+// readAnswer reads the answer to what was sent.
+func readAnswer(conn net.Conn) (answer, error) {
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return answer{}, err
@@ -191,7 +196,8 @@ func hear(conn *socket.Conn) (api.FromBroker, error) {
 // puppet is an agent of p whose every word is ours.
 type puppet struct {
 	*socket.Conn
-	claim api.Claim
+	claim     api.Claim
+	listeners []net.Listener
 	api.Registered
 }
 
@@ -204,12 +210,13 @@ func (h *host) puppet(p *stage.Person, session cardbroker.SessionID) puppet {
 		h.t.Fatalf("reserve: %d %s", a.Status, a.Body)
 	}
 	var ipv6 bool
-	h.as(p, func() { ipv6 = len(h.listen(reservation.Port)) == 2 })
+	var listeners []net.Listener
+	h.as(p, func() { listeners = h.listen(reservation.Port); ipv6 = len(listeners) == 2 })
 	conn, answer := h.link(p, claim, ipv6)
 	if answer.Registered == nil {
 		h.t.Fatalf("register: %+v", answer)
 	}
-	return puppet{Conn: conn, claim: claim, Registered: *answer.Registered}
+	return puppet{Conn: conn, claim: claim, listeners: listeners, Registered: *answer.Registered}
 }
 
 // opened returns the next tunnel that the broker asks for.

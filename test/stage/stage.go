@@ -42,6 +42,9 @@ type Person struct {
 	Name string
 	Home string              // a private directory
 	Cred *syscall.Credential // nil: ourselves
+
+	Cgroup *os.File // a directory of cgroup v2 that his programs are started in; nil: ours
+	Env    []string // more of the environment
 }
 
 // New makes the directory, copies the programs there, so that every user can run them, and makes the users. programs maps
@@ -137,7 +140,11 @@ func (s *Stage) Command(p *Person, program string, args ...string) *exec.Cmd {
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	if p != nil {
 		cmd.Env = append(cmd.Env, "HOME="+p.Home)
+		cmd.Env = append(cmd.Env, p.Env...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.Cred}
+		if p.Cgroup != nil {
+			cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(p.Cgroup.Fd())
+		}
 	}
 	return cmd
 }

@@ -6,6 +6,7 @@ package cardend
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -67,10 +68,40 @@ func (l *Leases) Revoke(ctx context.Context, tunnel TunnelID, why string) error 
 	})
 }
 
+// Close ends all leases, with why as the reason that back ends are told, and grants none until Open.
+func (l *Leases) Close(why error) {
+	l.loop.Must(func(t *leaseTable) error {
+		t.closed = closing(why)
+		for _, h := range t.held {
+			h.revoke(t.closed)
+		}
+		return nil
+	})
+}
+
+// closing returns why as an error that is safe to show.
+func closing(why error) *cardbroker.Error {
+	if e, ok := errors.AsType[*cardbroker.Error](why); ok {
+		return e
+	}
+	return cardbroker.Errorf(cardbroker.Forbidden, "the lease has ended")
+}
+
+// Open has leases granted again.
+func (l *Leases) Open() {
+	l.loop.Must(func(t *leaseTable) error {
+		t.closed = nil
+		return nil
+	})
+}
+
 // acquire takes the reader of t for d and returns the lease's end: the channel has one value if it is revoked or expires.
 func (l *Leases) acquire(ctx context.Context, t Tunnel, d time.Duration) (<-chan *cardbroker.Error, error) {
 	h := &heldLease{revoked: make(chan *cardbroker.Error, 1)}
 	return h.revoked, l.loop.Do(ctx, func(table *leaseTable) error {
+		if table.closed != nil {
+			return table.closed
+		}
 		if table.held[t.Reader] != nil {
 			return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
 		}
@@ -120,6 +151,7 @@ func leaseDuration(asked time.Duration) time.Duration {
 type leaseTable struct {
 	leases *Leases
 	held   map[string]*heldLease // by reader
+	closed *cardbroker.Error     // why no lease is granted; nil: they are
 }
 
 type heldLease struct {

@@ -29,12 +29,13 @@ type Asker interface {
 type Question struct {
 	Action   Action
 	Tenant   cardbroker.Tenant
-	Reader   string // its name
-	Ask      []Part // in this order
-	Min, Max int    // characters of each
-	Digits   bool   // they are digits; else printable ASCII
+	Origin   cardbroker.Origin // where a web page asks; both empty: a program of the user's own
+	Reader   string            // its name
+	Ask      []Part            // in this order
+	Min, Max int               // characters of each
+	Digits   bool              // they are digits; else printable ASCII
 	Problem  Problem
-	Tries    int // with ProblemWrong: how often it may still be wrong
+	Tries    int // with ProblemWrong and ProblemFew: how often it may still be wrong
 }
 
 // Action is what a PIN is asked for.
@@ -66,6 +67,7 @@ const (
 	ProblemWrong     Problem = "wrong"     // the card says so; it was another question
 	ProblemLength    Problem = "length"    // too short, too long, or other characters than digits
 	ProblemDifferent Problem = "different" // the new PIN and its repetition
+	ProblemFew       Problem = "few"       // no problem yet: so few tries are left that a web page may not spend one
 )
 
 const (

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker_test
+package tenant_test
 
 import (
 	"os"
@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 )
 
 func writeTokens(t *testing.T, text string, mode os.FileMode) string {
@@ -27,7 +27,7 @@ func writeTokens(t *testing.T, text string, mode os.FileMode) string {
 
 func TestReadTokens(t *testing.T) {
 	good := "# issuers\n\nissuer  0123456789abcdef\n\tissuer another-long-token\nrival fedcba9876543210\n"
-	if _, err := broker.ReadTokens(writeTokens(t, good, 0o600)); err != nil {
+	if _, err := tenant.ReadTokens(writeTokens(t, good, 0o600)); err != nil {
 		t.Errorf("ReadTokens(good) = %v", err)
 	}
 	for name, c := range map[string]struct{ text, want string }{
@@ -38,7 +38,7 @@ func TestReadTokens(t *testing.T) {
 		"two tenants":     {"a 0123456789abcdef\nb 0123456789abcdef\n", "line 2: the token is already a's"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := broker.ReadTokens(writeTokens(t, c.text, 0o600))
+			_, err := tenant.ReadTokens(writeTokens(t, c.text, 0o600))
 			if cardbroker.ReasonOf(err) != cardbroker.Invalid || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("ReadTokens(%q) = %v, want %q", c.text, err, c.want)
 			}
@@ -51,12 +51,12 @@ func TestReadTokens(t *testing.T) {
 
 func TestReadTokensWantsAPrivateFile(t *testing.T) {
 	for _, mode := range []os.FileMode{0o644, 0o640, 0o604, 0o620} {
-		_, err := broker.ReadTokens(writeTokens(t, "issuer 0123456789abcdef\n", mode))
+		_, err := tenant.ReadTokens(writeTokens(t, "issuer 0123456789abcdef\n", mode))
 		if cardbroker.ReasonOf(err) != cardbroker.Invalid || !strings.Contains(err.Error(), "chmod 0600") {
 			t.Errorf("ReadTokens(mode %04o) = %v, want a refusal that says what to do", mode, err)
 		}
 	}
-	if _, err := broker.ReadTokens(filepath.Join(t.TempDir(), "none")); cardbroker.ReasonOf(err) != cardbroker.Invalid {
+	if _, err := tenant.ReadTokens(filepath.Join(t.TempDir(), "none")); cardbroker.ReasonOf(err) != cardbroker.Invalid {
 		t.Errorf("ReadTokens(missing) = %v, want invalid", err)
 	}
 }

@@ -1,0 +1,187 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pin
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/apdu"
+	"github.com/cardbroker/cardbroker/internal/pinpad"
+)
+
+// Encoding is how a PIN stands in the data of VERIFY.
+type Encoding string
+
+// The encodings.
+const (
+	EncodingPIV   Encoding = "piv"       // ASCII, filled up with FF to 8 bytes, SP 800-73-4 Part 2 §2.4.3
+	EncodingASCII Encoding = "ascii"     // and nothing else
+	EncodingBCD   Encoding = "bcd"       // two digits a byte, filled up with F to 8 bytes
+	EncodingBlock Encoding = "iso9564-2" // a PIN block of format 2, ISO 9564-1
+)
+
+// layouts are the bytes from bmFormatString to wPINMaxExtraDigit's of PIN_VERIFY_STRUCTURE, PC/SC Part 10 §2.5.2, and the data.
+func (e Encoding) layout() (format [3]byte, most byte, data string, ok bool) {
+	const filler = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF"
+	switch e {
+	case "", EncodingPIV:
+		return [3]byte{0x82, 0x08, 0}, 8, filler + "\xFF", true
+	case EncodingASCII:
+		return [3]byte{0x82, 0, 0}, pinpad.MaxPIN, "", true
+	case EncodingBCD:
+		return [3]byte{0x81, 0x08, 0}, 16, filler + "\xFF", true
+	case EncodingBlock:
+		return [3]byte{0x89, 0x47, 0x04}, 12, "\x20" + filler, true
+	}
+	return format, 0, "", false
+}
+
+// Verify is a VERIFY command without its PIN, ISO/IEC 7816-4 §11.6.6.
+type Verify struct {
+	Reference byte // P2
+	AID       []byte
+	entry     *pinpad.Entry
+}
+
+// NewVerify returns the command for a PIN of the card's; it is judged as a pin pad's would be. aid, if not empty, names the
+// application that is selected first. Errors: Invalid.
+func NewVerify(reference byte, encoding Encoding, aid []byte) (Verify, error) {
+	format, most, data, ok := encoding.layout()
+	if !ok {
+		return Verify{}, cardbroker.Errorf(cardbroker.Invalid, "encoding: want piv, ascii, bcd or iso9564-2")
+	}
+	if n := len(aid); n != 0 && (n < 5 || n > 16) { // ISO/IEC 7816-4 §8.2.1.2
+		return Verify{}, cardbroker.Errorf(cardbroker.Invalid, "aid: %d bytes, want 5 to 16", n)
+	}
+	command := []byte{0x00, insVerify, 0x00, reference}
+	if data != "" {
+		command = append(append(command, byte(len(data))), data...)
+	}
+	structure := []byte{0, 0, format[0], format[1], format[2], most, pinpad.MinPIN, 2, 0, 0, 0, 0, 0, 0, 0}
+	structure = append(binary.LittleEndian.AppendUint32(structure, uint32(len(command))), command...)
+	entry, err := pinpad.ParseVerify(structure)
+	return Verify{Reference: reference, AID: aid, entry: entry}, err
+}
+
+const insVerify = 0x20
+
+// Shape says which PINs fit into the command.
+func (v Verify) Shape() Shape {
+	return Shape{Min: v.entry.Min, Max: v.entry.Max, Digits: v.entry.Digits}
+}
+
+// Use tells this PIN of a card from its others.
+func (v Verify) Use() string { return fmt.Sprintf("verify %02X %X %+v", v.Reference, v.AID, v.Shape()) }
+
+// Card is a connection to a card; a cards.Card is one.
+type Card interface {
+	Info() cardbroker.Card
+	Transmit(ctx context.Context, dst, command []byte) ([]byte, time.Duration, error)
+	Begin(ctx context.Context) error
+	Close(d cardbroker.Disposition) error
+}
+
+// cardTarget compares PINs by VERIFY.
+type cardTarget struct {
+	card   Card
+	verify Verify
+}
+
+var _ Target = cardTarget{}
+
+// OnCard begins a transaction on a card, which it owns from now on, and selects the application. Errors: ObjectUnknown (the
+// card has no such application), CardUnexpected, and as of Transmit.
+func OnCard(ctx context.Context, card Card, v Verify) (Target, error) {
+	t := cardTarget{card: card, verify: v}
+	if err := t.prepare(ctx); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t cardTarget) prepare(ctx context.Context) error {
+	if err := t.card.Begin(ctx); err != nil {
+		return err
+	}
+	aid := t.verify.AID
+	if len(aid) == 0 {
+		return nil
+	}
+	sw, err := t.transmit(ctx, append([]byte{0x00, 0xA4, 0x04, 0x00, byte(len(aid))}, aid...)) // SELECT, ISO/IEC 7816-4 §11.2.2
+	if err != nil {
+		return err
+	}
+	_, more := sw.More()
+	switch {
+	case sw == apdu.Success, more:
+		return nil
+	case sw == apdu.FileNotFound:
+		return cardbroker.Errorf(cardbroker.ObjectUnknown, "the card has no such application")
+	}
+	return unexpected("SELECT", sw)
+}
+
+// Tries asks by a VERIFY without data. Where the PIN is verified already, the card does not say.
+func (t cardTarget) Tries(ctx context.Context) (int, bool, error) {
+	sw, err := t.transmit(ctx, []byte{0x00, insVerify, 0x00, t.verify.Reference})
+	if err != nil {
+		return 0, false, err
+	}
+	if sw == apdu.AuthenticationBlocked {
+		return 0, true, nil
+	}
+	if sw == apdu.ReferenceNotFound {
+		return 0, false, cardbroker.Errorf(cardbroker.ObjectUnknown, "the card has no such PIN")
+	}
+	left, known := sw.Retries()
+	return left, known, nil
+}
+
+// Verify implements [Target].
+func (t cardTarget) Verify(ctx context.Context, pin []byte) error {
+	command := t.verify.entry.Command(pin, nil)
+	defer clear(command)
+	sw, err := t.transmit(ctx, command)
+	if err != nil {
+		return err
+	}
+	left, told := sw.Retries()
+	switch {
+	case sw == apdu.Success:
+		return nil
+	case sw == apdu.AuthenticationBlocked, told && left == 0:
+		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked")
+	case !told && sw != 0x6300: // which is the same without a number
+		return unexpected("VERIFY", sw)
+	case !told:
+		left = cardbroker.RetriesUnknown
+	}
+	wrong := cardbroker.Errorf(cardbroker.PINIncorrect, "the PIN is wrong")
+	wrong.Retries = left
+	return wrong
+}
+
+// Close resets the card, which ends the transaction.
+func (t cardTarget) Close() error { return t.card.Close(cardbroker.ResetCard) }
+
+func (t cardTarget) transmit(ctx context.Context, command []byte) (apdu.StatusWord, error) {
+	response, _, err := t.card.Transmit(ctx, nil, command)
+	if err != nil {
+		return 0, err
+	}
+	n := len(response)
+	if n < apdu.MinResponse {
+		return 0, fmt.Errorf("a response APDU has %d bytes", n)
+	}
+	return apdu.StatusWord(binary.BigEndian.Uint16(response[n-2:])), nil
+}
+
+func unexpected(what string, sw apdu.StatusWord) error {
+	return cardbroker.Errorf(cardbroker.CardUnexpected, "%s is answered %v: %s", what, sw, sw.Words())
+}

@@ -1,0 +1,263 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pin takes PINs from the user's web pages, his programs and himself to a card. It opens what was encrypted to the
+// device key, sees to it that a page never spends the last tries of a card ([Keeper.Enter]), and keeps a PIN for a while
+// where machine policy says so. It knows no routes and no cards: what compares a PIN is a [Target].
+//
+// Its state belongs to one loop. A PIN is overwritten when it is done with; nothing of it is in an error, a log or an event.
+package pin
+
+import (
+	"bytes"
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/loop"
+	"github.com/cardbroker/cardbroker/internal/run"
+)
+
+// verifyLimit is how long a card may take to compare a PIN. It is not cut short when the asker leaves: whether a try was
+// spent must be known.
+const verifyLimit = 30 * time.Second
+
+// Target is what compares a PIN: a card, by VERIFY, or a token. One goroutine uses it.
+type Target interface {
+	// Tries says how often the PIN may still be wrong; known is false where that cannot be told.
+	Tries(ctx context.Context) (left int, known bool, err error)
+	// Verify compares the PIN. Errors: PINIncorrect, with Retries, and PINBlocked; else nobody knows what the card made of it.
+	Verify(ctx context.Context, pin []byte) error
+	// Close ends the use of the target; nobody finds the PIN verified.
+	Close() error
+}
+
+// Wish is a PIN that is to be compared.
+type Wish struct {
+	Reader string              // its name
+	ID     cardbroker.ReaderID // as the asker knows it
+	Origin cardbroker.Origin   // of the page that asks; empty: a program of the user's
+	Use    string              // tells the PINs of one card apart, and what they open
+	Shape  Shape
+	PIN    Field // empty: from a session, or from the user
+
+	// Open makes the target ready, and says which card that is.
+	Open func(ctx context.Context) (Target, cardbroker.Card, error)
+	// Still says whether the asker is still there; it is asked right before a try is spent.
+	Still func() error
+}
+
+// Question is what the user is asked. Tries is how often he may be wrong; known if Few.
+type Question struct {
+	Reader string
+	Origin cardbroker.Origin
+	Shape  Shape
+	Few    bool // a page would have spent one of the last tries
+	Tries  int
+}
+
+// Config is what a keeper is made of.
+type Config struct {
+	Keys    Keys
+	Policy  config.PINPolicy
+	Ask     func(ctx context.Context, q Question) (cardbroker.Secret, error) // nil: nobody can be asked
+	Held    func(reader string) bool                                         // a back end has a lease of it
+	Present func(reader string) *cardbroker.Card                             // another pointer: another card, or put in anew; nil: none
+	Watch   func() (changed <-chan struct{}, stop func())                    // signals that Present may say something else
+	Record  func(cardbroker.Event)                                           // for the audit log; must not block
+}
+
+// Keeper takes PINs to cards. Make it with [New]; any number of goroutines may call it while [Keeper.Run] runs.
+type Keeper struct {
+	cfg   Config
+	loop  *loop.Loop[*state]
+	state *state // owned by the loop
+	live  atomic.Int64
+	moved chan struct{} // capacity 1: live may be another
+}
+
+// New returns a keeper that holds nothing.
+func New(cfg Config) *Keeper {
+	k := &Keeper{cfg: cfg, loop: loop.New[*state](), moved: make(chan struct{}, 1)}
+	k.state = newState(k)
+	return k
+}
+
+// Run owns the state until ctx ends, and then overwrites what is kept. It is called once.
+func (k *Keeper) Run(ctx context.Context) error {
+	group := run.New(ctx)
+	group.Go("pins", func(ctx context.Context) error { return k.loop.Run(ctx, k.state) })
+	group.Go("cards of PIN sessions", k.watch)
+	err := group.Wait()
+	k.state.endSessions("the agent ends", func(session) bool { return true }) // the loop has ended: nobody else is here
+	return err
+}
+
+// watch ends the sessions of cards that have gone. It watches only while there are any: a watcher keeps the sandbox running.
+func (k *Keeper) watch(ctx context.Context) error {
+	var changed <-chan struct{}
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		if live := k.live.Load() > 0; live != (changed != nil) {
+			stop()
+			changed, stop = nil, func() {}
+			if live {
+				changed, stop = k.cfg.Watch()
+			}
+		}
+		if changed != nil { // also at first: what happened before the watch
+			k.end("the card was removed", func(s session) bool { return k.cfg.Present(s.reader) != s.present })
+		}
+		select {
+		case <-k.moved:
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// source says where a PIN comes from.
+type source string
+
+const (
+	fromPage    source = "from the asker"
+	fromSession source = "kept"
+	fromUser    source = "from the user"
+)
+
+// Enter has a PIN compared; nil: it is right. One is compared for each reader at a time. Errors: those of the wish's functions, of the target and of the prompt; ReaderBusy; RateLimited;
+// Forbidden with RulePINFloor; Invalid and PINNotEncrypted; PINIncorrect and PINBlocked; PINCanceled and Timeout.
+func (k *Keeper) Enter(ctx context.Context, w Wish) (err error) {
+	defer w.PIN.Wipe()
+	from := fromPage
+	if err = k.begin(ctx, w); err == nil {
+		defer k.finish(w.Reader)
+		from, err = k.enter(ctx, &w)
+	}
+	event := cardbroker.Event{Name: cardbroker.EventPINVerified, Origin: w.Origin, Reader: w.Reader, Detail: string(from)}
+	if err != nil {
+		event.Name, event.Reason, event.Rule = cardbroker.EventPINRefused, cardbroker.ReasonOf(err), cardbroker.RuleOf(err)
+	}
+	k.cfg.Record(event)
+	return err
+}
+
+// enter finds the PIN and tries it. Where a page may not, the user is asked himself.
+func (k *Keeper) enter(ctx context.Context, w *Wish) (source, error) {
+	if err := k.free(w.Reader); err != nil {
+		return fromPage, err
+	}
+	pin, from, err := k.find(ctx, w)
+	if err != nil {
+		return from, err
+	}
+	err = k.try(ctx, w, pin, from)
+	clear(pin.Reveal())
+	few, ok := err.(fewTries)
+	if !ok {
+		return from, err
+	}
+	from = fromUser
+	if k.cfg.Ask == nil {
+		return from, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RulePINFloor,
+			"so few tries are left that the user has to enter the PIN himself, but the agent has no prompt to ask him with")
+	}
+	if pin, err = k.ask(ctx, w, Question{Few: true, Tries: few.left}); err != nil {
+		return from, err
+	}
+	defer clear(pin.Reveal())
+	return from, k.try(ctx, w, pin, from)
+}
+
+// free says whether no back end holds the reader.
+func (k *Keeper) free(reader string) error {
+	if k.cfg.Held(reader) {
+		return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
+	}
+	return nil
+}
+
+// find returns the PIN: the asker's, one that is kept, or the user's.
+func (k *Keeper) find(ctx context.Context, w *Wish) (cardbroker.Secret, source, error) {
+	if !k.cfg.Policy.Ask {
+		if !w.PIN.Empty() {
+			pin, err := k.open(ctx, w)
+			return pin, fromPage, err
+		}
+		if pin, err := k.take(ctx, w); err != nil || !pin.Empty() {
+			return pin, fromSession, err
+		}
+	}
+	w.PIN.Wipe()
+	pin, err := k.ask(ctx, w, Question{})
+	return pin, fromUser, err
+}
+
+// ask asks the user.
+func (k *Keeper) ask(ctx context.Context, w *Wish, q Question) (cardbroker.Secret, error) {
+	if k.cfg.Ask == nil {
+		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
+	}
+	q.Reader, q.Origin, q.Shape = w.Reader, w.Origin, w.Shape
+	said, err := k.cfg.Ask(ctx, q)
+	if err != nil {
+		k.refused(w.Origin)
+		return cardbroker.Secret{}, err
+	}
+	return w.Shape.take(said.Reveal(), true)
+}
+
+// fewTries says that the user himself is to enter the PIN.
+type fewTries struct{ left int }
+
+func (fewTries) Error() string { return "few tries are left" }
+
+// try spends a try of the card, unless it has too few for who asks: fewTries.
+func (k *Keeper) try(ctx context.Context, w *Wish, pin cardbroker.Secret, from source) error {
+	present := k.cfg.Present(w.Reader)
+	target, card, err := w.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	left, known, err := target.Tries(ctx)
+	if err != nil {
+		return err
+	}
+	if known && left == 0 {
+		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked")
+	}
+	t := trial{wish: w, card: card, present: present, from: from, pin: pin}
+	if err := k.allow(ctx, t, left, known); err != nil {
+		return err
+	}
+	if err := w.Still(); err != nil {
+		return err
+	}
+	if err := k.free(w.Reader); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), verifyLimit)
+	defer cancel()
+	err = target.Verify(limited, pin.Reveal())
+	k.tried(t, err)
+	return err
+}
+
+// trial is one PIN on its way to one card.
+type trial struct {
+	wish    *Wish
+	card    cardbroker.Card
+	present *cardbroker.Card
+	from    source
+	pin     cardbroker.Secret
+}
+
+// same says whether it is about the card that a session was begun with.
+func (t trial) same(s session) bool {
+	return t.present == s.present && t.present != nil && bytes.Equal(t.card.ATR, s.atr)
+}

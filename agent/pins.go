@@ -1,0 +1,147 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"encoding/hex"
+	"net/http"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+)
+
+// pinConfig joins the keeper of PINs to the rest of the agent.
+func (a *Agent) pinConfig() pin.Config {
+	cfg := pin.Config{
+		Keys:    a.keys,
+		Policy:  a.cfg.Policy.PIN,
+		Held:    a.held,
+		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Watch:   a.cards.Watch,
+		Record:  a.record,
+	}
+	if a.asker != nil {
+		cfg.Ask = a.askPIN
+	}
+	return cfg
+}
+
+// askPIN asks the user for the PIN that a page or program of his wants.
+func (a *Agent) askPIN(ctx context.Context, q pin.Question) (cardbroker.Secret, error) {
+	question := cardend.Question{
+		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Ask: []cardend.Part{cardend.PartPIN},
+		Min: q.Shape.Min, Max: q.Shape.Max, Digits: q.Shape.Digits,
+	}
+	if q.Few {
+		question.Problem, question.Tries = cardend.ProblemFew, q.Tries
+	}
+	pins, err := a.asker.AskPIN(ctx, question)
+	if err != nil {
+		return cardbroker.Secret{}, err
+	}
+	if len(pins) != 1 {
+		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN did not work")
+	}
+	return pins[0], nil
+}
+
+// deviceKey answers with the key that existing clients encrypt PINs with.
+func (a *Agent) deviceKey(w http.ResponseWriter, _ *http.Request) error {
+	key, err := a.keys.Public()
+	if err != nil {
+		w.Header().Set("Retry-After", "1")
+		return err
+	}
+	return httpserver.Data(w, key.PEM)
+}
+
+func (a *Agent) deviceKeys(w http.ResponseWriter, _ *http.Request) error {
+	key, err := a.keys.Public()
+	if err != nil {
+		w.Header().Set("Retry-After", "1")
+		return err
+	}
+	return httpserver.JSON(w, api.DeviceKeys{Keys: key.Keys, Thumbprint: key.Thumbprint})
+}
+
+// tellDeviceKey tells the broker of the key that is made now.
+func (a *Agent) tellDeviceKey(conn *socket.Conn) error {
+	key, err := a.keys.Public()
+	if err != nil {
+		return err
+	}
+	return conn.WriteJSON(api.FromAgent{DeviceKey: &key})
+}
+
+// pinChallenge gives a page the nonce for one PIN.
+func (a *Agent) pinChallenge(w http.ResponseWriter, r *http.Request) error {
+	challenge, err := a.pins.Challenge(r.Context(), pageOf(r))
+	if err != nil {
+		return err
+	}
+	return httpserver.JSON(w, challenge)
+}
+
+// verifyWish is api.VerifyPIN as it is read: the PIN is never a string.
+type verifyWish struct {
+	Reference string    `json:"reference"`
+	Encoding  string    `json:"encoding"`
+	AID       string    `json:"aid"`
+	PIN       pin.Field `json:"pin"`
+}
+
+// verifyPIN has a card compare a PIN.
+func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
+	var wish verifyWish
+	defer wish.PIN.Wipe()
+	if err := httpserver.Decode(r, &wish); err != nil {
+		return err
+	}
+	command, err := wish.command()
+	if err != nil {
+		return err
+	}
+	id := cardbroker.ReaderID(r.PathValue("id"))
+	reader, err := a.reader(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	err = a.pins.Enter(r.Context(), pin.Wish{
+		Reader: reader.Name, ID: id, Origin: pageOf(r), Use: command.Use(), Shape: command.Shape(), PIN: wish.PIN,
+		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
+			card, err := a.cards.Open(ctx, reader.Name, cardbroker.ShareShared)
+			if err != nil {
+				return nil, cardbroker.Card{}, err
+			}
+			target, err := pin.OnCard(ctx, card, command)
+			return target, card.Info(), err
+		},
+		Still: func() error { return httpserver.StillThere(r.Context()) },
+	})
+	if err != nil {
+		return err
+	}
+	return httpserver.JSON(w, api.PINVerified{Verified: true})
+}
+
+// command is the VERIFY that is asked for.
+func (v *verifyWish) command() (pin.Verify, error) {
+	reference, err := hex.DecodeString(v.Reference)
+	if err != nil || len(reference) != 1 {
+		return pin.Verify{}, cardbroker.Errorf(cardbroker.Invalid, "reference: want two hexadecimal digits")
+	}
+	aid, err := hex.DecodeString(v.AID)
+	if err != nil {
+		return pin.Verify{}, cardbroker.Errorf(cardbroker.Invalid, "aid: want hexadecimal digits")
+	}
+	return pin.NewVerify(reference[0], pin.Encoding(v.Encoding), aid)
+}
+
+// pageOf returns the page that asks; "" for a program. The server has checked it.
+func pageOf(r *http.Request) cardbroker.Origin { return cardbroker.Origin(r.Header.Get("Origin")) }

@@ -1,0 +1,181 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package broker
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/hostsession"
+	"github.com/cardbroker/cardbroker/internal/loop"
+	"github.com/cardbroker/cardbroker/internal/peer"
+)
+
+// pick chooses among the agents of one user. The session only routes among them; where it does not tell, nobody guesses.
+func (b *Broker) pick(agents []cardbroker.Agent, caller peer.Caller) (cardbroker.Agent, error) {
+	switch len(agents) {
+	case 0:
+		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.NoAgent, cardbroker.RuleNoAgent, "no agent runs in your session")
+	case 1:
+		return agents[0], nil
+	}
+	if i, ok := b.nearest(agents, caller); ok {
+		return agents[i], nil
+	}
+	names := make([]string, len(agents))
+	for i, agent := range agents {
+		names[i] = string(agent.Key.Session)
+	}
+	return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.SessionAmbiguous, cardbroker.RuleSessionAmbiguous,
+		"you have several sessions here: %s", strings.Join(names, ", "))
+}
+
+// nearest says which of several agents of the caller's user is in his session: by the cgroup of his socket, else by the
+// processes that hold it, which takes a walk through /proc. All of these have to agree.
+func (b *Broker) nearest(agents []cardbroker.Agent, caller peer.Caller) (int, bool) {
+	session, known := hostsession.OfCgroup(caller.Cgroup)
+	if i := named(agents, session); known && i >= 0 {
+		return i, true
+	}
+	places := b.placesOf(agents)
+	if known {
+		if i, ok := hostsession.Nearest(hostsession.Place{Session: session}, places); ok {
+			return i, true
+		}
+		if !slices.ContainsFunc(places, func(p hostsession.Place) bool { return p.Session == "" }) {
+			return 0, false // he is in none of theirs
+		}
+	}
+	found := -1
+	for _, holder := range b.walks.holders(caller) {
+		place, ok := holder.Place(caller.User)
+		if !ok {
+			continue // it has ended, or let go of the socket
+		}
+		if known {
+			place.Session = session
+		}
+		i := named(agents, place.Session)
+		if i < 0 {
+			if i, ok = hostsession.Nearest(place, places); !ok {
+				return 0, false
+			}
+		}
+		if found >= 0 && i != found {
+			return 0, false
+		}
+		found = i
+	}
+	return found, found >= 0
+}
+
+// named returns the agent that goes by the name of the session, or -1.
+func named(agents []cardbroker.Agent, session cardbroker.SessionID) int {
+	return slices.IndexFunc(agents, func(a cardbroker.Agent) bool { return session != "" && a.Key.Session == session })
+}
+
+// placesOf returns where agents stand, by what the system says of their processes and, of their displays, they themselves.
+func (b *Broker) placesOf(agents []cardbroker.Agent) []hostsession.Place {
+	links := *b.hub.view.Load()
+	places := make([]hostsession.Place, len(agents))
+	for i, agent := range agents {
+		place, ok := hostsession.PlaceOf(agent.PID, agent.Key.User)
+		if !ok || agent.State == cardbroker.Stale {
+			place = hostsession.Unknown()
+		}
+		for _, l := range links {
+			if l.agent.Route == agent.Route && l.presence.Display != "" {
+				place.Display = l.presence.Display
+			}
+		}
+		places[i] = place
+	}
+	return places
+}
+
+// walks looks for the holders of sockets. Those who ask at the same time share one walk through /proc, by one goroutine,
+// however many they are; what was found is kept for as long as the socket is held.
+type walks struct {
+	loop  *loop.Loop[*walk]
+	known map[uint64][]hostsession.Holder // by the socket's cookie; owned by the loop
+}
+
+// walk is one batch of questions.
+type walk []*question
+
+type question struct {
+	caller  peer.Caller
+	holders []hostsession.Holder // set by Commit
+}
+
+// Bounds of a walk and of what is kept.
+const (
+	walkTimeout = 2 * time.Second
+	maxKnown    = 1024
+)
+
+func newWalks() *walks {
+	return &walks{loop: loop.New[*walk](), known: map[uint64][]hostsession.Holder{}}
+}
+
+// Run walks until ctx ends.
+func (w *walks) Run(ctx context.Context) error { return w.loop.Run(ctx, w) }
+
+// holders returns who holds the client's socket, among the processes of the caller's user; none if that cannot be found out.
+func (w *walks) holders(caller peer.Caller) []hostsession.Holder {
+	ctx, cancel := context.WithTimeout(context.Background(), walkTimeout)
+	defer cancel()
+	q := &question{caller: caller}
+	if err := w.loop.Do(ctx, func(batch *walk) error { *batch = append(*batch, q); return nil }); err != nil {
+		return nil // holders may still be written
+	}
+	return q.holders
+}
+
+// Begin implements [loop.Owner].
+func (w *walks) Begin() *walk { return &walk{} }
+
+// Commit implements [loop.Owner]: it answers from what is known, and walks once for the rest.
+func (w *walks) Commit(_ context.Context, batch *walk) error {
+	wanted := map[uint32]cardbroker.UserID{}
+	for _, q := range *batch {
+		if !w.answer(q) {
+			wanted[q.caller.Inode] = q.caller.User
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	found := hostsession.Holders(wanted)
+	if len(w.known)+len(found) > maxKnown {
+		clear(w.known)
+	}
+	for _, q := range *batch {
+		if holders, ok := found[q.caller.Inode]; ok {
+			w.known[q.caller.Cookie] = holders
+			q.holders = holders
+		}
+	}
+	return nil
+}
+
+// answer answers from what is known, if that is still so.
+func (w *walks) answer(q *question) bool {
+	holders, ok := w.known[q.caller.Cookie]
+	if ok && !slices.ContainsFunc(holders, func(h hostsession.Holder) bool { return !h.Holds() }) {
+		q.holders = holders
+		return true
+	}
+	delete(w.known, q.caller.Cookie)
+	return false
+}
+
+// Deadline: nothing is ever due.
+func (w *walks) Deadline() time.Time { return time.Time{} }
+
+// Tick is never called.
+func (w *walks) Tick(*walk, time.Time) {}

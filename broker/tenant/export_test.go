@@ -1,0 +1,13 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tenant
+
+import "time"
+
+// Age makes it so that the keys were fetched, and tried, longer ago.
+func Age(k *URLKeys, by time.Duration) {
+	s := *k.state.Load()
+	s.got, s.tried = s.got.Add(-by), s.tried.Add(-by)
+	k.state.Store(&s)
+}

@@ -1,0 +1,41 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/config"
+)
+
+// TestPolicyHTTP: the last file that says something counts, and what is none of two words is an error.
+func TestPolicyHTTP(t *testing.T) {
+	for _, test := range []struct {
+		name, first, second string
+		want                bool
+		wrong               string
+	}{
+		{"nothing", "", "", false, ""},
+		{"deny", "http: {local_programs: deny}\n", "", true, ""},
+		{"allow after deny", "http: {local_programs: deny}\n", "http: {local_programs: allow}\n", false, ""},
+		{"deny, then another section", "http: {local_programs: deny}\n", "http: {}\n", true, ""},
+		{"no such word", "http: {local_programs: no}\n", "", false, `http.local_programs: "no", want allow or deny`},
+		{"no such key", "http: {programs: deny}\n", "", false, `unknown field "programs"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, err := config.LoadPolicy(policyDir(t, map[string]string{"a.yaml": test.first, "b.yaml": test.second}))
+			if test.wrong != "" {
+				if cardbroker.ReasonOf(err) != cardbroker.Invalid || !strings.Contains(err.Error(), test.wrong) {
+					t.Errorf("LoadPolicy = %v, want invalid: %s", err, test.wrong)
+				}
+				return
+			}
+			if err != nil || p.PagesOnly != test.want {
+				t.Errorf("LoadPolicy = %+v, %v, want PagesOnly %v", p, err, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,163 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package integration
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+)
+
+// provider is an identity provider as docs/tenants.md wants it.
+type provider struct {
+	key *ecdsa.PrivateKey
+	n   int
+}
+
+// publish writes its key set.
+func (p *provider) publish(h *host, file string) {
+	h.t.Helper()
+	point, err := p.key.PublicKey.Bytes()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	half := func(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+	set := fmt.Sprintf(`{"keys":[{"kty":"EC","crv":"P-256","use":"sig","kid":"k","x":"%s","y":"%s"}]}`, half(point[1:33]), half(point[33:]))
+	if err := os.WriteFile(h.Path(file), []byte(set), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// issue writes a new token to a file.
+func (p *provider) issue(h *host, file, audience string, from time.Time) {
+	h.t.Helper()
+	p.n++
+	text := func(v any) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(b)
+	}
+	input := text(map[string]any{"alg": "ES256", "kid": "k", "typ": "JWT"}) + "." + text(map[string]any{
+		"iss": "https://idp.example", "aud": audience, "sub": "5f0e", "jti": fmt.Sprint(p.n),
+		"iat": from.Unix(), "exp": from.Add(5 * time.Minute).Unix(), "azp": "card-backend", "scope": "profile email"})
+	digest := sha256.Sum256([]byte(input))
+	r, s, err := ecdsa.Sign(rand.Reader, p.key, digest[:])
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	signature := append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
+	token := input + "." + base64.RawURLEncoding.EncodeToString(signature) + "\n"
+	if err := os.WriteFile(h.Path(file), []byte(token), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestTenants follows docs/tenants.md: its openssl commands make the certificates; then back ends come with them, and with JWTs.
+func TestTenants(t *testing.T) {
+	h, alice, _ := newAttack(t)
+	document, err := os.ReadFile("../../docs/tenants.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`(?m)^    ((openssl|printf) .*)$`).FindAllStringSubmatch(string(document), -1)
+	if len(commands) != 4 {
+		t.Fatalf("docs/tenants.md has %d commands for certificates, want 4", len(commands))
+	}
+	for _, command := range commands {
+		shell := exec.CommandContext(h.Context(), "sh", "-c", command[1])
+		shell.Dir = h.Path()
+		if out, err := shell.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %s", command[1], out)
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	idp := &provider{key: key}
+	idp.publish(h, "keys.json")
+	h.config = h.Path("host.yaml")
+	config := "tenants:\n  acme:\n    certificates: [{ca: " + h.Path("ca.pem") + ", name: backend.acme.example}]\n" +
+		"  issuer:\n    jwt: {issuer: https://idp.example, audience: cardbroker, subject: 5f0e, keys_file: " + h.Path("keys.json") + "}\n    addresses: [127.0.0.0/8]\n"
+	if err := os.WriteFile(h.config, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	h.tenantPolicy("standing: ['cardbroker *']")
+	h.logon(alice)
+	h.until("the standing offer", func() bool { return len(h.offered("issuer")) == 1 })
+	reader := string(h.offered("issuer")[0].ID)
+
+	door := []string{"--broker", h.ready.Backend, "--ca", h.Path("door.pem")}
+	byJWT := append(door, "--token-file", h.Path("jwt"))
+	byCertificate := append(door, "--cert", h.Path("backend.pem"), "--key", h.Path("backend.key"))
+	ask := func(status int, flags []string, args ...string) (said string) {
+		t.Helper()
+		out, err := h.Run(nil, "cardbroker", append(append([]string{"reader"}, args...), append(flags, "--json")...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.Status != status {
+			t.Errorf("%v: exit status %d, want %d: %s", args, out.Status, status, out.Stderr)
+		}
+		return string(out.Stdout) + string(out.Stderr)
+	}
+	apdu := []string{"apdu", reader, "80EE0000020102"}
+	if said := ask(0, byCertificate, "list"); !strings.Contains(said, `"readers":[]`) {
+		t.Errorf("acme sees %s, want nothing", said)
+	}
+	ask(3, byCertificate, apdu...) // it is acme, and that reader is the issuer's
+
+	idp.issue(h, "jwt", "cardbroker", time.Now())
+	if said := ask(0, byJWT, "list"); !strings.Contains(said, reader) {
+		t.Errorf("the issuer sees %s, want its reader", said)
+	}
+	ask(0, byJWT, apdu...)
+	if said := ask(3, byJWT, apdu...); !strings.Contains(said, "opened a tunnel already") {
+		t.Errorf("a token that opened a tunnel: %s", said)
+	}
+	h.broker.Kill()
+	h.start()
+	h.until("the standing offer again", func() bool { return len(h.offered("issuer")) == 1 })
+	ask(3, byJWT, apdu...) // the broker that was killed has kept that
+	ask(0, byJWT, "list")
+
+	idp.issue(h, "jwt", "somebody else", time.Now())
+	refused := ask(3, byJWT, "list")
+	for what, make := range map[string]func(){
+		"another provider's": func() {
+			other, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			(&provider{key: other}).issue(h, "jwt", "cardbroker", time.Now())
+		},
+		"none": func() { os.WriteFile(h.Path("jwt"), []byte("0123456789abcdef"), 0o600) },
+	} {
+		make()
+		if said := ask(3, byJWT, "list"); said != refused {
+			t.Errorf("%s is answered %s, want %s", what, said, refused)
+		}
+	}
+	idp.issue(h, "jwt", "cardbroker", time.Now().Add(2*time.Hour+time.Minute))
+	var body api.ErrorBody
+	json.Unmarshal([]byte(ask(3, byJWT, "list")), &body)
+	if body.Rule != cardbroker.RuleTokenTime || !regexp.MustCompile(`2h0?[01]m\d+s ahead of this host's clock`).MatchString(body.Description) {
+		t.Errorf("a provider whose clock is ahead: %+v, want by how much", body)
+	}
+}
