@@ -75,6 +75,7 @@ const (
 	RuleCSRFToken          Rule = "csrf_token"           // no X-CSRF-Token on a request that changes something
 	RuleMediaType          Rule = "media_type"           // a body that is not JSON
 	RuleSocketOrigin       Rule = "socket_origin"        // a web page's WebSocket or EventSource without an Origin
+	RulePageJWT            Rule = "page_jwt"             // a web page without the JWT that machine policy wants of its origin
 	RuleLocalPrograms      Rule = "local_programs"       // a program that is no browser, where policy wants none
 	RuleOtherUser          Rule = "other_user"           // the caller is another user than the agent's
 	RuleNotAdmin           Rule = "not_admin"            // an administrator's route

@@ -28,7 +28,7 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 	if err := httpserver.StillThere(r.Context()); err != nil {
 		return err
 	}
-	of, pushed := r.Context(), r.Header.Get("Upgrade") != ""
+	of, pushed := r.Context(), overSocket(r)
 	if pushed {
 		of = a.tunnels.Context() // what is upgraded outlives its request
 	}
@@ -47,10 +47,16 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 		stop()
 		return err
 	}
+	origin, caller := originOf(r), httpserver.CallerOf(r.Context())
 	a.tunnels.Go("events", func(context.Context) error {
 		defer stop()
 		ctx, left := httpserver.Outlive(inside, r)
 		defer left()
+		if err := a.pageShows(ctx, origin, push); err != nil {
+			a.tellRefused(httpserver.Refusal{Caller: caller, Err: err})
+			push.Refuse(err)
+			return nil
+		}
 		push.Run(ctx, changed, a.changes(ctx))
 		return nil
 	})

@@ -39,9 +39,7 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 	defer a.registration.Store(nil)
 	a.announceReady(e)
 	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
-	group.Go("listen", func(context.Context) error {
-		return a.listen(conn, newAsks(group), e.forwards, registered.Sharing.Turns)
-	})
+	group.Go("listen", func(context.Context) error { return a.listen(conn, group, e.forwards, registered.Sharing.Turns) })
 	return true, group.Wait()
 }
 
@@ -88,7 +86,8 @@ func (a *Agent) announceReady(e enrolment) {
 var errKicked = errors.New("kicked")
 
 // listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
-func (a *Agent) listen(conn *socket.Conn, asks *asks, forwards *httpserver.Forwards, turns uint64) error {
+func (a *Agent) listen(conn *socket.Conn, group *run.Group, forwards *httpserver.Forwards, turns uint64) error {
+	asks := newAsks(group)
 	for {
 		var message api.FromBroker
 		if err := conn.NextJSON(&message); err != nil {
@@ -97,10 +96,10 @@ func (a *Agent) listen(conn *socket.Conn, asks *asks, forwards *httpserver.Forwa
 		switch {
 		case message.Open != nil:
 			a.openTunnel(conn, *message.Open)
-		case message.Forward != nil:
-			a.fetch(forwards, *message.Forward)
 		case message.Ask != nil:
 			a.asked(conn, asks, *message.Ask)
+		case message.Forward != nil:
+			a.fetch(forwards, *message.Forward)
 		case message.Sharing != nil:
 			if message.Sharing.Turns > turns {
 				turns = message.Sharing.Turns

@@ -59,11 +59,11 @@ func (a *Agent) serve(ctx context.Context, e enrolment) error {
 
 // authorize admits the agent's own user and nobody else, whatever the route: a port number is worth nothing to another
 // user of the host.
-func (a *Agent) authorize(r *http.Request, _ httpserver.Access) error {
+func (a *Agent) authorize(r *http.Request, access httpserver.Access) error {
 	if httpserver.CallerOf(r.Context()).User != a.self {
 		return cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleOtherUser, "this agent serves another user")
 	}
-	return nil
+	return a.checkPage(r, access)
 }
 
 func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {

@@ -101,9 +101,9 @@ type FromBroker struct {
 	Open       *TunnelOpen `json:"open,omitempty"`
 	Failed     *ErrorBody  `json:"failed,omitempty"` // registration was refused; the link ends
 	Sharing    *Sharing    `json:"sharing,omitempty"`
-	Forward    *Forward    `json:"forward,omitempty"`
 	Kicked     *Kicked     `json:"kicked,omitempty"`
 	Ask        *Ask        `json:"ask,omitempty"`
+	Forward    *Forward    `json:"forward,omitempty"`
 }
 
 // Register asks for REGISTERED: the agent listens on its port.

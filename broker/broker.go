@@ -19,6 +19,7 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker/forward"
 	"github.com/cardbroker/cardbroker/broker/issuer"
+	"github.com/cardbroker/cardbroker/broker/nearest"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -70,14 +71,14 @@ type Broker struct {
 	registry *registry.Registry
 	guard    *registry.Guard
 	hub      *hub
-	walks    *walks
+	chooser  *nearest.Chooser
 	kernel   *peer.Kernel
 	self     cardbroker.UserID
 	conns    *run.Group // links and tunnels
 	links    *socket.Maker
 	tunnels  *socket.Maker
 	front    *httpserver.Server // of connections that are forwarded to agents
-	gate     *forward.Gate
+	splicer  *forward.Splicer
 }
 
 // New returns a broker that has not started. It loads the registry from the ledger.
@@ -91,12 +92,12 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 		cfg:      cfg,
 		registry: entries,
 		hub:      newHub(),
-		walks:    newWalks(),
+		chooser:  nearest.New(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
 		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
-		gate:     forward.NewGate(),
+		splicer:  forward.New(),
 	}
 	b.front = b.newFront()
 	b.guard = registry.NewGuard(entries, b.restarting(), cfg.Log)
@@ -115,8 +116,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	loops := run.New(context.WithoutCancel(ctx))
 	loops.Go("registry", b.registry.Run)
 	loops.Go("hub", b.hub.Run)
-	loops.Go("gate", b.gate.Run)
-	loops.Go("walks", b.walks.Run)
+	loops.Go("chooser", b.chooser.Run)
 	loops.Go("guard", b.guard.Run)
 	if b.cfg.Backend != nil {
 		loops.Go("tenants", b.cfg.Backend.Tenants.Run)

@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/forward"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 )
 
@@ -107,15 +109,28 @@ func (b *Broker) checkPort(port cardbroker.Port, user cardbroker.UserID, ipv6 bo
 // forward joins a connection with the caller's agent until it ends. The caller was attested when it was accepted; the kernel
 // is asked again before anything of his is passed on.
 func (b *Broker) forward(ctx context.Context, conn *httpserver.Conn) error {
-	agent, err := b.forwardTo(conn.Caller())
+	caller := conn.Caller()
+	agent, err := b.forwardTo(caller)
 	if err != nil {
 		return err
 	}
-	send, err := b.hub.sender(ctx, agent.Route)
-	if err != nil || send == nil {
-		return agentGone(err)
+	id := newTunnelID()
+	leg, err := b.hub.forward(ctx, agent.Route, api.Forward{
+		ID:     id,
+		UID:    api.UID(caller.User),
+		SID:    caller.User.SID,
+		Client: caller.Client,
+		Server: caller.Server,
+		PID:    caller.PID,
+		Inode:  caller.Inode,
+		Cgroup: caller.Cgroup,
+		TLS:    conn.Secure(),
+	})
+	if err != nil {
+		return err
 	}
-	return b.gate.Pass(ctx, conn, agent, send)
+	b.splicer.Splice(ctx, conn, leg)
+	return nil
 }
 
 // forwardTo returns the agent that a caller has connected to: on a fixed port his own, else the one whose port it is, if it
@@ -143,3 +158,31 @@ func (b *Broker) isFixed(port cardbroker.Port) bool {
 	}
 	return false
 }
+
+// forwardLeg takes an agent's leg of a connection that is forwarded to it.
+func (b *Broker) forwardLeg(w http.ResponseWriter, r *http.Request) error {
+	id, user := r.PathValue("id"), httpserver.CallerOf(r.Context()).User
+	if r.Header.Get("Upgrade") != api.ForwardProtocol {
+		return cardbroker.Errorf(cardbroker.Invalid, "this address upgrades to %s only", api.ForwardProtocol)
+	}
+	if err := b.hub.expectsForward(r.Context(), id, user); err != nil {
+		return err
+	}
+	raw, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return err
+	}
+	leg := raw.(*httpserver.Conn)
+	leg.SetDeadline(time.Time{})
+	_, err = leg.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + api.ForwardProtocol + "\r\n\r\n"))
+	if err == nil && buffered.Reader.Buffered() == 0 { // an agent has nothing to say before it is asked
+		httpserver.Elsewhere(r.Context())
+		if b.hub.deliverForward(r.Context(), id, user, leg) == nil {
+			return nil
+		}
+	}
+	leg.Close()
+	return nil
+}
+
+var _ forward.Leg = (*httpserver.Conn)(nil)

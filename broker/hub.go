@@ -28,6 +28,7 @@ type hubState struct {
 	links    map[cardbroker.Route]*link
 	pending  map[string]*pending        // by tunnel id
 	asks     map[string]*openAsk        // by id
+	forwards map[string]*waitingForward // by the forwarded connection's id
 	watchers map[chan struct{}]struct{} // of capacity 1: a signal says that the view is new
 	refusals []refusal                  // the newest last
 	changed  bool                       // since the view was published
@@ -66,6 +67,7 @@ func newHub() *hub {
 		links:    map[cardbroker.Route]*link{},
 		pending:  map[string]*pending{},
 		asks:     map[string]*openAsk{},
+		forwards: map[string]*waitingForward{},
 		watchers: map[chan struct{}]struct{}{},
 	}}
 	h.view.Store(&[]linkView{})
@@ -114,6 +116,7 @@ func (h *hub) leave(route cardbroker.Route) error {
 	return h.loop.Must(func(s *hubState) error {
 		delete(s.links, route)
 		s.changed = true
+		s.leaveForwards(route)
 		for id, p := range s.pending {
 			if p.route == route {
 				p.answer <- legAnswer{err: agentGone(nil)} // capacity 1, and this is the only answer

@@ -110,7 +110,6 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 	if err := b.hub.join(ctx, &link{linkView: linkView{agent: agent}, send: send}); err != nil {
 		return err
 	}
-	defer b.gate.Leave(agent.Route)
 	defer b.hub.leave(agent.Route)
 	registered := api.Registered{
 		Port:       agent.Port,

@@ -29,7 +29,7 @@ func (b *Broker) localRoutes() []httpserver.Route {
 		{Method: "GET", Path: "/local/v1/audit", Access: httpserver.Admin, Handle: b.auditStatus},
 		{Method: "GET", Path: "/local/v1/doctor", Access: httpserver.Admin, Handle: b.doctor},
 		{Method: "GET", Path: "/local/v1/explain", Access: httpserver.Admin, Handle: b.explain},
-		{Method: "GET", Path: "/local/v1/forwards/{id}", Access: httpserver.Agent, Handle: b.gate.Bring},
+		{Method: "GET", Path: "/local/v1/forwards/{id}", Access: httpserver.Agent, Handle: b.forwardLeg},
 		{Method: "POST", Path: "/local/v1/kick", Access: httpserver.Admin, Handle: b.kick},
 		{Method: "GET", Path: "/local/v1/leases", Access: httpserver.Admin, Handle: b.leases},
 		{Method: "GET", Path: "/local/v1/link", Access: httpserver.Agent, Handle: b.openLink},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/nearest"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
@@ -66,7 +67,7 @@ func (b *Broker) health(w http.ResponseWriter, _ *http.Request) error {
 // view, then asks the kernel whether the agent's port is still the user's.
 func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
 	agents := b.registry.View().ByUser(caller.User)
-	agent, err := b.pick(agents, caller)
+	agent, err := b.chooser.Pick(b.candidates(agents), caller)
 	if err != nil {
 		return agent, err
 	}
@@ -86,4 +87,23 @@ func (b *Broker) restarting() http.Handler {
 		}
 		api.WriteError(w, cardbroker.Errorf(cardbroker.AgentRestarting, "the agent of this port is starting"))
 	})
+}
+
+// candidates adds to agents what they say of their sessions.
+func (b *Broker) candidates(agents []cardbroker.Agent) []nearest.Candidate {
+	candidates := make([]nearest.Candidate, len(agents))
+	for i, agent := range agents {
+		candidates[i].Agent = agent
+	}
+	if len(agents) < 2 {
+		return candidates
+	}
+	for _, link := range *b.hub.view.Load() {
+		for i, agent := range agents {
+			if link.agent.Route == agent.Route {
+				candidates[i].Display = link.presence.Display
+			}
+		}
+	}
+	return candidates
 }

@@ -129,6 +129,11 @@ func (b *Broker) Doctor(ctx context.Context) (api.Diagnosis, error) {
 	return askBroker[api.Diagnosis](ctx, b, "GET", "/local/v1/doctor", nil)
 }
 
+// Audit says how the audit log is. Administrators only.
+func (b *Broker) Audit(ctx context.Context) (api.AuditStatus, error) {
+	return askBroker[api.AuditStatus](ctx, b, "GET", "/local/v1/audit", nil)
+}
+
 // APIKeys lists what back ends exchange for tokens, and what those are signed by. Administrators only.
 func (b *Broker) APIKeys(ctx context.Context) (api.APIKeys, error) {
 	return askBroker[api.APIKeys](ctx, b, "GET", "/local/v1/tokens", nil)

@@ -97,6 +97,11 @@ func newBed(t testing.TB, change func(*pin.Config)) *bed {
 // insert puts a card in, which is another one than before for all that can be told.
 func (b *bed) insert() {
 	b.present.Store(&cardbroker.Card{ATR: []byte("\x3B\x80\x80\x01\x01")})
+	b.signal()
+}
+
+// signal says that a card may be another.
+func (b *bed) signal() {
 	select {
 	case b.changed <- struct{}{}:
 	default:
@@ -247,7 +252,7 @@ func (c *card) Begin(context.Context) error { return c.Card.Begin() }
 
 func (c *card) Close(d cardbroker.Disposition) error { return c.Card.Disconnect(d) }
 
-func (c *card) Transmit(_ context.Context, dst, command []byte) ([]byte, time.Duration, error) {
+func (c *card) Transmit(ctx context.Context, dst, command []byte) ([]byte, time.Duration, error) {
 	if command[1] == 0x20 && len(command) > 4 {
 		c.sent.Add(1)
 	}
@@ -255,6 +260,9 @@ func (c *card) Transmit(_ context.Context, dst, command []byte) ([]byte, time.Du
 		c.before(command)
 	}
 	answer, err := c.Card.Transmit(dst, command)
+	if ctx.Err() != nil { // the card has had the command, but nobody waits for its answer
+		return dst, 0, ctx.Err()
+	}
 	if c.after != nil && err == nil {
 		c.after(answer, command)
 	}

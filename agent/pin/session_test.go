@@ -56,7 +56,7 @@ func TestSessionEnds(t *testing.T) {
 		"the card is another": (*bed).insert,
 		"the card is gone": func(b *bed) {
 			b.present.Store(nil)
-			b.changed <- struct{}{}
+			b.signal()
 		},
 		"the screen is locked":   func(b *bed) { b.keeper.EndAll("locked") },
 		"a back end takes it":    func(b *bed) { b.keeper.EndReader("cardbroker Software Reader 00 00", "a lease") },
@@ -92,7 +92,7 @@ func TestSessionNotOfOthers(t *testing.T) {
 	want(t, "the PIN", b.enter(shop, right), "")
 	b.keeper.EndReader("Another Reader", "a lease")
 	b.keeper.EndPages("revoked", func(o cardbroker.Origin) bool { return o == evil })
-	b.changed <- struct{}{} // of another reader
+	b.signal() // of another reader
 	want(t, "a use", b.enter(shop, ""), "")
 }
 

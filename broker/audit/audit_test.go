@@ -252,6 +252,12 @@ func TestKeptHeadIsMissed(t *testing.T) {
 		{"everything", func([]byte) []byte { return nil }, "records from 1 to 9 are gone"},
 		{"a record in between", func(text []byte) []byte { e := lineEnds(text); return append(text[:e[3]:e[3]], text[e[4]:]...) }, "record 5 follows record 3"},
 		{"a byte", func(text []byte) []byte { text[lineEnds(text)[3]+30] ^= 1; return text }, "record 4"},
+		{"everything made anew", func([]byte) []byte {
+			other := newLog(t)
+			other.write(9)
+			other.stop()
+			return files(t, other.cfg.Dir)["00000000000000000001.jsonl"]
+		}, "record 9 is not the one whose hash was kept"},
 		{"the header", func(text []byte) []byte { text[3] ^= 1; return text }, "header"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -363,7 +369,7 @@ func TestFormIsFixed(t *testing.T) {
 		if err := json.Unmarshal(got[1], &line); err != nil {
 			t.Fatal(err)
 		}
-		want := fmt.Sprintf(`{"seq":1,"time":%q,"event":"broker_started","detail":"\u003cdev\u003e","by":"broker","hash":%q}`, line["time"], line["hash"])
+		want := fmt.Sprintf(`{"seq":1,"time":%q,"event":"broker_started","detail":"\u003cdev\u003e","by":"broker","hash":%q}`+"\n", line["time"], line["hash"])
 		if string(got[1]) != want {
 			t.Errorf("the line is %s, want %s", got[1], want)
 		}

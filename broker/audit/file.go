@@ -52,7 +52,7 @@ type lines struct {
 	size int64 // bytes of them
 }
 
-func newLines(r io.Reader) *lines { return &lines{from: bufio.NewReaderSize(r, 64<<10)} }
+func newLines(r io.Reader) *lines { return &lines{from: bufio.NewReaderSize(r, 2*maxLine)} }
 
 // errLong says that a line is longer than any of ours.
 var errLong = errors.New("the line is longer than any record")

@@ -218,5 +218,6 @@ func lineEnds(text []byte) (ends []int) {
 
 // splitLines returns lines with their newlines.
 func splitLines(text []byte) [][]byte {
-	return bytes.SplitAfter(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	return lines[:len(lines)-1]
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -18,10 +19,13 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/broker"
+	"github.com/cardbroker/cardbroker/broker/audit"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/logs"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	owned "github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/store"
 )
 
@@ -71,11 +75,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	ports, err := cardbroker.ParsePorts(cfg.Ports)
-	if err != nil {
-		return err
-	}
-	port, err := loopbackPort(cfg.Listen)
+	ports, port, err := hostPorts(cfg)
 	if err != nil {
 		return err
 	}
@@ -94,6 +94,11 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	defer closeAll(listeners)
+	record, stopRecord, err := openAudit(ctx, cfg, ledger, log)
+	if err != nil {
+		return err
+	}
+	defer stopRecord()
 	browsers, err := openBrowsers(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -109,6 +114,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		Backend:  backend,
 		Browsers: browsers,
 		Registry: registry.Config{Ports: ports, PerUser: int(cfg.Limits.ReservationsPerUser)},
+		Audit:    record,
 		MaxConns: int(cfg.Limits.ConnectionsPerUser),
 		HostName: hostName(cfg.Host),
 		Version:  version(),
@@ -117,14 +123,51 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 	if err != nil {
 		return err
 	}
+	if err := p.writeReady(out, hostReady(cfg, listeners, browsers, backend)); err != nil {
+		return err
+	}
+	return service.Run(ctx)
+}
+
+// hostPorts are those of the agents, and the broker's own.
+func hostPorts(cfg config.Host) (cardbroker.Ports, cardbroker.Port, error) {
+	ports, err := cardbroker.ParsePorts(cfg.Ports)
+	if err != nil {
+		return ports, 0, err
+	}
+	port, err := loopbackPort(cfg.Listen)
+	return ports, port, err
+}
+
+// hostReady is the broker's ready line.
+func hostReady(cfg config.Host, listeners []net.Listener, browsers broker.Browsers, backend *broker.Backend) ready {
 	line := ready{Socket: cfg.Socket, Listen: addresses(listeners), Fixed: fixedAddresses(browsers)}
 	if backend != nil {
 		line.Backend = backend.URL
 	}
-	if err := p.writeReady(out, line); err != nil {
-		return err
+	return line
+}
+
+// openAudit starts the audit log; stop waits until what was recorded is written.
+func openAudit(ctx context.Context, cfg config.Host, heads audit.Heads, log *slog.Logger) (record *audit.Log, stop func(), err error) {
+	size, err := cfg.Audit.Bytes()
+	if err != nil {
+		return nil, nil, err
 	}
-	return service.Run(ctx)
+	record, err = audit.Open(ctx, audit.Config{
+		Dir:       filepath.Join(cfg.State, auditDir),
+		KeepDays:  int(cfg.Audit.KeepDays),
+		MaxBytes:  size,
+		Heads:     heads,
+		SystemLog: logs.NewSystem("cardbroker").Notice,
+		Log:       log,
+	})
+	if err != nil {
+		return nil, nil, usable(err, "cannot use the audit log in the state directory %s", cfg.State)
+	}
+	group := owned.New(context.WithoutCancel(ctx))
+	group.Go("audit", record.Run)
+	return record, func() { group.Stop() }, nil
 }
 
 // hostName returns the name under which back ends know this host: the configured one, else the system's.

@@ -137,7 +137,7 @@ func exitStatus(reason cardbroker.Reason) int {
 	case cardbroker.NoAgent, cardbroker.NotFound, cardbroker.ReaderUnknown, cardbroker.ObjectUnknown, cardbroker.CardAbsent,
 		cardbroker.Unavailable, cardbroker.NoLeader, cardbroker.AgentRestarting, cardbroker.PortsExhausted:
 		return 4
-	case cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.CardMute, cardbroker.CardUnexpected:
+	case cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.CardMute, cardbroker.CardUnexpected, cardbroker.AuditBroken:
 		return 5
 	case cardbroker.Indeterminate:
 		return 6

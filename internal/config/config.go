@@ -37,11 +37,12 @@ type Host struct {
 	Backend Backend `yaml:"backend"` // the door for back ends
 	Limits  Limits  `yaml:"limits"`
 
-	TLS        TLS               `yaml:"tls"`         // with web pages; none
-	FixedPorts []FixedPort       `yaml:"fixed_ports"` // of all sessions; none
-	Issuer     Issuer            `yaml:"issuer"`      // of tokens for API keys
-	Tenants    map[string]Tenant `yaml:"tenants"`     // whose back ends may come; beside those of Backend.Tokens
-	Audit      Audit             `yaml:"audit"`
+	Issuer  Issuer            `yaml:"issuer"`  // of tokens for API keys
+	Tenants map[string]Tenant `yaml:"tenants"` // whose back ends may come; beside those of Backend.Tokens
+	Audit   Audit             `yaml:"audit"`
+
+	TLS        TLS         `yaml:"tls"`         // with web pages; none
+	FixedPorts []FixedPort `yaml:"fixed_ports"` // of all sessions; none
 }
 
 // Backend is the door for back ends.
@@ -88,8 +89,10 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Cert = cmp.Or(flags.Backend.Cert, cfg.Backend.Cert)
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
-	_, err := cfg.Audit.Bytes()
-	return cfg, errors.Join(err, cfg.checkBrowsers())
+	if _, err := cfg.Audit.Bytes(); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.checkBrowsers()
 }
 
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.

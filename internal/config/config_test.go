@@ -44,14 +44,6 @@ backend:
 limits:
   reservationsPerUser: 5
   connectionsPerUser: 6
-tls:
-  cert: tc
-  key: tk
-  name: cards.example
-  plain: deny
-fixed_ports:
-  - {port: 7, tls: true}
-  - port: 8
 issuer:
   life: 7m
   rotate: 8h
@@ -63,16 +55,21 @@ tenants:
 audit:
   keep_days: 7
   max_size: 8GiB
+tls:
+  cert: tc
+  key: tk
+  name: cards.example
+  plain: deny
+fixed_ports:
+  - {port: 7, tls: true}
+  - port: 8
 `
 
 var fromFile = config.Host{
 	Listen: "127.0.0.1:1", Ports: "2-3", Socket: "/s", State: "/d", Host: "h",
 	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u"},
 	Limits:  config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
-
-	TLS:        config.TLS{Cert: "tc", Key: "tk", Name: "cards.example", Plain: "deny"},
-	FixedPorts: []config.FixedPort{{Port: 7, TLS: true}, {Port: 8}},
-	Issuer:     config.Issuer{Life: "7m", Rotate: "8h"},
+	Issuer:  config.Issuer{Life: "7m", Rotate: "8h"},
 	Tenants: map[string]config.Tenant{"acme": {
 		Certificates: []config.TenantCertificate{{SHA256: thumbprint}, {CA: "ca", Name: "n"}},
 		JWT: &config.TenantJWT{Issuer: "i", Audience: "a", Subject: "s", Algorithms: []string{"RS256"}, KeysURL: "https://u", CA: "ca",
@@ -80,6 +77,9 @@ var fromFile = config.Host{
 		Addresses: []string{"10.0.0.0/8"},
 	}},
 	Audit: config.Audit{KeepDays: 7, MaxSize: "8GiB"},
+
+	TLS:        config.TLS{Cert: "tc", Key: "tk", Name: "cards.example", Plain: "deny"},
+	FixedPorts: []config.FixedPort{{Port: 7, TLS: true}, {Port: 8}},
 }
 
 // TestPrecedence: the command line wins over the file, and the file over the defaults.
@@ -91,9 +91,9 @@ func TestPrecedence(t *testing.T) {
 	}
 	overridden := flags
 	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
-	overridden.TLS, overridden.FixedPorts = fromFile.TLS, fromFile.FixedPorts
 	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
 	overridden.Audit = fromFile.Audit
+	overridden.TLS, overridden.FixedPorts = fromFile.TLS, fromFile.FixedPorts
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"
 	for _, test := range []struct {

@@ -147,6 +147,9 @@ func (p *Policy) load(path string) error {
 
 // check checks what all files together say.
 func (p *Policy) check(dir string) error {
+	if err := p.checkPageJWTs(dir); err != nil {
+		return err
+	}
 	if err := p.checkPIN(dir); err != nil {
 		return err
 	}

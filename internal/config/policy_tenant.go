@@ -16,6 +16,7 @@ type TenantPolicy struct {
 	PIN      cardbroker.PINMode
 	Control  []uint32            // functions of the reader, by the control codes of pcsc-lite
 	Origins  []cardbroker.Origin // web pages that may offer readers to it
+	PageJWT  *PageJWT            // that those pages have to show; nil: none
 	Standing []string            // readers that are offered to it for good: names, in which * stands for any text
 }
 
@@ -59,6 +60,7 @@ type tenantText struct {
 	PIN      *string  `yaml:"pin"`
 	Control  []uint32 `yaml:"control"`
 	Origins  []string `yaml:"origins"`
+	PageJWT  *PageJWT `yaml:"page_jwt"`
 	Standing []string `yaml:"standing"`
 }
 
@@ -87,6 +89,12 @@ func (p *Policy) loadTenant(path, name string, said tenantText) error {
 				return wrong(path, "tenants.%s.origins: %q is not scheme://host[:port]", name, text)
 			}
 		}
+	}
+	if said.PageJWT != nil {
+		if err := checkPageJWT(path, name, said.PageJWT); err != nil {
+			return err
+		}
+		known.PageJWT = said.PageJWT
 	}
 	if said.Standing != nil {
 		if slices.Contains(said.Standing, "") {

@@ -17,8 +17,8 @@ type Conn struct {
 	kind    Kind
 	caller  Caller
 	err     error    // why nothing is served on it: there is no caller, or he has too many
-	refusal error    // why nobody has taken it: what every request is answered with
-	place   *place   // whom the connection counts for
+	refusal error    // what every request is answered with, though the caller is known
+	place   *place   // that it takes among its user's
 	stream  net.Conn // what HTTP is spoken on: TLS over the connection, or itself
 	first   []byte   // read already, to see what is spoken
 	release func()

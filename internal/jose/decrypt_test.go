@@ -147,6 +147,11 @@ func TestParseSealed(t *testing.T) {
 		t.Errorf("Open with another key = %s", secret)
 	}
 	for name, change := range map[string]func(h sealed.Header){
+		"alg dir":              func(h sealed.Header) { h["alg"] = "dir" },
+		"alg RSA1_5":           func(h sealed.Header) { h["alg"] = "RSA1_5" },
+		"alg RSA-OAEP":         func(h sealed.Header) { h["alg"] = "RSA-OAEP" },
+		"a password":           func(h sealed.Header) { h["alg"] = "PBES2-HS256+A128KW" },
+		"a key wrap":           func(h sealed.Header) { h["alg"] = "ECDH-ES+A128KW" },
 		"alg none":             func(h sealed.Header) { h["alg"] = "none" },
 		"alg in capitals":      func(h sealed.Header) { h["ALG"] = "dir" },
 		"no alg":               func(h sealed.Header) { delete(h, "alg") },

@@ -6,7 +6,6 @@
 package logs
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -42,7 +41,7 @@ func (s *System) Notice(line string) error {
 		return nil
 	}
 	if other := send(s.syslog, s.syslogEntry(line)); other != nil {
-		return errors.Join(err, other)
+		return fmt.Errorf("no system log takes it: %w; %w", err, other)
 	}
 	return nil
 }

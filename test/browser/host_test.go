@@ -20,7 +20,7 @@ import (
 )
 
 // limit is how long one test may take.
-const limit = time.Minute
+const limit = 2 * time.Minute
 
 // host is a stage with a broker on it, two users with an agent each, and the web sites that they look at.
 type host struct {

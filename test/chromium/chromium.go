@@ -22,7 +22,7 @@ import (
 
 const (
 	startTimeout = 30 * time.Second // a cold start on a slow machine
-	callTimeout  = 20 * time.Second
+	callTimeout  = 40 * time.Second
 	closeTimeout = 5 * time.Second
 )
 

@@ -256,6 +256,9 @@ func (h *host) refusalsSeen(s asked) {
 		if route.access != "public" {
 			s.ask(route.method, route.path, page, csrf).want(412, cardbroker.ConsentRequired)
 		}
+		if s.name == "agent" && os.Geteuid() == 0 && route.access == "self" {
+			s.ask(route.method, route.path, header("Origin", jwtPage), csrf).want(401, cardbroker.Unauthenticated)
+		}
 		if s.name == "agent" && os.Geteuid() == 0 {
 			s.askAsStranger(route.method, route.path).want(403, cardbroker.CallerRefused)
 		}

@@ -26,7 +26,9 @@ import (
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/jose"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/store"
 	"github.com/cardbroker/cardbroker/test/openapi"
@@ -138,6 +140,28 @@ func (h *host) client() *client.Broker {
 	return client.NewBroker(client.BrokerConfig{Socket: h.path("broker.sock"), Accounts: []cardbroker.UserID{peer.Self()}})
 }
 
+// jwtPage is the origin of a page that has the user's consent and has to show a JWT.
+const jwtPage = "https://signed.example"
+
+// policy is machine policy, which root alone can make.
+func (h *host) policy() config.Policy {
+	h.t.Helper()
+	if os.Geteuid() != 0 {
+		return config.Policy{}
+	}
+	key, err := jose.NewSigningKey()
+	h.check(err)
+	keys, err := jose.PublishKeys([]jose.SigningKey{key})
+	h.check(err)
+	h.check(os.WriteFile(h.path("keys.json"), keys, 0o644))
+	h.check(os.MkdirAll(h.path("policy.d"), 0o755))
+	h.check(os.WriteFile(h.path("policy.d/a.yaml"), []byte("consent: {allow: ["+jwtPage+"]}\ntenants: {shop: {origins: ["+jwtPage+"], "+
+		"page_jwt: {jwks_file: "+h.path("keys.json")+", issuer: i, audience: a}}}\n"), 0o644))
+	policy, err := config.LoadPolicy(h.path("policy.d"))
+	h.check(err)
+	return policy
+}
+
 // logon starts an agent with the given sandbox program and returns the address of its listener.
 func (h *host) logon(session, sandbox string) (address string, logoff func()) {
 	h.t.Helper()
@@ -145,7 +169,7 @@ func (h *host) logon(session, sandbox string) (address string, logoff func()) {
 	service, err := agent.New(agent.Config{
 		Session: cardbroker.SessionID(session), State: h.path("agent-" + session), Socket: h.path("broker.sock"), Version: "test",
 		Sandbox: cards.Config{Program: sandbox, Args: []string{"softcard"}, Log: slog.New(slog.DiscardHandler)},
-		Ready:   func(n agent.Note) { notes <- n }, Log: slog.New(slog.DiscardHandler),
+		Ready:   func(n agent.Note) { notes <- n }, Log: slog.New(slog.DiscardHandler), Policy: h.policy(),
 	}, h.client())
 	h.check(err)
 	logoff = h.run(service.Run)

@@ -23,19 +23,25 @@ import (
 // What a user of the demo does himself, in a process of his own: the kernel must see him, not the demo.
 //
 //	get URL              asks, keeps the connection open until standard input ends
+//	page ORIGIN METHOD URL BODY asks as a page of that origin does in his browser
 //	reserve SOCKET CLAIM reserves a port for a session "guest" with that claim
 //	register SOCKET CLAIM registers that session
 const guestSession = "guest"
 
+// actTimeout is how long an act may take.
+const actTimeout = 20 * time.Second
+
 // actor runs one of these and prints its answer as JSON.
 func actor(args []string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), actTimeout)
 	defer cancel()
 	var answer any
 	var err error
 	switch {
 	case len(args) == 2 && args[0] == "get":
 		err = get(ctx, args[1])
+	case len(args) == 5 && args[0] == "page":
+		answer, err = page(ctx, args[1], args[2], args[3], args[4])
 	case len(args) == 3 && args[0] == "reserve":
 		answer, err = broker(args[1]).Reserve(ctx, api.Claim{Session: guestSession, Claim: args[2]})
 	case len(args) == 3 && args[0] == "register":
@@ -97,6 +103,32 @@ func get(ctx context.Context, address string) error {
 	}
 	io.Copy(io.Discard, os.Stdin)
 	return nil
+}
+
+// page asks with the headers that a browser gives to a request of a web page.
+func page(ctx context.Context, origin, method, address, body string) (got, error) {
+	request, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
+	if err != nil {
+		return got{}, err
+	}
+	request.Header.Set("Origin", origin)
+	request.Header.Set("Sec-Fetch-Site", "cross-site")
+	request.Header.Set("Sec-Fetch-Mode", "cors")
+	request.Header.Set("X-CSRF-Token", "demo")
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(false)
+	transport := &http.Transport{DialContext: dialer.DialContext}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return got{}, err
+	}
+	defer response.Body.Close()
+	answer := got{Status: response.StatusCode}
+	answer.Body, err = io.ReadAll(response.Body)
+	return answer, err
 }
 
 // register tries to become the agent of the session "guest" by a claim.

@@ -91,9 +91,9 @@ type host struct {
 	broker *stage.Service
 
 	verbose bool   // services log all there is
+	config  string // host.yaml of the next broker; "": the default
 	ports   string // of agents; "": the default
 	policy  string // of the next agents; "": the default
-	config  string // of the broker, a file; "": the default
 }
 
 // newHost sets the stage, without a broker yet. At the end it checks that nothing was left behind.
@@ -166,7 +166,10 @@ func (h *host) start() {
 		"--ports", h.ports, "--listen", listen, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
 		"--backend-tokens", h.Path("tokens")}
 	if h.config != "" {
-		args = append(args, "--config", h.config)
+		if err := os.WriteFile(h.Path("host.yaml"), []byte(h.config), 0o600); err != nil {
+			h.t.Fatal(err)
+		}
+		args = append(args, "--config", h.Path("host.yaml"))
 	}
 	var err error
 	h.broker, h.ready, err = h.Start(nil, "broker", args...)

@@ -94,12 +94,8 @@ func TestTenants(t *testing.T) {
 	}
 	idp := &provider{key: key}
 	idp.publish(h, "keys.json")
-	h.config = h.Path("host.yaml")
-	config := "tenants:\n  acme:\n    certificates: [{ca: " + h.Path("ca.pem") + ", name: backend.acme.example}]\n" +
+	h.config = "tenants:\n  acme:\n    certificates: [{ca: " + h.Path("ca.pem") + ", name: backend.acme.example}]\n" +
 		"  issuer:\n    jwt: {issuer: https://idp.example, audience: cardbroker, subject: 5f0e, keys_file: " + h.Path("keys.json") + "}\n    addresses: [127.0.0.0/8]\n"
-	if err := os.WriteFile(h.config, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	h.start()
 	h.tenantPolicy("standing: ['cardbroker *']")
 	h.logon(alice)

@@ -27,7 +27,7 @@ import (
 func newTLS(t *testing.T, further string) (h *host, alice, bob *stage.Person) {
 	t.Helper()
 	h, alice, bob = newAttack(t)
-	h.config = h.write("host.yaml", "tls: {local_ca: true"+further+"}\nfixed_ports: [{port: 0, tls: true}]\n")
+	h.config = "tls: {local_ca: true" + further + "}\nfixed_ports: [{port: 0, tls: true}]\n"
 	h.start()
 	return h, alice, bob
 }

@@ -45,6 +45,42 @@ func UpgradePush(w http.ResponseWriter, r *http.Request) (*Push, error) {
 	return &Push{ws: ws, gone: make(chan struct{})}, nil
 }
 
+// maxFirst is the longest first message: what fits into a header, and a little JSON around it.
+const maxFirst = 20 << 10
+
+// First waits for the first message, for as long as within says, or until ctx ends. It is for a page that cannot say in a header
+// who it is, and comes before Run.
+func (p *Push) First(ctx context.Context, within time.Duration) ([]byte, error) {
+	defer context.AfterFunc(ctx, func() { p.ws.SetReadDeadline(time.Unix(1, 0)) })()
+	p.ws.SetReadLimit(maxFirst)
+	p.ws.SetReadDeadline(time.Now().Add(within))
+	if ctx.Err() != nil { // it may have ended before that deadline was set
+		return nil, ctx.Err()
+	}
+	kind, text, err := p.ws.ReadMessage()
+	if err == nil && kind != websocket.TextMessage {
+		err = cardbroker.Errorf(cardbroker.Invalid, "the first message is not text")
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.ws.SetReadLimit(maxPushed)
+	p.ws.SetReadDeadline(time.Time{})
+	return text, nil
+}
+
+// Refuse says why nothing is pushed, as an error's body, and closes the connection (RFC 6455 §7.4.1, 1008). It comes in place
+// of Run.
+func (p *Push) Refuse(why error) {
+	defer p.ws.Close()
+	p.ws.SetWriteDeadline(time.Now().Add(closeTimeout))
+	if text, err := json.Marshal(api.Describe(why)); err == nil {
+		p.ws.WriteMessage(websocket.TextMessage, text)
+	}
+	reason := websocket.FormatCloseMessage(websocket.ClosePolicyViolation, string(cardbroker.ReasonOf(why)))
+	p.ws.WriteControl(websocket.CloseMessage, reason, time.Now().Add(closeTimeout))
+}
+
 // Run sends what next returns: at once, and whenever changed delivers. It returns when the other side has left, takes
 // nothing for 10 seconds, or ctx ends, and closes the connection.
 func (p *Push) Run(ctx context.Context, changed <-chan struct{}, next func() []api.ReaderEvent) {

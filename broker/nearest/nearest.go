@@ -1,7 +1,9 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+// Package nearest chooses, among the agents of one user, the one of the session that a caller is in. It asks the kernel and
+// the system, never the caller, and where they do not tell it says so: nobody guesses.
+package nearest
 
 import (
 	"context"
@@ -15,16 +17,23 @@ import (
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
 
-// pick chooses among the agents of one user. The session only routes among them; where it does not tell, nobody guesses.
-func (b *Broker) pick(agents []cardbroker.Agent, caller peer.Caller) (cardbroker.Agent, error) {
+// Candidate is an agent, and the display of its session in its own words; empty: it has said none.
+type Candidate struct {
+	cardbroker.Agent
+	Display string
+}
+
+// Pick chooses among the agents of one user. The session only routes among them; where it does not tell, nobody guesses.
+// Errors: NoAgent, SessionAmbiguous with the list.
+func (c *Chooser) Pick(agents []Candidate, caller peer.Caller) (cardbroker.Agent, error) {
 	switch len(agents) {
 	case 0:
 		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.NoAgent, cardbroker.RuleNoAgent, "no agent runs in your session")
 	case 1:
-		return agents[0], nil
+		return agents[0].Agent, nil
 	}
-	if i, ok := b.nearest(agents, caller); ok {
-		return agents[i], nil
+	if i, ok := c.nearest(agents, caller); ok {
+		return agents[i].Agent, nil
 	}
 	names := make([]string, len(agents))
 	for i, agent := range agents {
@@ -36,12 +45,12 @@ func (b *Broker) pick(agents []cardbroker.Agent, caller peer.Caller) (cardbroker
 
 // nearest says which of several agents of the caller's user is in his session: by the cgroup of his socket, else by the
 // processes that hold it, which takes a walk through /proc. All of these have to agree.
-func (b *Broker) nearest(agents []cardbroker.Agent, caller peer.Caller) (int, bool) {
+func (c *Chooser) nearest(agents []Candidate, caller peer.Caller) (int, bool) {
 	session, known := hostsession.OfCgroup(caller.Cgroup)
 	if i := named(agents, session); known && i >= 0 {
 		return i, true
 	}
-	places := b.placesOf(agents)
+	places := placesOf(agents)
 	if known {
 		if i, ok := hostsession.Nearest(hostsession.Place{Session: session}, places); ok {
 			return i, true
@@ -51,7 +60,7 @@ func (b *Broker) nearest(agents []cardbroker.Agent, caller peer.Caller) (int, bo
 		}
 	}
 	found := -1
-	for _, holder := range b.walks.holders(caller) {
+	for _, holder := range c.holders(caller) {
 		place, ok := holder.Place(caller.User)
 		if !ok {
 			continue // it has ended, or let go of the socket
@@ -74,32 +83,29 @@ func (b *Broker) nearest(agents []cardbroker.Agent, caller peer.Caller) (int, bo
 }
 
 // named returns the agent that goes by the name of the session, or -1.
-func named(agents []cardbroker.Agent, session cardbroker.SessionID) int {
-	return slices.IndexFunc(agents, func(a cardbroker.Agent) bool { return session != "" && a.Key.Session == session })
+func named(agents []Candidate, session cardbroker.SessionID) int {
+	return slices.IndexFunc(agents, func(a Candidate) bool { return session != "" && a.Key.Session == session })
 }
 
 // placesOf returns where agents stand, by what the system says of their processes and, of their displays, they themselves.
-func (b *Broker) placesOf(agents []cardbroker.Agent) []hostsession.Place {
-	links := *b.hub.view.Load()
+func placesOf(agents []Candidate) []hostsession.Place {
 	places := make([]hostsession.Place, len(agents))
 	for i, agent := range agents {
 		place, ok := hostsession.PlaceOf(agent.PID, agent.Key.User)
 		if !ok || agent.State == cardbroker.Stale {
 			place = hostsession.Unknown()
 		}
-		for _, l := range links {
-			if l.agent.Route == agent.Route && l.presence.Display != "" {
-				place.Display = l.presence.Display
-			}
+		if agent.Display != "" {
+			place.Display = agent.Display
 		}
 		places[i] = place
 	}
 	return places
 }
 
-// walks looks for the holders of sockets. Those who ask at the same time share one walk through /proc, by one goroutine,
+// Chooser looks for the holders of sockets. Those who ask at the same time share one walk through /proc, by one goroutine,
 // however many they are; what was found is kept for as long as the socket is held.
-type walks struct {
+type Chooser struct {
 	loop  *loop.Loop[*walk]
 	known map[uint64][]hostsession.Holder // by the socket's cookie; owned by the loop
 }
@@ -118,32 +124,33 @@ const (
 	maxKnown    = 1024
 )
 
-func newWalks() *walks {
-	return &walks{loop: loop.New[*walk](), known: map[uint64][]hostsession.Holder{}}
+// New returns a chooser that answers once [Chooser.Run] runs.
+func New() *Chooser {
+	return &Chooser{loop: loop.New[*walk](), known: map[uint64][]hostsession.Holder{}}
 }
 
 // Run walks until ctx ends.
-func (w *walks) Run(ctx context.Context) error { return w.loop.Run(ctx, w) }
+func (c *Chooser) Run(ctx context.Context) error { return c.loop.Run(ctx, c) }
 
 // holders returns who holds the client's socket, among the processes of the caller's user; none if that cannot be found out.
-func (w *walks) holders(caller peer.Caller) []hostsession.Holder {
+func (c *Chooser) holders(caller peer.Caller) []hostsession.Holder {
 	ctx, cancel := context.WithTimeout(context.Background(), walkTimeout)
 	defer cancel()
 	q := &question{caller: caller}
-	if err := w.loop.Do(ctx, func(batch *walk) error { *batch = append(*batch, q); return nil }); err != nil {
+	if err := c.loop.Do(ctx, func(batch *walk) error { *batch = append(*batch, q); return nil }); err != nil {
 		return nil // holders may still be written
 	}
 	return q.holders
 }
 
 // Begin implements [loop.Owner].
-func (w *walks) Begin() *walk { return &walk{} }
+func (c *Chooser) Begin() *walk { return &walk{} }
 
 // Commit implements [loop.Owner]: it answers from what is known, and walks once for the rest.
-func (w *walks) Commit(_ context.Context, batch *walk) error {
+func (c *Chooser) Commit(_ context.Context, batch *walk) error {
 	wanted := map[uint32]cardbroker.UserID{}
 	for _, q := range *batch {
-		if !w.answer(q) {
+		if !c.answer(q) {
 			wanted[q.caller.Inode] = q.caller.User
 		}
 	}
@@ -151,12 +158,12 @@ func (w *walks) Commit(_ context.Context, batch *walk) error {
 		return nil
 	}
 	found := hostsession.Holders(wanted)
-	if len(w.known)+len(found) > maxKnown {
-		clear(w.known)
+	if len(c.known)+len(found) > maxKnown {
+		clear(c.known)
 	}
 	for _, q := range *batch {
 		if holders, ok := found[q.caller.Inode]; ok {
-			w.known[q.caller.Cookie] = holders
+			c.known[q.caller.Cookie] = holders
 			q.holders = holders
 		}
 	}
@@ -164,18 +171,18 @@ func (w *walks) Commit(_ context.Context, batch *walk) error {
 }
 
 // answer answers from what is known, if that is still so.
-func (w *walks) answer(q *question) bool {
-	holders, ok := w.known[q.caller.Cookie]
+func (c *Chooser) answer(q *question) bool {
+	holders, ok := c.known[q.caller.Cookie]
 	if ok && !slices.ContainsFunc(holders, func(h hostsession.Holder) bool { return !h.Holds() }) {
 		q.holders = holders
 		return true
 	}
-	delete(w.known, q.caller.Cookie)
+	delete(c.known, q.caller.Cookie)
 	return false
 }
 
 // Deadline: nothing is ever due.
-func (w *walks) Deadline() time.Time { return time.Time{} }
+func (c *Chooser) Deadline() time.Time { return time.Time{} }
 
 // Tick is never called.
-func (w *walks) Tick(*walk, time.Time) {}
+func (c *Chooser) Tick(*walk, time.Time) {}

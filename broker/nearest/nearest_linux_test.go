@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package nearest
 
 import (
 	"net"
@@ -42,9 +42,9 @@ func ownSocket(t testing.TB) peer.Caller {
 	return caller
 }
 
-func startWalks(t testing.TB) *walks {
+func startChooser(t testing.TB) *Chooser {
 	t.Helper()
-	w := newWalks()
+	w := New()
 	group := run.New(t.Context())
 	group.Go("walks", w.Run)
 	t.Cleanup(func() { group.Stop() })
@@ -62,7 +62,7 @@ func dumpable(t testing.TB) {
 // TestReusedInode gives the inode of a socket whose holders are known to another: what is kept goes by the cookie.
 func TestReusedInode(t *testing.T) {
 	dumpable(t)
-	w := startWalks(t)
+	w := startChooser(t)
 	first, second := ownSocket(t), ownSocket(t)
 	holders := w.holders(first)
 	if len(holders) != 1 {
@@ -85,7 +85,7 @@ func TestReusedInode(t *testing.T) {
 // TestManyWalks asks for the holders of more sockets than are kept.
 func TestManyWalks(t *testing.T) {
 	dumpable(t)
-	w := startWalks(t)
+	w := startChooser(t)
 	fill := func(*walk) error {
 		for i := range maxKnown {
 			w.known[uint64(i)<<32] = nil
@@ -110,24 +110,24 @@ func TestManyWalks(t *testing.T) {
 func BenchmarkPick(b *testing.B) {
 	dumpable(b)
 	caller := ownSocket(b)
-	agent := cardbroker.Agent{Key: cardbroker.AgentKey{User: peer.Self(), Session: "a"}, PID: os.Getpid(), State: cardbroker.Registered}
+	agent := Candidate{Agent: cardbroker.Agent{Key: cardbroker.AgentKey{User: peer.Self(), Session: "a"}, PID: os.Getpid(), State: cardbroker.Registered}}
 	other := agent
 	other.Key.Session, other.PID = "b", os.Getppid()
-	broker := &Broker{walks: startWalks(b), hub: newHub()}
+	chooser := startChooser(b)
 	b.Run("one", func(b *testing.B) {
 		for b.Loop() {
-			broker.pick([]cardbroker.Agent{agent}, caller)
+			chooser.Pick([]Candidate{agent}, caller)
 		}
 	})
 	b.Run("two, same connection", func(b *testing.B) {
 		for b.Loop() {
-			broker.pick([]cardbroker.Agent{agent, other}, caller)
+			chooser.Pick([]Candidate{agent, other}, caller)
 		}
 	})
 	b.Run("two, new connection", func(b *testing.B) {
 		for b.Loop() {
 			caller.Cookie++
-			broker.pick([]cardbroker.Agent{agent, other}, caller)
+			chooser.Pick([]Candidate{agent, other}, caller)
 		}
 	})
 }
