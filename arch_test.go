@@ -50,7 +50,7 @@ func TestArchitecture(t *testing.T) {
 		{"Functions", arch.Functions(tree, functionLimit), functions},
 		{"Files", arch.Files(tree.Code(), fileLimit), files},
 		{"FilesHard", arch.Files(tree, fileHard), nil},
-		{"Packages", arch.Packages(tree, packageLimit), nil},
+		{"Packages", arch.Packages(tree, packageLimit), packages},
 		{"Interfaces", arch.Interfaces(tree, interfaceLimit), interfaces},
 	}
 	for _, rule := range rules {

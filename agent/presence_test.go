@@ -441,7 +441,7 @@ func (v *life) wantOver(want map[string]string, pins int) {
 func TestWatchLost(t *testing.T) {
 	a := newTestAgent(t, fakeRegistry{})
 	var ended []string
-	a.present.endPINs = append(a.present.endPINs, func(why string) { ended = append(ended, why) })
+	a.present.endPINs = []func(string){func(why string) { ended = append(ended, why) }} // the agent does not run
 	a.present.apply(hostsession.Watched)
 	if word := a.present.stands.Load().Word(); word != "present" {
 		t.Errorf("the user is %s, want present", word)

@@ -6,6 +6,7 @@ package audit_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"os"
@@ -211,6 +212,37 @@ func TestRewrittenLog(t *testing.T) {
 	}
 	if report := verify(t, dir, head); report.OK || report.Problem.Seq != head.Seq {
 		t.Errorf("verify with an anchor of the real one: %+v", report)
+	}
+}
+
+// TestOneRecordMadeAnew puts a record of another log, which has the same number and hangs together there, in the place of one of
+// ours; and one whose hash was made to fit the record before it, so that the one after it does not.
+func TestOneRecordMadeAnew(t *testing.T) {
+	content, head := small(t)
+	other, _ := small(t)
+	dir := lay(t, content)
+	theirs, _ := split(other)
+	for name := range content {
+		for n := 1; n < len(theirs[name]); n++ {
+			lines, _ := split(content)
+			if n >= len(lines[name]) || bytes.Equal(lines[name][n], theirs[name][n]) {
+				continue
+			}
+			lines[name][n] = theirs[name][n]
+			put(t, dir, join(lines))
+			if verify(t, dir).OK || verify(t, dir, head).OK {
+				t.Errorf("%s: line %d of another log is not found", name, n+1)
+			}
+		}
+	}
+	name := slices.Min(slices.Collect(maps.Keys(content)))
+	lines, _ := split(content)
+	prev := make([]byte, 32)
+	body, _, _ := bytes.Cut(bytes.Replace(lines[name][1], []byte(`"event":"`), []byte(`"event":"not_`), 1), []byte(`,"hash":"`))
+	lines[name][1] = fmt.Appendf(nil, "%s,\"hash\":\"%x\"}\n", body, sha256.Sum256(append(prev, body...)))
+	put(t, dir, join(lines))
+	if report := verify(t, dir); report.OK || report.Problem.Line != 3 || report.Problem.Seq != 2 {
+		t.Errorf("a record that was changed with its hash: %+v", report)
 	}
 }
 

@@ -66,7 +66,7 @@ func (t *teller) send(head cardbroker.Anchor) {
 	if last.err = t.write(head.String()); last.err == nil {
 		last.at = &now
 	} else {
-		t.log.Warn("cannot tell the system log of the audit log's head", "err", last.err)
+		t.log.Info("cannot tell the system log of the audit log's head", "err", last.err)
 	}
 	t.last.Store(&last)
 }

@@ -75,11 +75,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	ports, err := cardbroker.ParsePorts(cfg.Ports)
-	if err != nil {
-		return err
-	}
-	port, err := loopbackPort(cfg.Listen)
+	ports, port, err := hostPorts(cfg)
 	if err != nil {
 		return err
 	}
@@ -131,6 +127,16 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	return service.Run(ctx)
+}
+
+// hostPorts are those of the agents, and the broker's own.
+func hostPorts(cfg config.Host) (cardbroker.Ports, cardbroker.Port, error) {
+	ports, err := cardbroker.ParsePorts(cfg.Ports)
+	if err != nil {
+		return ports, 0, err
+	}
+	port, err := loopbackPort(cfg.Listen)
+	return ports, port, err
 }
 
 // hostReady is the broker's ready line.

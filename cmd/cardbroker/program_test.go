@@ -32,7 +32,7 @@ func TestExitStatus(t *testing.T) {
 			cardbroker.NoAgent, cardbroker.NotFound, cardbroker.ReaderUnknown, cardbroker.ObjectUnknown, cardbroker.CardAbsent,
 			cardbroker.PortsExhausted, cardbroker.Unavailable, cardbroker.NoLeader, cardbroker.AgentRestarting,
 		},
-		5: {cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.CardMute, cardbroker.CardUnexpected},
+		5: {cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.CardMute, cardbroker.CardUnexpected, cardbroker.AuditBroken},
 		6: {cardbroker.Indeterminate},
 		7: {
 			cardbroker.Conflict, cardbroker.StaleEpoch, cardbroker.ReaderBusy, cardbroker.RateLimited, cardbroker.Overloaded,

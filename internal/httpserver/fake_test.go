@@ -231,3 +231,13 @@ func certificate(t *testing.T) tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+// nobody is a kind whose callers the kernel does not know, but for root.
+type nobody struct{ pipeKind }
+
+func (nobody) Attest(conn net.Conn) (httpserver.Caller, error) {
+	if conn.(pipeConn).user == 0 {
+		return httpserver.Caller{}, nil
+	}
+	return httpserver.Caller{}, cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RulePeerNotFound, "not there")
+}

@@ -282,16 +282,6 @@ func TestUnnamedCallers(t *testing.T) {
 	}
 }
 
-// nobody is a kind whose callers the kernel does not know, but for root.
-type nobody struct{ pipeKind }
-
-func (nobody) Attest(conn net.Conn) (httpserver.Caller, error) {
-	if conn.(pipeConn).user == 0 {
-		return httpserver.Caller{}, nil
-	}
-	return httpserver.Caller{}, cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RulePeerNotFound, "not there")
-}
-
 // TestPanicEndsTheProcess: the standard library would keep a handler's panic to itself.
 func TestPanicEndsTheProcess(t *testing.T) {
 	out, err := command("panic", nil).CombinedOutput()

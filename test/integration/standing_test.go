@@ -6,8 +6,10 @@
 package integration
 
 import (
+	"encoding/json"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -130,5 +132,44 @@ func TestRefusalsTakeAlikeLong(t *testing.T) {
 	}
 	if spread := slices.Max(slowest) - slices.Min(slowest); spread > 30*time.Millisecond {
 		t.Errorf("the medians of the refusals differ by %v", spread)
+	}
+}
+
+// TestPagesOfferToTheirTenants: a web page with its user's consent offers readers to the tenants that machine policy counts
+// it to, and to no others; a page without consent gets no further than before.
+func TestPagesOfferToTheirTenants(t *testing.T) {
+	h, alice, _ := newAttack(t)
+	h.start()
+	h.tenantPolicy("origins: ['https://shop.example']")
+	_, line := h.logon(alice)
+	agent := []string{"--socket", h.socket, "--state", alice.Home + "/state"}
+	var list struct{ Readers []api.CardReader }
+	h.run(alice, 0, &list, append([]string{"agent", "readers"}, agent...)...)
+	for _, origin := range []string{"https://shop.example", "https://other.example"} {
+		h.run(alice, 0, nil, append([]string{"agent", "consent", "approve", origin}, agent...)...)
+	}
+	for _, test := range []struct {
+		origin, tenant string
+		status         int
+		rule           cardbroker.Rule
+	}{
+		{"https://shop.example", "issuer", 200, ""},
+		{"https://shop.example", "rival", 403, cardbroker.RuleTenantOrigin},
+		{"https://other.example", "issuer", 403, cardbroker.RuleTenantOrigin},
+		{"https://nobody.example", "issuer", 412, cardbroker.RuleOriginUnconsented},
+		{"", "rival", 200, ""},
+	} {
+		body := `{"reader":"` + string(list.Readers[0].ID) + `","tenant":"` + test.tenant + `"}`
+		request := "POST /cb/v1/offers HTTP/1.1\r\nHost: 127.0.0.1:" + strconv.Itoa(line.Port) + "\r\nX-CSRF-Token: x\r\nContent-Type: application/json\r\n" +
+			"Content-Length: " + strconv.Itoa(len(body)) + "\r\n"
+		if test.origin != "" {
+			request += "Origin: " + test.origin + "\r\n"
+		}
+		got := h.ask(alice, "tcp4", "127.0.0.1:"+strconv.Itoa(line.Port), request+"\r\n"+body)
+		var refused api.ErrorBody
+		json.Unmarshal(got.Body, &refused)
+		if got.Status != test.status || refused.Rule != test.rule {
+			t.Errorf("%q offers to %s: %d %s, want %d %q", test.origin, test.tenant, got.Status, got.Body, test.status, test.rule)
+		}
 	}
 }
