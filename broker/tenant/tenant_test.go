@@ -14,12 +14,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -171,9 +173,11 @@ func TestCertificates(t *testing.T) {
 		c.NotBefore, c.NotAfter = time.Now().Add(3*time.Hour), time.Now().Add(48*time.Hour)
 	}
 	oldPinned := leaf(late, nil, nil)
+	pinnedServer := leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, nil, nil)
 	a := newAuthority(t, tenant.Config{Tenants: map[cardbroker.Tenant]tenant.Tenant{
 		"acme":  {Certificates: []tenant.Certificate{{CA: roots, Name: "backend.acme.example"}}},
-		"rival": {Certificates: []tenant.Certificate{{SHA256: sha256.Sum256(pinned.Raw)}, {SHA256: sha256.Sum256(oldPinned.Raw)}}},
+		"rival": {Certificates: []tenant.Certificate{{SHA256: sha256.Sum256(pinned.Raw)}, {SHA256: sha256.Sum256(oldPinned.Raw)},
+			{SHA256: sha256.Sum256(pinnedServer.Raw)}}},
 	}})
 	for _, test := range []struct {
 		name string
@@ -192,6 +196,7 @@ func TestCertificates(t *testing.T) {
 		}, ca, caKey), "", cardbroker.RuleToken},
 		{"a wildcard", leaf(func(c *x509.Certificate) { c.DNSNames = []string{"*.acme.example"} }, ca, caKey), "", cardbroker.RuleToken},
 		{"for servers", leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, ca, caKey), "", cardbroker.RuleToken},
+		{"pinned, for servers", pinnedServer, "", cardbroker.RuleToken},
 		{"expired", leaf(late, ca, caKey), "", cardbroker.RuleTokenTime},
 		{"not yet valid", leaf(early, ca, caKey), "", cardbroker.RuleTokenTime},
 		{"pinned and expired", oldPinned, "", cardbroker.RuleTokenTime},
@@ -440,17 +445,75 @@ func TestKeysFromURL(t *testing.T) {
 	}
 }
 
+// countedKeys counts who asks for the keys: once for each signature that is checked.
+type countedKeys struct {
+	tenant.KeySet
+	asked atomic.Int64
+}
+
+func (c *countedKeys) Keys(ctx context.Context, kid string) (jose.KeySet, error) {
+	c.asked.Add(1)
+	return c.KeySet.Keys(ctx, kid)
+}
+
+// TestManyTenants: a token costs one signature check, however many tenants its provider has, and a forged one no more.
+func TestManyTenants(t *testing.T) {
+	i, mallory := newIDP(t, "1"), newIDP(t, "1")
+	keys := &countedKeys{KeySet: i.keys()}
+	cfg := tenant.Config{Tenants: make(map[cardbroker.Tenant]tenant.Tenant)}
+	for n := range 1000 {
+		name := fmt.Sprintf("t%d", n)
+		cfg.Issuers = append(cfg.Issuers, issuer(name, keys))
+	}
+	a := newAuthority(t, cfg)
+	for _, test := range []struct {
+		token string
+		want  cardbroker.Tenant
+		asked int64
+	}{
+		{i.issue("t999", "1", time.Now()), "t999", 1},
+		{mallory.issue("t999", "1", time.Now()), "", 1},
+		{i.issue("t1000", "1", time.Now()), "", 0},
+		{i.issue("", "1", time.Now()), "", 0},
+	} {
+		got, err := a.Authenticate(request(test.token, somewhere))
+		if got.Tenant != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("Authenticate = %+v, %v, want %q", got, err, test.want)
+		}
+		if asked := keys.asked.Swap(0); asked != test.asked {
+			t.Errorf("of %q the keys were asked for %d times, want %d", test.want, asked, test.asked)
+		}
+	}
+	cfg.Issuers = append(cfg.Issuers, issuer("t5", keys))
+	if _, err := tenant.New(t.Context(), cfg); cardbroker.ReasonOf(err) != cardbroker.Invalid {
+		t.Errorf("two tenants of one subject: %v, want invalid", err)
+	}
+}
+
+// BenchmarkAuthenticate has a thousand tenants of one provider, and shows what who is who costs beside the bare signature.
 func BenchmarkAuthenticate(b *testing.B) {
 	i := newIDP(b, "1")
 	kept, shelf := newShelf(b, filepath.Join(b.TempDir(), "registry.db"))
 	defer kept.Close()
 	leaf, _ := vouch(b, x509.Certificate{DNSNames: []string{"x"}}, nil, nil)
-	a := newAuthority(b, tenant.Config{
-		Issuers: []tenant.Issuer{issuer("acme", i.keys())}, Shelf: shelf,
-		Tenants: map[cardbroker.Tenant]tenant.Tenant{"rival": {Certificates: []tenant.Certificate{{SHA256: sha256.Sum256(leaf.Raw)}}}},
-	})
-	token := i.issue("acme", "1", time.Now())
-	for name, r := range map[string]*http.Request{"JWT": request(token, somewhere), "certificate": request("", somewhere, leaf)} {
+	file := filepath.Join(b.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte("acme 0123456789abcdef\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	tokens, err := tenant.ReadTokens(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg := tenant.Config{Tokens: tokens, Shelf: shelf,
+		Tenants: map[cardbroker.Tenant]tenant.Tenant{"rival": {Certificates: []tenant.Certificate{{SHA256: sha256.Sum256(leaf.Raw)}}}}}
+	for n := range 1000 {
+		cfg.Issuers = append(cfg.Issuers, issuer(fmt.Sprintf("t%d", n), i.keys()))
+	}
+	a := newAuthority(b, cfg)
+	token := i.issue("t999", "1", time.Now())
+	for name, r := range map[string]*http.Request{
+		"token": request("0123456789abcdef", somewhere), "certificate": request("", somewhere, leaf), "JWT": request(token, somewhere),
+	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				if _, err := a.Authenticate(r); err != nil {
@@ -468,5 +531,28 @@ func BenchmarkAuthenticate(b *testing.B) {
 		for b.Loop() {
 			ecdsa.VerifyASN1(&i.key.PublicKey, digest[:], signature)
 		}
+	})
+	var used atomic.Int64
+	burn := func(b *testing.B) {
+		who, err := a.Authenticate(request(i.issue("t0", fmt.Sprint("burn", used.Add(1)), time.Now()), somewhere))
+		if err == nil {
+			err = a.Burn(b.Context(), who)
+		}
+		if err != nil {
+			b.Error(err)
+		}
+	}
+	b.Run("JWT, made and used up", func(b *testing.B) {
+		for b.Loop() {
+			burn(b)
+		}
+	})
+	b.Run("JWT, made and used up, 64 at once", func(b *testing.B) {
+		b.SetParallelism(32)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				burn(b)
+			}
+		})
 	})
 }

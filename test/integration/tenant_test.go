@@ -10,9 +10,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -22,6 +25,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/virtualreader"
 )
 
 // provider is an identity provider as docs/tenants.md wants it.
@@ -96,6 +100,7 @@ func TestTenants(t *testing.T) {
 	idp.publish(h, "keys.json")
 	h.config = "tenants:\n  acme:\n    certificates: [{ca: " + h.Path("ca.pem") + ", name: backend.acme.example}]\n" +
 		"  issuer:\n    jwt: {issuer: https://idp.example, audience: cardbroker, subject: 5f0e, keys_file: " + h.Path("keys.json") + "}\n    addresses: [127.0.0.0/8]\n"
+	h.refusesToTrustOthers("keys.json", "ca.pem")
 	h.start()
 	h.tenantPolicy("standing: ['cardbroker *']")
 	h.logon(alice)
@@ -126,6 +131,8 @@ func TestTenants(t *testing.T) {
 	if said := ask(0, byJWT, "list"); !strings.Contains(said, reader) {
 		t.Errorf("the issuer sees %s, want its reader", said)
 	}
+	h.showsLease(reader, "jwt")
+	idp.issue(h, "jwt", "cardbroker", time.Now())
 	ask(0, byJWT, apdu...)
 	if said := ask(3, byJWT, apdu...); !strings.Contains(said, "opened a tunnel already") {
 		t.Errorf("a token that opened a tunnel: %s", said)
@@ -138,6 +145,7 @@ func TestTenants(t *testing.T) {
 
 	idp.issue(h, "jwt", "somebody else", time.Now())
 	refused := ask(3, byJWT, "list")
+	foreign := h.read("jwt")
 	for what, make := range map[string]func(){
 		"another provider's": func() {
 			other, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -150,10 +158,90 @@ func TestTenants(t *testing.T) {
 			t.Errorf("%s is answered %s, want %s", what, said, refused)
 		}
 	}
+	h.refusesLate("none", "", "unknown", "0123456789abcdef", "of another provider", strings.TrimSpace(foreign))
 	idp.issue(h, "jwt", "cardbroker", time.Now().Add(2*time.Hour+time.Minute))
 	var body api.ErrorBody
 	json.Unmarshal([]byte(ask(3, byJWT, "list")), &body)
 	if body.Rule != cardbroker.RuleTokenTime || !regexp.MustCompile(`2h0?[01]m\d+s ahead of this host's clock`).MatchString(body.Description) {
 		t.Errorf("a provider whose clock is ahead: %+v, want by how much", body)
+	}
+}
+
+func (h *host) read(file string) string {
+	h.t.Helper()
+	text, err := os.ReadFile(h.Path(file))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// refusesToTrustOthers: what others can change says nothing of who a tenant is.
+func (h *host) refusesToTrustOthers(files ...string) {
+	h.t.Helper()
+	if err := os.WriteFile(h.Path("open.yaml"), []byte(h.config), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, file := range files {
+		os.Chmod(h.Path(file), 0o666)
+		out, err := h.Run(nil, "cardbroker", "host", "run", "--config", h.Path("open.yaml"), "--state", h.Path("open"), "--socket", h.Path("run", "open.sock"),
+			"--listen", "127.0.0.1:0", "--backend-listen", "127.0.0.1:0", "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"))
+		if err != nil || out.Status != 2 || !strings.Contains(string(out.Stderr), "others could change") {
+			h.t.Errorf("with a %s that everybody can write: %v, exit status %d: %s", file, err, out.Status, out.Stderr)
+		}
+		os.Chmod(h.Path(file), 0o644)
+	}
+}
+
+// showsLease: administrators see how the tenant of a lease has shown who it is, and where its back end is.
+func (h *host) showsLease(reader, method string) {
+	h.t.Helper()
+	client, err := virtualreader.New(virtualreader.Config{Brokers: []string{h.ready.Backend}, TLS: h.doorTLS(),
+		Token: cardbroker.NewSecret([]byte(strings.TrimSpace(h.read("jwt"))))})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	tunnel, err := client.Open(h.Context(), reader, "", virtualreader.Options{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer tunnel.Close()
+	h.until("the lease", func() bool {
+		var leases api.Leases
+		h.run(nil, 0, &leases, "host", "leases", "--socket", h.socket)
+		if len(leases.Leases) == 1 && (leases.Leases[0].Method != method || !strings.HasPrefix(leases.Leases[0].Backend, "127.0.0.1:")) {
+			h.t.Fatalf("the lease is %+v, want method %s and the back end's address", leases.Leases[0], method)
+		}
+		return len(leases.Leases) == 1
+	})
+}
+
+// refusesLate: no credential that is not good is told from another by the time of its refusal, and no connection is resumed.
+func (h *host) refusesLate(tokens ...string) {
+	h.t.Helper()
+	config := h.doorTLS()
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	for i := 0; i < len(tokens); i += 2 {
+		request, err := http.NewRequestWithContext(h.Context(), http.MethodGet, "https://"+h.door()+"/cb/v1/readers", nil)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if tokens[i+1] != "" {
+			request.Header.Set("Authorization", "Bearer "+tokens[i+1])
+		}
+		asked := time.Now()
+		answer, err := client.Do(request)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if took := time.Since(asked); took < 100*time.Millisecond || answer.StatusCode != http.StatusUnauthorized {
+			h.t.Errorf("%s: %s after %v, want 401 after 100ms", tokens[i], answer.Status, took)
+		}
+		io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+		if answer.TLS.DidResume || answer.TLS.Version != tls.VersionTLS13 {
+			h.t.Errorf("%s: resumed %v, version %x", tokens[i], answer.TLS.DidResume, answer.TLS.Version)
+		}
 	}
 }
