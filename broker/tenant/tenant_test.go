@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -175,7 +176,7 @@ func TestCertificates(t *testing.T) {
 	oldPinned := leaf(late, nil, nil)
 	pinnedServer := leaf(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, nil, nil)
 	a := newAuthority(t, tenant.Config{Tenants: map[cardbroker.Tenant]tenant.Tenant{
-		"acme":  {Certificates: []tenant.Certificate{{CA: roots, Name: "backend.acme.example"}}},
+		"acme": {Certificates: []tenant.Certificate{{CA: roots, Name: "backend.acme.example"}}},
 		"rival": {Certificates: []tenant.Certificate{{SHA256: sha256.Sum256(pinned.Raw)}, {SHA256: sha256.Sum256(oldPinned.Raw)},
 			{SHA256: sha256.Sum256(pinnedServer.Raw)}}},
 	}})
@@ -208,6 +209,10 @@ func TestCertificates(t *testing.T) {
 		if test.name == "expired" && (err == nil || !strings.Contains(err.Error(), ", 48h0m")) {
 			t.Errorf("expired: %v, want by how much", err)
 		}
+	}
+	often := leaf(func(c *x509.Certificate) { c.DNSNames = slices.Repeat([]string{"backend.acme.example"}, 500) }, evil, evilKey)
+	if n := len(tenant.Names(often)); n != 1 {
+		t.Errorf("a certificate with one name 500 times makes the broker look for a CA %d times, want once", n)
 	}
 	if _, err := a.Authenticate(request("", somewhere)); cardbroker.RuleOf(err) != cardbroker.RuleToken {
 		t.Errorf("nothing at all: %v", err)
