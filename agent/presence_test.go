@@ -491,6 +491,7 @@ func (q quickAsker) AskPIN(context.Context, cardend.Question) ([]cardbroker.Secr
 // TestPINAtTheLastMoment drops what is entered when the screen is locked already: it may be another who enters it.
 func TestPINAtTheLastMoment(t *testing.T) {
 	a := newTestAgent(t, fakeRegistry{})
+	a.present.endPINs = nil // the agent does not run
 	asker := attended{quickAsker{lock: func() { a.present.apply(hostsession.Locked) }}, a.present.prompts}
 	pins, err := asker.AskPIN(t.Context(), cardend.Question{})
 	if cardbroker.ReasonOf(err) != cardbroker.PINCanceled || pins != nil {

@@ -63,8 +63,8 @@ func (b *Broker) issuing(r *http.Request, body any) (*issuer.Issuer, error) {
 
 // administered records what an administrator did.
 func (b *Broker) administered(r *http.Request, tenant cardbroker.Tenant, format string, args ...any) {
-	who := "user " + httpserver.CallerOf(r.Context()).User.String() + ": "
-	b.record(nil, cardbroker.Event{Name: cardbroker.EventAdmin, Tenant: tenant, Detail: who + fmt.Sprintf(format, args...)})
+	by := ", by uid " + httpserver.CallerOf(r.Context()).User.String()
+	b.record(nil, cardbroker.Event{Name: cardbroker.EventAdmin, Tenant: tenant, Detail: fmt.Sprintf(format, args...) + by})
 }
 
 // apiKeys lists what back ends exchange, and what tokens are signed by.

@@ -5,7 +5,6 @@ package pin_test
 
 import (
 	"context"
-	"encoding/hex"
 	"log/slog"
 	"slices"
 	"sync"
@@ -291,13 +290,4 @@ func wantNames(t testing.TB, got []cardbroker.EventName, names ...cardbroker.Eve
 	if !slices.Equal(got, names) {
 		t.Errorf("recorded %q, want %q", got, names)
 	}
-}
-
-func unhex(t testing.TB, text string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

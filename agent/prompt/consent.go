@@ -6,7 +6,6 @@ package prompt
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -101,21 +100,3 @@ func (c *Consent) AskConsent(ctx context.Context, q consent.Question) (bool, err
 
 // refusal is what a program says for no, if it does not end with status 1.
 const refusal = "deny"
-
-// maxShown is how many characters of an origin a dialog shows in one line.
-const maxShown = 72
-
-// shown returns an origin for a dialog. It has no character that means something to markup, and no other script than ASCII
-// (cardbroker.ParseOrigin). Of a long one the end is shown: there is whose it is, whereas its beginning is anybody's choice.
-func shown(o cardbroker.Origin) string {
-	scheme, host, _ := strings.Cut(string(o), "://")
-	if len(o) <= maxShown {
-		return string(o)
-	}
-	return fmt.Sprintf("%s://…%s", scheme, host[len(host)-(maxShown-len(scheme)-len("://")):])
-}
-
-// words are what a dialog asks.
-func words(q consent.Question) string {
-	return fmt.Sprintf("The web page\n\n%s\n\nasks to use your smart card for %d days. Allow it only if you have just opened that page.", shown(q.Origin), q.Days)
-}

@@ -4,8 +4,11 @@
 package prompt
 
 import (
+	"fmt"
 	"os"
+	"strings"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
@@ -43,4 +46,22 @@ func dialog(programs []program) (way, bool) {
 		return way{command: func(q consent.Question) []string { return append([]string{p.path}, p.args(q)...) }, yes: p.yes}, true
 	}
 	return way{}, false
+}
+
+// maxShown is how many characters of an origin a dialog shows in one line.
+const maxShown = 72
+
+// shown returns an origin for a dialog. It has no character that means something to markup, and no other script than ASCII
+// (cardbroker.ParseOrigin). Of a long one the end is shown: there is whose it is, whereas its beginning is anybody's choice.
+func shown(o cardbroker.Origin) string {
+	scheme, host, _ := strings.Cut(string(o), "://")
+	if len(o) <= maxShown {
+		return string(o)
+	}
+	return fmt.Sprintf("%s://…%s", scheme, host[len(host)-(maxShown-len(scheme)-len("://")):])
+}
+
+// words are what a dialog asks.
+func words(q consent.Question) string {
+	return fmt.Sprintf("The web page\n\n%s\n\nasks to use your smart card for %d days. Allow it only if you have just opened that page.", shown(q.Origin), q.Days)
 }

@@ -17,6 +17,7 @@ import (
 	"maps"
 	"math/big"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -50,11 +51,13 @@ func (n *naive) learn(jwks []byte) {
 }
 
 func public(jwk map[string]string) *ecdsa.PublicKey {
-	number := func(s string) *big.Int {
-		b, _ := base64.RawURLEncoding.DecodeString(s)
-		return new(big.Int).SetBytes(b)
+	x, _ := base64.RawURLEncoding.DecodeString(jwk["x"])
+	y, _ := base64.RawURLEncoding.DecodeString(jwk["y"])
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
+	if err != nil {
+		panic(err)
 	}
-	return &ecdsa.PublicKey{Curve: elliptic.P256(), X: number(jwk["x"]), Y: number(jwk["y"])}
+	return key
 }
 
 func (n *naive) authenticate(token string) (cardbroker.Tenant, error) {

@@ -28,8 +28,10 @@ type Session struct {
 	ID   cardbroker.SessionID
 	Kind Kind
 
+	//lint:ignore U1000 of Linux
 	leader process // whose end is the session's; zero: nobody's is
-	bus    string  // address of the bus that logind is on; empty: the system's. For tests
+	//lint:ignore U1000 of Linux
+	bus string // address of the bus that logind is on; empty: the system's. For tests
 }
 
 // Event is what happened to a session.

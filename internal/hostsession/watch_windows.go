@@ -16,6 +16,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
+//lint:ignore U1000 a field of Session
 type process struct{} // a session of Windows says itself when it ends
 
 // Of winuser.h and wtsapi32.h.

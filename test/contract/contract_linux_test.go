@@ -37,6 +37,12 @@ var unseen = []struct{ end, why string }{
 	{"agent GET /v3/readers/{id} 504", "the same"},
 	{"agent POST /cb/v1/offers 504", "the same"},
 	{"agent POST /cb/v1/leases/{tunnel}/revoke 504", "the same"},
+	{"agent GET /device-key 409", "the broker's: a session that is not told apart"},
+	{"agent GET /device-key 412", "the broker's: no agent"},
+	{"broker GET /device-key 503", "for the moment that a key takes"},
+	{"agent POST /cb/v1/readers/{id}/verify-pin 409", "a back end holds the reader: agent/pin"},
+	{"agent POST /cb/v1/readers/{id}/verify-pin 423", "a blocked card: agent/pin"},
+	{"agent POST /cb/v1/readers/{id}/verify-pin 504", "a sandbox hangs"},
 	{"agent POST /cb/v1/consents 504", "a disk hangs"},
 	{"agent POST /cb/v1/consents/revoke 504", "the same"},
 	{"broker GET /v3/agents 504", "an agent hangs"},
@@ -54,6 +60,7 @@ func TestEveryAnswer(t *testing.T) {
 	h.agentSeen(broker, agent)
 	h.consentSeen(broker, agent)
 	reader := h.readersSeen(agent)
+	h.pinsSeen(broker, agent, reader)
 	h.tunnelsSeen(agent, door, reader)
 	h.puppetSeen(broker, door)
 	h.sandboxMissed()
@@ -72,6 +79,7 @@ func TestEveryAnswer(t *testing.T) {
 // logonSeen asks a broker that knows nobody, and then one that has promised a port.
 func (h *host) logonSeen(broker asked) {
 	broker.ask("GET", "/cb/v1/agent").want(412, cardbroker.NoAgent)
+	broker.ask("GET", "/device-key").want(412, cardbroker.NoAgent)
 	h.consentBefore(broker, 412, cardbroker.NoAgent)
 	claim := api.Claim{Session: "one", Claim: string(cardbroker.RandomSecret().Reveal())}
 	_, err := h.client().Reserve(h.t.Context(), claim)
@@ -224,6 +232,7 @@ func (h *host) tokensSeen(door asked) {
 func (h *host) puppetSeen(broker, door asked) {
 	puppet := h.puppet("two")
 	broker.ask("GET", "/cb/v1/agent").want(409, cardbroker.SessionAmbiguous)
+	broker.ask("GET", "/device-key").want(409, cardbroker.SessionAmbiguous)
 	h.consentBefore(broker, 409, cardbroker.SessionAmbiguous)
 	for reason, status := range map[cardbroker.Reason]int{
 		cardbroker.TenantDenied: 403, cardbroker.CardAbsent: 409, cardbroker.ReaderUnknown: 412, cardbroker.Unavailable: 503, cardbroker.Timeout: 504,

@@ -138,7 +138,6 @@ func TestTicketsLookAlike(t *testing.T) {
 		"another tenant's":          tunnelRequest("-", rival, good.Ticket),
 		"used":                      tunnelRequest("-", issuer, used.Ticket),
 		"another reader":            tunnelRequest("0123456789abcdef", issuer, good.Ticket),
-		"no reader":                 tunnelRequest("%2e%2e", issuer, good.Ticket),
 		"a reader in two parts":     tunnelRequest("-%2f-", issuer, good.Ticket),
 		"a long reader":             tunnelRequest(strings.Repeat("a", 8000), issuer, good.Ticket),
 		"malformed":                 tunnelRequest("-", issuer, "cbt1."),
@@ -214,7 +213,7 @@ func TestDoorIsNotFilled(t *testing.T) {
 		}
 	})
 	most := descriptors(t, h.ready.PID)
-	if most > before+4096+10 {
+	if most > before+4096+16+10 { // 16 more are told why nothing is served
 		t.Errorf("%d connections were kept", most-before)
 	}
 	info := "GET /info HTTP/1.1\r\nHost: " + h.ready.Listen[0] + "\r\n\r\n"

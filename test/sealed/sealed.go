@@ -43,6 +43,7 @@ func PublicKey(text string) (*rsa.PublicKey, error) {
 
 // PKCS1 encrypts as JSEncrypt does: base64 of RSAES-PKCS1-v1_5.
 func PKCS1(key *rsa.PublicKey, pin []byte) (string, error) {
+	//lint:ignore SA1019 as existing clients do
 	blob, err := rsa.EncryptPKCS1v15(rand.Reader, key, pin)
 	return base64.StdEncoding.EncodeToString(blob), err
 }
