@@ -20,7 +20,7 @@ import (
 
 // trust says how browsers are told of an authority.
 const trust = `Have browsers trust this certificate (in FILE):
-  Chromium and Firefox on Linux, each user:  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n cardbroker -i FILE
+  Chromium on Linux, each user:  mkdir -p $HOME/.pki/nssdb; certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n cardbroker -i FILE
   Debian:   cp FILE /usr/local/share/ca-certificates/cardbroker.crt && update-ca-certificates
   Windows:  certutil.exe -addstore Root FILE   (or by group policy: Trusted Root Certification Authorities)
   Firefox:  policies.json: {"policies":{"Certificates":{"Install":["FILE"]}}}
