@@ -107,6 +107,7 @@ func (a *Agent) serveSSE(w http.ResponseWriter, r *http.Request, changed <-chan 
 	control.SetReadDeadline(time.Time{}) // the request is read; a subscriber says no more
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Connection", "close") // with the stream
 	next := a.changes(r.Context())
 	for {
 		control.SetWriteDeadline(time.Now().Add(pushTimeout))
