@@ -39,7 +39,7 @@ var unseen = []struct{ end, why string }{
 	{"agent POST /cb/v1/leases/{tunnel}/revoke 504", "the same"},
 	{"agent GET /device-key 409", "the broker's: a session that is not told apart"},
 	{"agent GET /device-key 412", "the broker's: no agent"},
-	{"broker GET /device-key 503", "for the moment that a key takes"},
+	{" GET /device-key 503", "for the moment that a key takes, which is seen or is not"},
 	{"agent POST /cb/v1/readers/{id}/verify-pin 409", "a back end holds the reader: agent/pin"},
 	{"agent POST /cb/v1/readers/{id}/verify-pin 423", "a blocked card: agent/pin"},
 	{"agent POST /cb/v1/readers/{id}/verify-pin 504", "a sandbox hangs"},
