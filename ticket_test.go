@@ -17,13 +17,15 @@ const (
 )
 
 func TestTicketRoundTrip(t *testing.T) {
-	ticket := cardbroker.Ticket{Route: cardbroker.NewRoute(), Secret: cardbroker.RandomSecret()}
-	got, err := cardbroker.ParseTicket(ticket.Reveal())
-	if err != nil {
-		t.Fatalf("ParseTicket of a new ticket: %v", err)
-	}
-	if got.Route != ticket.Route || !got.Secret.Matches(ticket.Secret.Hash()) {
-		t.Errorf("ParseTicket gave route %s and another secret, want route %s", got.Route, ticket.Route)
+	for _, resume := range []bool{false, true} {
+		ticket := cardbroker.Ticket{Route: cardbroker.NewRoute(), Secret: cardbroker.RandomSecret(), Resume: resume}
+		got, err := cardbroker.ParseTicket(ticket.Reveal())
+		if err != nil {
+			t.Fatalf("ParseTicket of a new ticket: %v", err)
+		}
+		if got.Route != ticket.Route || !got.Secret.Matches(ticket.Secret.Hash()) || got.Resume != resume {
+			t.Errorf("ParseTicket gave route %s, resume %v and another secret, want route %s, resume %v", got.Route, got.Resume, ticket.Route, resume)
+		}
 	}
 }
 

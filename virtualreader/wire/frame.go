@@ -70,14 +70,36 @@ const (
 	TypeControlled   Type = 23 // holder: answers Control; what the reader returned as payload
 	TypeAttribute    Type = 24 // asker: asks for an attribute of the reader, SCardGetAttrib [AppendAttribute]
 	TypeValue        Type = 25 // holder: answers Attribute; the value as payload
+	TypeResume       Type = 26 // asker: first on a new connection, takes its lease up again; no payload; seq: of the last frame sent, ack: of the last answer seen
+	TypeResumed      Type = 27 // holder: answers Resume [Resumed]; seq 0. The asker's last frame may come before it, again
+	TypeScript       Type = 28 // asker: commands to execute in one go, virtualreader/script; FlagMore, FlagJudge
+	TypeScriptResult Type = 29 // holder: answers Script, virtualreader/script; FlagMore
+	TypeProgress     Type = 30 // holder: how far the running script is [AppendProgress]; seq 0
 
-	lastType = TypeValue
+	lastType = TypeProgress
 )
+
+// The flags.
+const (
+	FlagMore  uint16 = 1 << 0 // Script, ScriptResult: the payload goes on in the next frame, which has the same type and seq
+	FlagJudge uint16 = 1 << 1 // Script: say what the firewall thinks of it; the card is not touched
+)
+
+// flagsOf returns the flags that a type may have.
+func flagsOf(t Type) uint16 {
+	switch t {
+	case TypeScript:
+		return FlagMore | FlagJudge
+	case TypeScriptResult:
+		return FlagMore
+	}
+	return 0
+}
 
 // Header is the fixed part of a frame.
 type Header struct {
 	Type   Type
-	Flags  uint16 // none are defined: 0
+	Flags  uint16
 	Reader uint32 // names the reader in a sandbox's conversation; 0 in a tunnel, which has one
 	Seq    uint64 // numbers the asker's frames from 1; an answer repeats it; 0: an event, answers nothing
 	Ack    uint64 // all answers up to this seq have arrived: the holder may forget them
@@ -98,7 +120,7 @@ func Append(dst []byte, h Header, payload []byte) []byte {
 }
 
 // Parse splits a frame. The payload is part of frame, not a copy. A frame that is too short or too long, of another
-// version, of an unknown type or with flags set is Invalid.
+// version, of an unknown type or with flags that its type does not have is Invalid.
 func Parse(frame []byte) (Header, []byte, error) {
 	switch {
 	case len(frame) < HeaderSize:
@@ -117,7 +139,7 @@ func Parse(frame []byte) (Header, []byte, error) {
 		Seq:    binary.BigEndian.Uint64(frame[8:]),
 		Ack:    binary.BigEndian.Uint64(frame[16:]),
 	}
-	if h.Flags != 0 {
+	if h.Flags&^flagsOf(h.Type) != 0 {
 		return Header{}, nil, invalid("byte 2 of a frame: unknown flags %04x", h.Flags)
 	}
 	return h, frame[HeaderSize:], nil

@@ -16,55 +16,107 @@ import (
 
 // Hello opens a tunnel: what the back end asks for.
 type Hello struct {
-	Share cardbroker.ShareMode // shared or exclusive
-	Lease time.Duration        // whole seconds; 0: the holder's default
+	Share      cardbroker.ShareMode // shared or exclusive
+	Lease      time.Duration        // whole seconds; 0: the holder's default
+	Durability cardbroker.Durability
 }
 
-// Append appends share u32, seconds u32.
+// Append appends share u32, seconds u32, durability u8.
 func (m Hello) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(m.Share))
-	return binary.BigEndian.AppendUint32(dst, uint32(m.Lease/time.Second))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(m.Lease/time.Second))
+	return append(dst, byte(m.Durability))
 }
 
 // ParseHello reads a [Hello].
 func ParseHello(p []byte) (Hello, error) {
-	if len(p) != 8 {
-		return Hello{}, wrongLength("Hello", len(p), "8")
+	if len(p) != 9 {
+		return Hello{}, wrongLength("Hello", len(p), "9")
 	}
 	share := cardbroker.ShareMode(binary.BigEndian.Uint32(p))
 	if share != cardbroker.ShareShared && share != cardbroker.ShareExclusive {
 		return Hello{}, invalid("byte 0 of Hello: share mode %d, want shared (2) or exclusive (1)", share)
 	}
-	return Hello{Share: share, Lease: seconds(p[4:])}, nil
+	if p[8] > byte(cardbroker.DurabilityPower) {
+		return Hello{}, invalid("byte 8 of Hello: durability %d, want 0 to %d", p[8], cardbroker.DurabilityPower)
+	}
+	return Hello{Share: share, Lease: seconds(p[4:]), Durability: cardbroker.Durability(p[8])}, nil
 }
 
 // Welcome answers [Hello]: the tunnel is open and a lease is held.
 type Welcome struct {
-	Tunnel [16]byte      // names the tunnel in logs of both sides
-	Epoch  uint64        // the card epoch: rises with each reset, removal and start of agent or sandbox
-	Lease  time.Duration // whole seconds from now
-	Reader string        // the reader's name, at most 127 bytes
+	Tunnel [16]byte          // names the tunnel in logs of both sides
+	Epoch  uint64            // the card epoch: rises with each reset, removal and start of agent or sandbox
+	Lease  time.Duration     // whole seconds from now
+	Grace  time.Duration     // whole seconds that a lease outlives its connection, within its own time
+	Resume cardbroker.Secret // cbr1.<route>.<secret>, in place of a ticket, to take the lease up again; empty: it ends with the connection
+	Reader string            // the reader's name, at most 127 bytes
 }
 
-// Append appends tunnel [16]byte, epoch u64, seconds u32, reader.
+// Append appends tunnel [16]byte, epoch u64, seconds u32, seconds u32, length of the resume token u8, resume token, reader.
 func (m Welcome) Append(dst []byte) []byte {
 	dst = append(dst, m.Tunnel[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, m.Epoch)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(m.Lease/time.Second))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(m.Grace/time.Second))
+	token := m.Resume.Reveal()
+	dst = append(append(dst, byte(len(token))), token...)
 	return append(dst, m.Reader...)
 }
 
 // ParseWelcome reads a [Welcome].
 func ParseWelcome(p []byte) (Welcome, error) {
-	if len(p) < 28 || len(p) > 28+maxReaderName {
-		return Welcome{}, wrongLength("Welcome", len(p), "28 to 155")
+	const fixed = 32
+	if len(p) < fixed {
+		return Welcome{}, wrongLength("Welcome", len(p), "33 or more")
 	}
-	return Welcome{
+	token, reader, ok := cutString(p[fixed:])
+	if !ok || len(reader) > maxReaderName {
+		return Welcome{}, invalid("byte %d of Welcome: want a resume token and a reader's name of at most %d bytes", fixed, maxReaderName)
+	}
+	m := Welcome{
 		Tunnel: [16]byte(p[:16]),
 		Epoch:  binary.BigEndian.Uint64(p[16:]),
 		Lease:  seconds(p[24:]),
-		Reader: string(p[28:]),
-	}, nil
+		Grace:  seconds(p[28:]),
+		Reader: string(reader),
+	}
+	if token != "" {
+		m.Resume = cardbroker.NewSecret([]byte(token))
+	}
+	return m, nil
+}
+
+// Resumed answers Resume: the lease goes on over this connection.
+type Resumed struct {
+	Epoch uint64        // the card epoch now
+	Lease time.Duration // whole seconds that are left of it
+}
+
+// Append appends epoch u64, seconds u32.
+func (m Resumed) Append(dst []byte) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(dst, m.Epoch), uint32(m.Lease/time.Second))
+}
+
+// ParseResumed reads a [Resumed].
+func ParseResumed(p []byte) (Resumed, error) {
+	if len(p) != 12 {
+		return Resumed{}, wrongLength("Resumed", len(p), "12")
+	}
+	return Resumed{Epoch: binary.BigEndian.Uint64(p), Lease: seconds(p[8:])}, nil
+}
+
+// AppendProgress appends the payload of Progress: how many steps of the running script were executed, u32.
+func AppendProgress(dst []byte, steps uint32) []byte {
+	return binary.BigEndian.AppendUint32(dst, steps)
+}
+
+// ParseProgress reads what [AppendProgress] wrote.
+func ParseProgress(p []byte) (steps uint32, err error) {
+	if len(p) != 4 {
+		return 0, wrongLength("Progress", len(p), "4")
+	}
+	return binary.BigEndian.Uint32(p), nil
 }
 
 // maxReaderName is the longest reader name, in bytes: PC/SC's 128 with the final zero.

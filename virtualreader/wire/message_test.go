@@ -35,16 +35,26 @@ func codecs() []codec {
 			m, err := wire.ParseHello(p)
 			return m, m.Append(nil), err
 		}, []string{
-			"\x00\x00\x00\x01" + zero4,
-			"\x00\x00\x00\x02\xff\xff\xff\xff",
-		}, []string{"", "\x00\x00\x00\x02\x00\x00\x00", "\x00\x00\x00\x03" + zero4, zero4 + zero4, "\x00\x00\x00\x02" + zero4 + "x"}},
+			"\x00\x00\x00\x01" + zero4 + "\x00",
+			"\x00\x00\x00\x02\xff\xff\xff\xff\x02",
+		}, []string{"", "\x00\x00\x00\x02" + zero4, "\x00\x00\x00\x03" + zero4 + "\x00", zero4 + zero4 + "\x00", "\x00\x00\x00\x02" + zero4 + "\x03",
+			"\x00\x00\x00\x02" + zero4 + "\x00\x00"}},
 		{"Welcome", func(p []byte) (any, []byte, error) {
 			m, err := wire.ParseWelcome(p)
 			return m, m.Append(nil), err
 		}, []string{
-			tunnel + zero4 + zero4 + zero4,
-			tunnel + "\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x01\x2c" + name,
-		}, []string{"", tunnel + zero4 + zero4 + "\x00\x00\x00", tunnel + zero4 + zero4 + zero4 + name + "n"}},
+			tunnel + zero4 + zero4 + zero4 + zero4 + "\x00",
+			tunnel + "\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x01\x2c\x00\x00\x00\x3c\x05token" + name,
+		}, []string{"", tunnel + zero4 + zero4 + zero4 + zero4, tunnel + zero4 + zero4 + zero4 + zero4 + "\x00" + name + "n",
+			tunnel + zero4 + zero4 + zero4 + zero4 + "\x02t"}},
+		{"Resumed", func(p []byte) (any, []byte, error) {
+			m, err := wire.ParseResumed(p)
+			return m, m.Append(nil), err
+		}, []string{zero4 + zero4 + zero4, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"}, []string{"", zero4 + zero4 + "\x00\x00\x00", zero4 + zero4 + zero4 + "x"}},
+		{"Progress", func(p []byte) (any, []byte, error) {
+			m, err := wire.ParseProgress(p)
+			return m, wire.AppendProgress(nil, m), err
+		}, []string{zero4, "\xff\xff\xff\xff"}, []string{"", "\x00\x00\x00", zero4 + "x"}},
 		{"ReaderAdd", func(p []byte) (any, []byte, error) {
 			m, err := wire.ParseReaderAdd(p)
 			return m, m.Append(nil), err
@@ -147,9 +157,11 @@ func TestMessageValues(t *testing.T) {
 		return time.Duration(rapid.Uint32().Draw(t, "micros")) * time.Microsecond
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		welcome := wire.Welcome{Epoch: rapid.Uint64().Draw(t, "epoch"), Lease: secs.Draw(t, "lease"),
+		welcome := wire.Welcome{Epoch: rapid.Uint64().Draw(t, "epoch"), Lease: secs.Draw(t, "lease"), Grace: secs.Draw(t, "grace"),
+			Resume: cardbroker.NewSecret([]byte(rapid.StringMatching(`[a-z0-9.]{1,70}`).Draw(t, "token"))),
 			Reader: rapid.StringMatching(`[ -~]{0,127}`).Draw(t, "reader")}
-		if got, err := wire.ParseWelcome(welcome.Append(nil)); err != nil || got != welcome {
+		if got, err := wire.ParseWelcome(welcome.Append(nil)); err != nil || !bytes.Equal(got.Append(nil), welcome.Append(nil)) ||
+			got.Epoch != welcome.Epoch || got.Lease != welcome.Lease || got.Grace != welcome.Grace || got.Reader != welcome.Reader {
 			t.Errorf("ParseWelcome(Append(%+v)) = %+v, %v", welcome, got, err)
 		}
 		times := wire.Times{Queue: micros.Draw(t, "queue"), Card: micros.Draw(t, "card"), Agent: micros.Draw(t, "agent")}
