@@ -39,6 +39,7 @@ const (
 	EventTunnelRefused   EventName = "tunnel_refused"
 	EventTunnelEnded     EventName = "tunnel_ended"
 	EventLeaseRevoked    EventName = "lease_revoked"
+	EventAPDURefused     EventName = "apdu_refused" // by the firewall; Count: how many by that rule since it was told last
 	EventPINVerified     EventName = "pin_verified"
 	EventPINRefused      EventName = "pin_refused" // with the Reason
 	EventPINSessionBegun EventName = "pin_session_begun"
@@ -53,7 +54,7 @@ const (
 func (n EventName) ByAgents() bool {
 	switch n {
 	case EventConsentGranted, EventConsentRefused, EventConsentRevoked, EventOfferMade, EventTunnelOpened, EventTunnelRefused,
-		EventTunnelEnded, EventLeaseRevoked, EventPINVerified, EventPINRefused, EventPINSessionBegun, EventPINSessionEnded,
+		EventTunnelEnded, EventLeaseRevoked, EventAPDURefused, EventPINVerified, EventPINRefused, EventPINSessionBegun, EventPINSessionEnded,
 		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventEventsLost:
 		return true
 	}
@@ -72,6 +73,6 @@ type Event struct {
 	Tunnel  string    `json:"tunnel,omitempty"` // 32 hexadecimal digits
 	Method  string    `json:"method,omitempty"` // how a tenant was authenticated
 	Address string    `json:"address,omitempty"`
-	Count   uint64    `json:"count,omitempty"`  // of events that were lost
+	Count   uint64    `json:"count,omitempty"`  // of events that were lost, or of refusals
 	Detail  string    `json:"detail,omitempty"` // for people
 }

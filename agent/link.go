@@ -176,13 +176,19 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 	defer stop()
 	policy := a.cfg.Policy.Tenant(open.Tenant)
 	return a.holder.Serve(ctx, leg, cardend.Tunnel{
-		ID:      id,
-		Tenant:  open.Tenant,
-		Method:  open.Method,
-		Backend: open.Address,
-		Reader:  offer.name,
-		Epoch:   a.cards.Epoch(),
-		PIN:     policy.PIN,
+		ID:       id,
+		Tenant:   open.Tenant,
+		Method:   open.Method,
+		Backend:  open.Address,
+		Reader:   offer.name,
+		Epoch:    a.cards.Epoch(),
+		PIN:      policy.PIN,
+		Firewall: policy.Firewall.Compiled(),
+		Refused: func(count uint64, why error) {
+			e := tunnelEvent(cardbroker.EventAPDURefused, open, offer.name, why)
+			e.Count = count
+			a.record(e)
+		},
 		Asker:   a.asker,
 		Control: policy.Control,
 		Changed: changed,

@@ -150,6 +150,9 @@ func (p *Policy) check(dir string) error {
 	if err := p.checkPageJWTs(dir); err != nil {
 		return err
 	}
+	if err := p.checkFirewalls(dir); err != nil {
+		return err
+	}
 	if err := p.checkPIN(dir); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -80,9 +81,11 @@ type Tunnel struct {
 	Reader  string // the reader's name
 	Epoch   uint64 // the reader's card epoch now
 
-	PIN     cardbroker.PINMode
-	Asker   Asker    // with PINAgent; nil: nobody can be asked
-	Control []uint32 // the reader's functions that the back end may call, as pcsc-lite numbers them
+	PIN      cardbroker.PINMode
+	Firewall *firewall.Rules               // nil: all that no tenant is forbidden
+	Refused  func(count uint64, why error) // is told what the firewall refuses, of many of one rule now and then how many; it does not wait; may be nil
+	Asker    Asker                         // with PINAgent; nil: nobody can be asked
+	Control  []uint32                      // the reader's functions that the back end may call, as pcsc-lite numbers them
 
 	// Changed has a value when the card in the reader may be another than before; Present then says which, nil for none. A
 	// card that was put in anew is another pointer, though it may be the same card.

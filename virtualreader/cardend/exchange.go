@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -29,6 +30,9 @@ type exchange struct {
 	card  Card                 // nil: not connected
 	used  bool                 // the card may still be as the back end made it
 	lost  *cardbroker.Error    // why it is not connected; the back end has to connect again
+
+	firewall *firewall.Judge
+	refused  firewall.Tally
 
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
@@ -56,7 +60,7 @@ const (
 func newExchange(h *Holder, conn *lookahead, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
-	return &exchange{holder: h, conn: conn, tunnel: t, mac: hmac.New(sha256.New, key[:])}
+	return &exchange{holder: h, conn: conn, tunnel: t, mac: hmac.New(sha256.New, key[:]), firewall: firewall.New(t.Firewall, t.PIN)}
 }
 
 // hello receives the first frame.
@@ -85,6 +89,7 @@ func (e *exchange) welcome(lease time.Duration) error {
 // next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
+	defer e.tellRest()
 	e.lease = lease
 	for {
 		head, payload, err := e.conn.Receive()
@@ -193,14 +198,16 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 	if r.kind == wire.TypeBegin {
 		return e.failed(e.card.Begin(ctx))
 	}
-	return e.failed(e.card.End(ctx, r.disposition))
+	err := e.card.End(ctx, r.disposition)
+	e.left(r.disposition, err)
+	return e.failed(err)
 }
 
 // transmit sends a command APDU to the card. The response is received behind the space for its times, and so is not
 // copied.
 func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Time) error {
-	if err := judge(command, e.tunnel.PIN); err != nil {
-		return err
+	if err := e.firewall.Check(command); err != nil {
+		return e.tell(err)
 	}
 	if e.before == commandPIN && command[1] == 0xC0 { // what is answered to that is a status word alone
 		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
@@ -215,9 +222,11 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	start := time.Now()
 	payload, card, err := e.card.Transmit(ctx, append(e.payload, space[:]...), command)
 	if err != nil {
+		e.firewall.Saw(command, nil)
 		return e.failed(err)
 	}
 	end := time.Now()
+	e.firewall.Saw(command, payload[min(len(payload), wire.TimesSize):])
 	if n := len(payload) - wire.TimesSize; n < 2 || len(payload) > wire.MaxPayload {
 		return fmt.Errorf("a response APDU has %d bytes", n)
 	}
@@ -265,6 +274,7 @@ func (e *exchange) leave(d cardbroker.Disposition) error {
 	e.card = nil
 	err := card.Close(d)
 	e.used = err != nil || d == cardbroker.LeaveCard
+	e.left(d, err)
 	return err
 }
 
