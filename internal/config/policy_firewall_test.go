@@ -83,7 +83,7 @@ func TestFirewallErrors(t *testing.T) {
 		{"an AID of 17 bytes", rule("action: deny, aid: " + strings.Repeat("A0", 17)), `rules[1].aid`},
 		{"lc_max in a rule that denies", rule("action: deny, lc_max: 5"), `rules[1].lc_max`},
 		{"lc_max below nothing", rule("action: allow, lc_max: -1"), `rules[1].lc_max`},
-		{"too many rules", "rules:\n" + strings.Repeat("  - {action: deny}\n", firewall.MaxRules+1), "101 rules, want 100 or fewer"},
+		{"too many rules", "rules:\n" + strings.Repeat("  - {action: deny}\n", firewall.MaxRules+1), "65 rules, want 64 or fewer"},
 		{"too many tests", "tests:\n" + strings.Repeat("  - {command: '00CA0000', want: deny}\n", 257), "257 tests, want 256 or fewer"},
 		{"a test without a command", test("want: deny"), `tests[0].command: it is missing`},
 		{"a test of nothing", test("name: x"), `tests[0].want command and want`},

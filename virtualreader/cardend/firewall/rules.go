@@ -10,7 +10,7 @@ import (
 )
 
 // MaxRules is how many rules a tenant may have: each command is held against all of them.
-const MaxRules = 100
+const MaxRules = 64
 
 // Rule is one rule: what it says nothing of, it is about whatever that is.
 //
