@@ -23,6 +23,12 @@ type Judge struct {
 	more     bool // the last answer was 61xx, or 6Cxx to a GET RESPONSE that may go on
 	class    byte // of that command
 	selected int  // the channel whose SELECT that was, or -1
+
+	// A command that is sent once more, because of 6Cxx, is judged as it was.
+	again  bool // the last answer was 6Cxx
+	header [4]byte
+	lc     int
+	before state
 }
 
 // New returns the firewall of a tunnel. Without rules (nil) all is allowed that is not forbidden to every tenant. What the
@@ -70,8 +76,19 @@ func (j *Judge) Explain(command []byte) (place string, err error) {
 	if j.continues(&c) {
 		return Fixed, nil
 	}
+	if j.repeats(&c) {
+		return j.judge(&c, &j.before)
+	}
 	return j.judge(&c, &j.state)
 }
+
+// repeats says whether a command is the last one, which 6Cxx asks for once more. Of its data only the length is compared: nothing but
+// the name that a SELECT asks for is judged of them, and that is judged anew.
+func (j *Judge) repeats(c *command) bool {
+	return j.again && j.header == header(c) && j.lc == len(c.Data)
+}
+
+func header(c *command) [4]byte { return [4]byte{c.CLA, c.INS, c.P1, c.P2} }
 
 // CheckEntered is Check for a command into which the user enters the PIN himself, before he is asked: the rules apply, the PIN mode does
 // not. The header is enough.
@@ -104,19 +121,23 @@ func (j *Judge) Saw(command, response []byte) {
 		return
 	}
 	if len(response) < apdu.MinResponse {
-		j.more, j.selected = false, -1
+		j.more, j.again, j.selected = false, false, -1
 		j.state.after(&c, anything, -1)
 		return
 	}
 	data := response[:len(response)-2]
 	sw := apdu.StatusWord(binary.BigEndian.Uint16(response[len(response)-2:]))
 	_, more := sw.More()
+	_, wrongLe := sw.ExpectedLe()
 	if j.continues(&c) {
 		j.contradicted(data)
-		_, wrongLe := sw.ExpectedLe()
 		j.more = more || wrongLe
 		return
 	}
+	if wrongLe && !j.repeats(&c) {
+		j.before = j.state
+	}
+	j.again, j.header, j.lc = wrongLe, header(&c), len(c.Data)
 	opened := -1
 	if sw == apdu.Success && len(data) == 1 {
 		opened = int(data[0])
@@ -148,7 +169,7 @@ func (j *Judge) contradicted(data []byte) {
 // Forget says that nothing is known of the card any more: it was connected to anew, or others may have used it.
 func (j *Judge) Forget() {
 	j.state = state{}
-	j.more, j.selected = false, -1
+	j.more, j.again, j.selected = false, false, -1
 }
 
 // Reset says that the card was reset on behalf of the tunnel: nothing is selected by name, on any channel.
