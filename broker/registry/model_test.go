@@ -40,9 +40,9 @@ func TestRegistryAgainstModel(t *testing.T) {
 }
 
 type model struct {
-	h       *testHost
-	agents  map[cardbroker.AgentKey]*modelAgent
-	resting map[cardbroker.Port]rest
+	h          *testHost
+	agents     map[cardbroker.AgentKey]*modelAgent
+	resting    map[cardbroker.Port]rest
 	agentsEver []cardbroker.Agent // as Register returned them
 }
 
