@@ -38,6 +38,7 @@ const (
 	EventTunnelOpened    EventName = "tunnel_opened"
 	EventTunnelRefused   EventName = "tunnel_refused"
 	EventTunnelEnded     EventName = "tunnel_ended"
+	EventTunnelResumed   EventName = "tunnel_resumed" // its back end has come back over another connection
 	EventLeaseRevoked    EventName = "lease_revoked"
 	EventAPDURefused     EventName = "apdu_refused" // by the firewall; Count: how many by that rule since it was told last
 	EventPINVerified     EventName = "pin_verified"
@@ -54,7 +55,8 @@ const (
 func (n EventName) ByAgents() bool {
 	switch n {
 	case EventConsentGranted, EventConsentRefused, EventConsentRevoked, EventOfferMade, EventTunnelOpened, EventTunnelRefused,
-		EventTunnelEnded, EventLeaseRevoked, EventAPDURefused, EventPINVerified, EventPINRefused, EventPINSessionBegun, EventPINSessionEnded,
+		EventTunnelEnded, EventTunnelResumed, EventLeaseRevoked, EventAPDURefused, EventPINVerified, EventPINRefused, EventPINSessionBegun,
+		EventPINSessionEnded,
 		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventEventsLost:
 		return true
 	}

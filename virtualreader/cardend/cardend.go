@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package cardend is the user's end of a tunnel: it holds the card for a back end. It owns the leases ([Leases]), the
-// order of a back end's frames, each of which is executed once, and the firewall. It never opens a connection and never
-// sees PC/SC: tunnels and cards are given to it.
+// order of a back end's frames, each of which is executed once, and the firewall. A lease outlives its connection for a while,
+// and by its journal also the process; the back end comes back with a resume token. The package never opens a connection and
+// never sees PC/SC: tunnels and cards are given to it.
 package cardend
 
 import (
@@ -13,6 +14,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -76,16 +78,23 @@ func (id TunnelID) String() string { return hex.EncodeToString(id[:]) }
 type Tunnel struct {
 	ID      TunnelID
 	Tenant  cardbroker.Tenant
-	Method  string // how the tenant has shown who it is: token, certificate or jwt
-	Backend string // the back end's address and port, for people
-	Reader  string // the reader's name
-	Epoch   uint64 // the reader's card epoch now
+	Method  string        // how the tenant has shown who it is: token, certificate or jwt
+	Backend string        // the back end's address and port, for people
+	Reader  string        // the reader's name
+	Epoch   uint64        // the reader's card epoch at the beginning; later on Epochs says
+	Epochs  func() uint64 // nil: it stays
+
+	Route      cardbroker.Route      // of the agent, for the resume token; empty: the lease ends with its connection
+	Durability cardbroker.Durability // at least this
+	Origin     cardbroker.Origin     // of the web page that offered the reader; empty: a program of the user
 
 	PIN      cardbroker.PINMode
-	Firewall *firewall.Rules               // nil: all that no tenant is forbidden
-	Refused  func(count uint64, why error) // is told what the firewall refuses, of many of one rule now and then how many; it does not wait; may be nil
-	Asker    Asker                         // with PINAgent; nil: nobody can be asked
-	Control  []uint32                      // the reader's functions that the back end may call, as pcsc-lite numbers them
+	Firewall *firewall.Rules // nil: all that no tenant is forbidden
+	// Refused is told what the firewall refuses, and how many commands by the same rule since it was told last: not of each, where there are
+	// many. It waits for nobody. Nil: nobody is told.
+	Refused func(id TunnelID, count uint64, why error)
+	Asker   Asker    // with PINAgent; nil: nobody can be asked
+	Control []uint32 // the reader's functions that the back end may call, as pcsc-lite numbers them
 
 	// Changed has a value when the card in the reader may be another than before; Present then says which, nil for none. A
 	// card that was put in anew is another pointer, though it may be the same card.
@@ -97,11 +106,16 @@ type Tunnel struct {
 
 // Holder serves the tunnels of one agent.
 type Holder struct {
-	cards  Cards
-	leases *Leases
+	cards    Cards
+	leases   *Leases
+	journals journal.Folder
 }
 
 // New returns a holder of cards. Somebody else runs leases.
 func New(cards Cards, leases *Leases) *Holder {
 	return &Holder{cards: cards, leases: leases}
 }
+
+// Keep has the journals of the leases kept in the folder, so that they outlive this process; without, they outlive cut
+// connections only. It is called before the first Serve.
+func (h *Holder) Keep(folder journal.Folder) { h.journals = folder }

@@ -18,7 +18,7 @@ func (e *exchange) tell(err error) error {
 		return err
 	}
 	if count := e.refused.Refused(refusal.Place, time.Now()); count > 0 {
-		e.tunnel.Refused(count, err)
+		e.tunnel.Refused(e.tunnel.ID, count, err)
 	}
 	return err
 }
@@ -26,7 +26,7 @@ func (e *exchange) tell(err error) error {
 // tellRest tells of the refusals that were too many.
 func (e *exchange) tellRest() {
 	if count := e.refused.Rest(); count > 0 && e.tunnel.Refused != nil {
-		e.tunnel.Refused(count, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "more commands were not allowed"))
+		e.tunnel.Refused(e.tunnel.ID, count, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "more commands were not allowed"))
 	}
 }
 
