@@ -253,7 +253,9 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 		return e.failed(e.card.Begin(ctx))
 	}
 	err := e.card.End(ctx, r.disposition)
-	e.left(r.disposition, err)
+	if err != nil || r.disposition != cardbroker.LeaveCard {
+		e.left(r.disposition, err)
+	}
 	return e.failed(err)
 }
 
