@@ -69,18 +69,13 @@ type Agent struct {
 }
 
 // LoadHost reads host.yaml and puts the values of the command line over it. An empty path means HostFile, which need not
-// be there. Errors: Invalid, with the place.
+// be there. Errors: Invalid, all that are found, with their places.
 func LoadHost(path string, flags Host) (Host, error) {
 	var cfg Host
 	if err := read(cmp.Or(path, HostFile), path != "", &cfg); err != nil {
 		return cfg, err
 	}
-	if err := checkIssuer(cmp.Or(path, HostFile), cfg.Issuer); err != nil {
-		return cfg, err
-	}
-	if err := checkTenants(cmp.Or(path, HostFile), cfg.Tenants); err != nil {
-		return cfg, err
-	}
+	problems := []error{checkIssuer(cmp.Or(path, HostFile), cfg.Issuer), checkTenants(cmp.Or(path, HostFile), cfg.Tenants)}
 	cfg.Listen = cmp.Or(flags.Listen, cfg.Listen, DefaultListen)
 	cfg.Ports = cmp.Or(flags.Ports, cfg.Ports, cardbroker.DefaultPorts)
 	cfg.Socket = cmp.Or(flags.Socket, cfg.Socket)
@@ -89,10 +84,8 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Cert = cmp.Or(flags.Backend.Cert, cfg.Backend.Cert)
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
-	if _, err := cfg.Audit.Bytes(); err != nil {
-		return cfg, err
-	}
-	return cfg, cfg.checkBrowsers()
+	_, err := cfg.Audit.Bytes()
+	return cfg, errors.Join(append(problems, err, cfg.checkBrowsers())...)
 }
 
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.
