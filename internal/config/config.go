@@ -14,6 +14,8 @@ import (
 	"os"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 
 	"github.com/cardbroker/cardbroker"
 )
@@ -102,6 +104,9 @@ func read(path string, required bool, into any) error {
 	if err != nil {
 		return cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the configuration %s", path)
 	}
+	if err := checkTags(path, text); err != nil {
+		return err
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField())
 	err = d.Decode(into)
 	switch {
@@ -111,6 +116,36 @@ func read(path string, required bool, into any) error {
 		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: %s", path, yaml.FormatError(err, false, true))
 	case !errors.Is(d.Decode(new(any)), io.EOF):
 		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: more than one document", path)
+	}
+	return nil
+}
+
+// tags finds a tag, such as !!str.
+type tags struct{ found *ast.TagNode }
+
+// Visit implements ast.Visitor.
+func (t *tags) Visit(node ast.Node) ast.Visitor {
+	if tag, ok := node.(*ast.TagNode); ok && t.found == nil {
+		t.found = tag
+	}
+	return t
+}
+
+// checkTags refuses tags: no key needs one, and the library panics on one that has no value.
+func checkTags(path string, text []byte) error {
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil // who decodes it says it with its place
+	}
+	var t tags
+	for _, doc := range file.Docs {
+		if doc.Body != nil {
+			ast.Walk(&t, doc.Body)
+		}
+	}
+	if t.found != nil {
+		at := t.found.GetToken().Position
+		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: [%d:%d] a tag is not allowed here", path, at.Line, at.Column)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -131,4 +133,66 @@ func TestFirewallFiles(t *testing.T) {
 	if _, err := load("tenants: {issuer: {firewall: {rules: []}}}\n"); err == nil || !strings.Contains(err.Error(), "tests[0]") {
 		t.Errorf("LoadPolicy with rules taken away = %v, want the failed test of the first file", err)
 	}
+}
+
+// TestFirewallDigits: capitals and small letters are the same, in rules as in tests.
+func TestFirewallDigits(t *testing.T) {
+	if _, err := firewallOf(t, `
+default: allow
+rules: [{action: deny, cla: 8f/ff, ins: [ca, Db], aid: a0b1, p1p2: 9f7F}]
+tests: [{select: A0B1c2, command: 8fCA9f7F, want: deny, rule: 'rules[0]'}, {command: 8FdB9F7f, want: deny, rule: 'rules[0]'}]
+`); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestShowPolicy: a list counts as a whole, and so does page_jwt; maps are merged.
+func TestShowPolicy(t *testing.T) {
+	dir := policyDir(t, map[string]string{
+		"1.yaml": "tenants:\n  a:\n    control: [0x42000001, 7]\n    firewall:\n      default: allow\n      rules: [{action: deny, ins: 00}, {action: deny, ins: [01, 02-0E]}]\n",
+		"2.yaml": "tenants:\n  a:\n    firewall:\n      rules: [{action: deny, p1p2: 0400}]\n    control: []\nhttp: {local_programs: deny}\n",
+	})
+	shown, err := config.ShowPolicy(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, s := range shown {
+		got[s.Key] = s.Value + " " + filepath.Base(s.Source)
+	}
+	for key, want := range map[string]string{
+		"tenants.a.control": "[] 2.yaml", "tenants.a.firewall.default": "allow 1.yaml", "tenants.a.firewall.rules[0]": "{action: deny, p1p2: 0400} 2.yaml",
+		"tenants.a.firewall.rules[1]": "", "tenants.a.firewall.tests": "[] default", "tenants.a.pin": "deny default", "http.local_programs": "deny 2.yaml",
+	} {
+		if got[key] != want {
+			t.Errorf("%s = %q, want %q", key, got[key], want)
+		}
+	}
+}
+
+// FuzzFirewallPolicy: nothing in a file makes reading it panic, and what is read is judged by.
+func FuzzFirewallPolicy(f *testing.F) {
+	f.Add("default: allow\nrules: [{action: deny, cla: 80/F0, ins: [CA, B0-B3], p1p2: 0400, aid: A000000308}]\ntests: [{select: A0, command: 00CA0000, want: deny}]")
+	f.Add("rules:\n- action: allow\n  ins:\n  - CA # x\n  aid: none\n  lc_max: 5\n")
+	f.Add("rules: [{action: allow, ins: &a CA}, {action: deny, ins: *a}]")
+	dir := policyDir(f, nil)
+	f.Fuzz(func(t *testing.T, text string) {
+		text = "tenants:\n  issuer:\n    firewall:\n      " + strings.ReplaceAll(text, "\n", "\n      ") + "\n"
+		if err := os.WriteFile(filepath.Join(dir, "1.yaml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p, err := config.LoadPolicy(dir)
+		if err != nil && cardbroker.ReasonOf(err) != cardbroker.Invalid {
+			t.Errorf("LoadPolicy = %v, want invalid", err)
+		}
+		if err != nil {
+			return
+		}
+		if f := p.Tenant("issuer").Firewall; f != nil && f.Compiled() == nil {
+			t.Error("a firewall that was read does not judge")
+		}
+		if _, err := config.ShowPolicy(dir); err != nil {
+			t.Errorf("ShowPolicy = %v of a policy that can be read", err)
+		}
+	})
 }
