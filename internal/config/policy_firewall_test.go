@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -195,4 +196,24 @@ func FuzzFirewallPolicy(f *testing.F) {
 			t.Errorf("ShowPolicy = %v of a policy that can be read", err)
 		}
 	})
+}
+
+// TestFirewallDocument: the examples of the document are policies, and their tests pass.
+func TestFirewallDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/firewall.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask, tests := program(t), 0
+	for i, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
+		example := strings.ReplaceAll(string(block[1]), "/usr/local/libexec/cardbroker-ask", ask)
+		p, err := config.LoadPolicy(policyDir(t, map[string]string{"1.yaml": example}))
+		if err != nil {
+			t.Errorf("example %d: %v", i+1, err)
+		}
+		tests += len(p.FirewallTests())
+	}
+	if tests < 20 {
+		t.Errorf("the examples have %d tests, want 20 or more", tests)
+	}
 }

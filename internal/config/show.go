@@ -30,28 +30,38 @@ type Setting struct {
 const fromDefault = "default"
 
 // hostDefaults is what counts where host.yaml is silent. What is missing here has no value then.
-var hostDefaults = []Setting{
-	{Key: "listen", Value: DefaultListen}, {Key: "ports", Value: cardbroker.DefaultPorts},
-	{Key: "limits.reservationsPerUser", Value: "16"}, {Key: "limits.connectionsPerUser", Value: "64"},
-	{Key: "issuer.life", Value: "5m"}, {Key: "issuer.rotate", Value: "720h"},
-	{Key: "audit.keep_days", Value: "400"}, {Key: "audit.max_size", Value: "4GiB"},
-	{Key: "tls.local_ca", Value: "false"}, {Key: "tls.plain", Value: plainAllow}, {Key: "fixed_ports", Value: "[]"},
+func hostDefaults() []Setting {
+	return []Setting{
+		{Key: "listen", Value: DefaultListen}, {Key: "ports", Value: cardbroker.DefaultPorts},
+		{Key: "limits.reservationsPerUser", Value: "16"}, {Key: "limits.connectionsPerUser", Value: "64"},
+		{Key: "issuer.life", Value: "5m"}, {Key: "issuer.rotate", Value: "720h"},
+		{Key: "audit.keep_days", Value: "400"}, {Key: "audit.max_size", Value: "4GiB"},
+		{Key: "tls.local_ca", Value: "false"}, {Key: "tls.plain", Value: plainAllow}, {Key: "fixed_ports", Value: "[]"},
+	}
 }
 
-// policyDefaults and tenantDefaults are the same for machine policy, and for each tenant that it names.
-var (
-	policyDefaults = []Setting{
+// policyDefaults is the same for machine policy.
+func policyDefaults() []Setting {
+	return []Setting{
 		{Key: "pcsc.shared", Value: "deny"}, {Key: "prompt.command", Value: "[]"}, {Key: "prompt.timeout", Value: "60s"},
 		{Key: "http.local_programs", Value: "allow"}, {Key: "consent.allow", Value: "[]"}, {Key: "consent.deny", Value: "[]"},
 		{Key: "consent.days", Value: fmt.Sprint(DefaultConsentDays)}, {Key: "consent.users", Value: "decide"}, {Key: "consent.prompt", Value: "[]"},
 		{Key: "pin.clear", Value: "deny"}, {Key: "pin.floor", Value: "1"}, {Key: "pin.ask", Value: "session"},
 		{Key: "pin.session.seconds", Value: "0"}, {Key: "pin.session.uses", Value: "0"},
 	}
-	tenantDefaults = []Setting{
+}
+
+// tenantDefaults is the same for each tenant that policy names.
+func tenantDefaults() []Setting {
+	return []Setting{
 		{Key: "pin", Value: "deny"}, {Key: "durability", Value: "crash"}, {Key: "control", Value: "[]"}, {Key: "origins", Value: "[]"}, {Key: "standing", Value: "[]"},
 	}
-	firewallDefaults = []Setting{{Key: "default", Value: "deny"}, {Key: "rules", Value: "[]"}, {Key: "tests", Value: "[]"}}
-)
+}
+
+// firewallDefaults is the same for a tenant's firewall, if he has one.
+func firewallDefaults() []Setting {
+	return []Setting{{Key: "default", Value: "deny"}, {Key: "rules", Value: "[]"}, {Key: "tests", Value: "[]"}}
+}
 
 // ShowHost returns what host.yaml says, and the defaults of what it does not say. socket and state are two of the defaults. An empty
 // path means HostFile, which need not be there. Errors: Invalid, as of [LoadHost].
@@ -63,7 +73,7 @@ func ShowHost(path, socket, state string) ([]Setting, error) {
 	if err := shown.read(cmp.Or(path, HostFile)); err != nil {
 		return nil, err
 	}
-	shown.complete("", hostDefaults)
+	shown.complete("", hostDefaults())
 	shown.complete("", []Setting{{Key: "socket", Value: socket}, {Key: "state", Value: state}})
 	return shown.sorted(), nil
 }
@@ -90,12 +100,12 @@ func ShowPolicy(dir string) ([]Setting, error) {
 			}
 		}
 	}
-	shown.complete("", policyDefaults)
+	shown.complete("", policyDefaults())
 	for _, name := range p.names() {
 		place := "tenants." + string(name) + "."
-		shown.complete(place, tenantDefaults)
+		shown.complete(place, tenantDefaults())
 		if p.tenants[name].Firewall != nil {
-			shown.complete(place+"firewall.", firewallDefaults)
+			shown.complete(place+"firewall.", firewallDefaults())
 		}
 	}
 	return shown.sorted(), nil

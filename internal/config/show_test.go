@@ -37,11 +37,11 @@ func TestDefaultsAreShown(t *testing.T) {
 		defaults []Setting
 		none     string
 	}{
-		{"host.yaml", reflect.TypeFor[Host](), hostDefaults, "socket state host backend.listen backend.cert backend.key backend.tokens backend.url tls.cert tls.key tls.name"},
-		{"policy", reflect.TypeFor[policyText](), policyDefaults, ""},
-		{"a tenant's policy", reflect.TypeFor[tenantText](), tenantDefaults,
+		{"host.yaml", reflect.TypeFor[Host](), hostDefaults(), "socket state host backend.listen backend.cert backend.key backend.tokens backend.url tls.cert tls.key tls.name"},
+		{"policy", reflect.TypeFor[policyText](), policyDefaults(), ""},
+		{"a tenant's policy", reflect.TypeFor[tenantText](), tenantDefaults(),
 			"page_jwt.jwks_file page_jwt.issuer page_jwt.audience page_jwt.algorithms firewall.default firewall.rules firewall.tests"},
-		{"a firewall", reflect.TypeFor[firewallText](), firewallDefaults, ""},
+		{"a firewall", reflect.TypeFor[firewallText](), firewallDefaults(), ""},
 	} {
 		var known []string
 		for _, d := range file.defaults {

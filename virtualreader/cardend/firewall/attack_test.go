@@ -40,7 +40,7 @@ func (n *naive) matches(r firewall.Rule, c []byte) bool {
 		ins = ins || c[1] >= i.From && c[1] <= i.To
 	}
 	aid := len(r.AID) == 0 || bytes.HasPrefix(n.selected, r.AID) || r.Allow && n.selected != nil && bytes.HasPrefix(r.AID, n.selected)
-	return ins && aid && (r.Class == nil || r.Class.Value == c[0]) && (r.MaxLc < 0 || len(c) <= 5+r.MaxLc)
+	return ins && aid && !r.None && (r.Class == nil || r.Class.Value == c[0]) && (r.MaxLc < 0 || len(c) <= 5+r.MaxLc)
 }
 
 func (n *naive) saw(c, response []byte) {
@@ -81,6 +81,7 @@ var (
 	noBinary   = []firewall.Rule{{Class: &firewall.Class{}, INS: []firewall.Instruction{span(0xB0)}, MaxLc: -1}}
 	noDelete   = []firewall.Rule{{Class: &firewall.Class{Value: 0x80}, INS: []firewall.Instruction{span(0xE4)}, MaxLc: -1}}
 	notInOther = []firewall.Rule{{AID: []byte{0xA0, 0, 0, 3, 0x97}, MaxLc: -1}}
+	notFirst   = []firewall.Rule{{None: true, MaxLc: -1}}
 	onlySelect = []firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0xA4)}, MaxLc: -1}}
 	little     = []firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0xDB)}, MaxLc: 4}}
 	channels   = append([]firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0x70)}, MaxLc: -1}}, inPIV...)
@@ -118,6 +119,7 @@ func TestAttacks(t *testing.T) {
 		{"the default application after a reset", inPIV, false, []string{selectPIV, "9000", "reset", "", get, "9000"}},
 		{"a channel that was closed and opened", channels, false, []string{"01A404000B" + piv, "9000", "0070800100", "9000", "0070000001", "019000", "01CB3FFF035C017E", "9000"}},
 		{"a channel in a class whose bits the card does not read", inPIV, false, []string{selectOther, "9000", "01A404000B" + piv, "9000", "81CB3FFF035C017E", "9000"}},
+		{"what nobody has selected, as far as is known", notFirst, true, []string{get, "9000"}},
 		{"an application that is current from the start", notInOther, true, []string{get, "9000"}},
 		{"an application that part of its AID selects", notInOther, true, []string{"00A4040004A0000003", "9000", get, "9000"}},
 

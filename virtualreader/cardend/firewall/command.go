@@ -20,6 +20,7 @@ const (
 // command is a command APDU as the firewall sees it.
 type command struct {
 	apdu.Command
+	wraps bool        // it would take others past the firewall
 	asked application // SELECT by name: what it asks for; unknown where the name is not known for certain
 }
 
@@ -33,7 +34,7 @@ func parse(raw []byte, known int) (command, error) {
 	if known < apdu.MinCommand {
 		return command{}, cardbroker.Errorf(cardbroker.Invalid, "of a command the header must be known")
 	}
-	c := command{Command: parsed}
+	c := command{Command: parsed, wraps: mayWrap(parsed.INS) != ""}
 	if !c.byName() {
 		return c, nil
 	}

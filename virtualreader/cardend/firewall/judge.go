@@ -230,8 +230,8 @@ func (j *Judge) judge(c *command, s *state) (place string, err error) {
 		}
 		var allow bool
 		place, allow = j.rules.decide(c, app, s.chain)
-		if name := mayWrap(c.INS); name != "" && allow && place == j.rules.byDefault {
-			return Fixed, refuse(Fixed, "%s is not allowed through a tunnel", name)
+		if c.wraps && allow && place == j.rules.byDefault {
+			return Fixed, refuse(Fixed, "%s is not allowed through a tunnel", mayWrap(c.INS))
 		}
 		if !allow {
 			return place, j.refuse(c, app, place)

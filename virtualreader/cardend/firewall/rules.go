@@ -138,7 +138,7 @@ func (k *check) about(c *command, app *application, chain bool) bool {
 	if !k.ins.has(c.INS) || !k.classes.has(c.CLA) || (uint16(c.P1)<<8|uint16(c.P2))&k.P1P2.Mask != k.P1P2.Value&k.P1P2.Mask {
 		return false
 	}
-	if k.Allow && (mayWrap(c.INS) != "" && !k.named.has(c.INS) || k.MaxLc >= 0 && (len(c.Data) > k.MaxLc || chain || chained(c.CLA))) {
+	if k.Allow && (c.wraps && !k.named.has(c.INS) || k.MaxLc >= 0 && (len(c.Data) > k.MaxLc || chain || chained(c.CLA))) {
 		return false
 	}
 	switch {

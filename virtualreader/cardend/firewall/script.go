@@ -48,13 +48,14 @@ func (j *Judge) Script(steps []Step) []error {
 			}
 			done, undone := s, s
 			done.after(&c, succeeded, -1)
-			undone.after(&c, anything, -1)
-			before[i+1] = may(before[i+1], done)
-			if !step.OK {
+			undone.after(&c, anything, -1) // who is allowed what here, is so too where the command succeeded
+			if step.OK {
+				before[i+1] = may(before[i+1], done)
+			} else {
 				before[i+1] = may(before[i+1], undone)
 			}
 			if step.Else > i && step.Else <= len(steps) {
-				before[step.Else] = may(may(before[step.Else], done), undone)
+				before[step.Else] = may(before[step.Else], undone)
 			}
 		}
 		before[i] = nil

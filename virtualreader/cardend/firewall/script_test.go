@@ -67,6 +67,35 @@ func TestScript(t *testing.T) {
 	}
 }
 
+// TestScriptOfManyStates: more states than are kept apart are one of which nothing is known but what they have in common.
+func TestScriptOfManyStates(t *testing.T) {
+	var steps []firewall.Step
+	add := func(digits string, next int) {
+		command := raw(t, digits)
+		steps = append(steps, firewall.Step{Command: command, Known: len(command), OK: true, Else: next})
+	}
+	const n = 12 // of each the second step may go to the end, with an application of its own selected
+	for i := range n {
+		add("00A4040006A00000030801", firewall.Stop)
+		steps[len(steps)-1].Command[10] = byte(i)
+		add("00CB3FFF035C017E", 2*n)
+	}
+	add("00CB3FFF035C017E", firewall.Stop)
+	j := firewall.New(newRules(t, false, inPIV...), cardbroker.PINDeny)
+	if last := j.Script(steps)[2*n]; cardbroker.RuleOf(last) != cardbroker.RuleFirewall {
+		t.Errorf("after %d applications of which one is selected, a step is judged %v, want a refusal", n, last)
+	}
+	few := append(append([]firewall.Step{}, steps[:12]...), steps[2*n])
+	for i := range few {
+		if few[i].Else != firewall.Stop {
+			few[i].Else = len(few) - 1
+		}
+	}
+	if last := j.Script(few)[len(few)-1]; last != nil {
+		t.Errorf("after 6 of them, which all may be read, it is judged %v, want nil", last)
+	}
+}
+
 // The pools are small, so that rules and commands meet.
 var (
 	someClasses = rapid.SampledFrom([]byte{0x00, 0x01, 0x0C, 0x10, 0x41, 0x20, 0x80, 0x81, 0x84, 0x90, 0xA0, 0xC1, 0xFF})

@@ -49,7 +49,7 @@ func (a *application) unknown() bool { return *a == application{} }
 func (a *application) is(n *name) (certain, perhaps bool) {
 	differ := (a.value[0]^n.value[0])&a.mask[0]&n.mask[0] | (a.value[1]^n.value[1])&a.mask[1]&n.mask[1]
 	lacks := n.mask[0]&^a.mask[0] | n.mask[1]&^a.mask[1]
-	return differ|lacks == 0 && !a.none, differ == 0
+	return differ|lacks == 0, differ == 0
 }
 
 // state is what decides on the next command, besides the command.
