@@ -21,6 +21,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -106,18 +107,25 @@ type Reader struct {
 	Broker string
 }
 
-// List returns the readers that are offered to the tenant now, broker by broker. Where brokers fail, it returns the
-// readers of the others and an error: Unauthenticated, RateLimited, Unavailable or Timeout.
+// List returns the readers that are offered to the tenant now, broker by broker; it asks all brokers at a time. Where
+// brokers fail, it returns the readers of the others and an error: Unauthenticated, RateLimited, Unavailable or Timeout.
 func (c *Client) List(ctx context.Context) ([]Reader, error) {
+	lists := make([][]api.RemoteReader, len(c.brokers))
+	failed := make([]error, len(c.brokers))
+	group := run.New(ctx)
+	for i, broker := range c.brokers {
+		group.Go("list "+broker, func(ctx context.Context) (err error) {
+			if lists[i], err = c.list(ctx, broker); err != nil {
+				failed[i] = fmt.Errorf("cannot list the readers of %s: %w", broker, err)
+			}
+			return nil // the others go on
+		})
+	}
+	group.Wait()
 	var readers []Reader
-	var failed []error
-	for _, broker := range c.brokers {
-		list, err := c.list(ctx, broker)
-		if err != nil {
-			failed = append(failed, fmt.Errorf("cannot list the readers of %s: %w", broker, err))
-		}
+	for i, list := range lists {
 		for _, r := range list {
-			readers = append(readers, Reader{RemoteReader: r, Broker: broker})
+			readers = append(readers, Reader{RemoteReader: r, Broker: c.brokers[i]})
 		}
 	}
 	return readers, errors.Join(failed...)

@@ -83,7 +83,7 @@ func (w *watch) follow(ctx context.Context, again bool) error {
 	for {
 		var e api.ReaderEvent
 		err := conn.NextJSON(&e)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) || cardbroker.ReasonOf(err) == cardbroker.Canceled {
 			return cardbroker.Wrapf(errEnded, cardbroker.Unavailable, "the broker ended the watch")
 		}
 		if err != nil {
