@@ -45,8 +45,8 @@ func (t *Tunnel) passes(err error) bool {
 
 // lost ends the tunnel with its connection, and returns why.
 func (t *Tunnel) lost(err error) error {
-	if errors.Is(err, io.EOF) {
-		err = cardbroker.Errorf(cardbroker.Unavailable, "the holder of the card closed the tunnel")
+	if errors.Is(err, io.EOF) || cardbroker.ReasonOf(err) == cardbroker.Canceled { // Canceled is an asker's, for callers
+		err = cardbroker.Wrapf(err, cardbroker.Unavailable, "the holder of the card closed the tunnel")
 	}
 	t.fail(err)
 	return err
