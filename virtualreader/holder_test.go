@@ -5,11 +5,13 @@ package virtualreader
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,6 +34,9 @@ type holder struct {
 	t     testing.TB
 	cut   func(step int) bool                                 // whether to cut the connection at this frame boundary; nil: never
 	greet func(conn *socket.Conn, resume wire.Header) bool    // in place of Resumed, if it returns true; nil: Resumed
+	bye   func(conn *socket.Conn)                             // says why, before a connection is cut; nil: nobody does
+	lease time.Duration                                       // 0: testLease
+	mute  int                                                 // the connection of this number says nothing after its first answer
 	admit func(number int, r *http.Request) *cardbroker.Error // refuses the connection of this number, from 1; nil: nobody
 
 	one   sync.Mutex // of the connection that is served
@@ -77,11 +82,14 @@ func (h *holder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer open.Close()
 		h.one.Lock()
 		defer h.one.Unlock()
-		h.serve(conn)
+		if err := h.serve(conn, number); err == errCutHere && h.bye != nil {
+			h.bye(conn)
+			conn.Receive()
+		}
 	})
 }
 
-func (h *holder) serve(conn *socket.Conn) error {
+func (h *holder) serve(conn *socket.Conn, number int) error {
 	for first := true; ; first = false {
 		head, payload, err := conn.Receive()
 		if err == nil {
@@ -91,6 +99,7 @@ func (h *holder) serve(conn *socket.Conn) error {
 			return err
 		}
 		switch {
+		case number == h.mute && !first:
 		case head.Type == wire.TypePing:
 			err = conn.Send(wire.Header{Type: wire.TypePong}, payload)
 		case first && head.Type == wire.TypeResume:
@@ -114,7 +123,7 @@ func (h *holder) resume(conn *socket.Conn, head wire.Header) error {
 	if h.greet != nil && h.greet(conn, head) {
 		return nil
 	}
-	payload := wire.Resumed{Lease: testLease}.Append(nil)
+	payload := wire.Resumed{Lease: cmp.Or(h.lease, testLease)}.Append(nil)
 	return errors.Join(h.send(conn, wire.Header{Type: wire.TypeResumed}, payload), h.card(conn))
 }
 
@@ -148,7 +157,7 @@ func (h *holder) execute(kind wire.Type, payload []byte) {
 	switch kind {
 	case wire.TypeHello:
 		hello, err := wire.ParseHello(payload)
-		w := wire.Welcome{Lease: testLease, Reader: "r"}
+		w := wire.Welcome{Lease: cmp.Or(h.lease, testLease), Reader: "r"}
 		if hello.Durability != cardbroker.DurabilityNone {
 			w.Grace, w.Resume = testGrace, cardbroker.NewSecret([]byte(resumeToken))
 		}
@@ -201,8 +210,8 @@ func (h *holder) connections() int {
 
 var tunnels = socket.NewMaker(wire.Subprotocol)
 
-// link is the holder's end of a connection in memory. Like TCP's, its writes wait for nobody, and what was written before it is
-// closed arrives.
+// link is an end of a connection in memory. Like TCP's, its writes wait for nobody, and what was written before it is closed
+// arrives.
 type link struct {
 	net.Conn
 	out    chan []byte
@@ -273,16 +282,18 @@ func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 func (p pipes) dial(context.Context) (net.Conn, error) {
 	near, far := net.Pipe()
 	p <- far
-	return near, nil
+	return newLink(near), nil
 }
 
 // stage is a back end that reaches a holder through brokers, in a bubble of its own time.
 type stage struct {
 	*holder
 	brokers []string
-	down    func(broker string) error // why it cannot be reached; nil: it can
-	asked   []string                  // brokers that were dialled
 	pipes   pipes
+
+	dials sync.Mutex                // of what follows
+	down  func(broker string) error // why it cannot be reached; nil: it can
+	asked []string                  // brokers that were dialled
 }
 
 // onStage runs f in a bubble.
@@ -299,11 +310,8 @@ func onStage(t *testing.T, h *holder, f func(s *stage)) {
 }
 
 func (s *stage) dial(ctx context.Context, to target) (*socket.Conn, error) {
-	s.asked = append(s.asked, to.broker)
-	if s.down != nil {
-		if err := s.down(to.broker); err != nil {
-			return nil, err
-		}
+	if err := s.reach(to.broker); err != nil {
+		return nil, err
 	}
 	header := http.Header{"Cardbroker-Ticket": {to.ticket}}
 	conn, response, err := tunnels.Dial(ctx, socket.Dial{URL: "ws://" + to.broker + to.path, Header: header, Net: s.pipes.dial})
@@ -311,6 +319,30 @@ func (s *stage) dial(ctx context.Context, to target) (*socket.Conn, error) {
 		return nil, api.ReadError(response)
 	}
 	return conn, err
+}
+
+func (s *stage) reach(broker string) error {
+	s.dials.Lock()
+	defer s.dials.Unlock()
+	s.asked = append(s.asked, broker)
+	if s.down == nil {
+		return nil
+	}
+	return s.down(broker)
+}
+
+// whileDown says why brokers cannot be reached from now on; nil: they can.
+func (s *stage) whileDown(down func(broker string) error) {
+	s.dials.Lock()
+	defer s.dials.Unlock()
+	s.down = down
+}
+
+// wereAsked returns the brokers that were dialled.
+func (s *stage) wereAsked() []string {
+	s.dials.Lock()
+	defer s.dials.Unlock()
+	return slices.Clone(s.asked)
 }
 
 // tunnel opens a tunnel through the first broker.

@@ -46,7 +46,7 @@ func (t *Tunnel) passes(err error) bool {
 // lost ends the tunnel with its connection, and returns why.
 func (t *Tunnel) lost(err error) error {
 	if errors.Is(err, io.EOF) || cardbroker.ReasonOf(err) == cardbroker.Canceled { // Canceled is an asker's, for callers
-		err = cardbroker.Wrapf(err, cardbroker.Unavailable, "the holder of the card closed the tunnel")
+		err = cardbroker.Errorf(cardbroker.Unavailable, "the holder of the card closed the tunnel")
 	}
 	t.fail(err)
 	return err
@@ -194,7 +194,9 @@ func (t *Tunnel) greet(conn *socket.Conn, head wire.Header, payload []byte) erro
 	switch in.Type {
 	case wire.TypeResumed:
 		r, err := wire.ParseResumed(said)
-		t.expires = time.Now().Add(r.Lease)
+		if err == nil {
+			t.expires = time.Now().Add(r.Lease)
+		}
 		return err
 	case wire.TypeRevoked:
 		err := holderError(said)

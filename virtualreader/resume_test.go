@@ -5,12 +5,20 @@ package virtualreader
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
 // conversation is what a back end does, from Hello to the end.
@@ -45,8 +53,8 @@ func conversation(s *stage) error {
 	if d, err := tunnel.Renew(ctx, time.Minute); err != nil || d != time.Minute {
 		return fmt.Errorf("Renew: %v, %w", d, err)
 	}
-	if want := uint64(s.connections() - 1); tunnel.Resumed() != want && s.cut != nil && tunnel.Resumed() == 0 {
-		return fmt.Errorf("Resumed = %d after %d connections", tunnel.Resumed(), want+1)
+	if n := s.connections(); n > 1 && tunnel.Resumed() == 0 || int(tunnel.Resumed()) > n-1 {
+		return fmt.Errorf("Resumed = %d after %d connections", tunnel.Resumed(), n)
 	}
 	return nil
 }
@@ -76,7 +84,11 @@ func TestCutAtEveryFrame(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := &holder{cut: cut(at)}
 				onStage(t, h, func(s *stage) {
+					start := time.Now()
 					err := conversation(s)
+					if took := time.Since(start); took > 5*time.Second {
+						t.Errorf("%s at %d: it took %v", name, at, took)
+					}
 					if at <= hello {
 						if cardbroker.ReasonOf(err) != cardbroker.Unavailable {
 							t.Errorf("%s at %d, before there is a lease: %v, want %s", name, at, err, cardbroker.Unavailable)
@@ -99,4 +111,310 @@ func TestCutAtEveryFrame(t *testing.T) {
 		}
 	}
 	t.Logf("%d frame boundaries", boundaries)
+}
+
+// withTunnel runs f with an open tunnel, in a bubble.
+func withTunnel(t *testing.T, h *holder, f func(t *testing.T, s *stage, tunnel *Tunnel)) {
+	synctest.Test(t, func(t *testing.T) {
+		onStage(t, h, func(s *stage) {
+			tunnel, err := s.tunnel(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			f(t, s, tunnel)
+			tunnel.Close()
+		})
+	})
+}
+
+// lost has a command's answer lost, once, and what happens to the back end's connection then.
+func lost(h *holder) *holder {
+	h.cut = func(int) bool { return h.kind == wire.TypeAPDUResponse && h.runs[h.last] == 1 && h.connections() == 1 }
+	return h
+}
+
+func down(string) error { return cardbroker.Errorf(cardbroker.Unavailable, "down") }
+
+// TestNotTakenUpAgain has holders that nobody reaches any more, or that have forgotten the lease, with a frame outstanding and
+// without one.
+func TestNotTakenUpAgain(t *testing.T) {
+	refuse := func(reason cardbroker.Reason, rule cardbroker.Rule) func(int, *http.Request) *cardbroker.Error {
+		return func(number int, _ *http.Request) *cardbroker.Error {
+			if number == 1 {
+				return nil
+			}
+			return cardbroker.Refusef(reason, rule, "no")
+		}
+	}
+	revoke := func(reason cardbroker.Reason) func(*socket.Conn, wire.Header) bool {
+		return func(conn *socket.Conn, _ wire.Header) bool {
+			conn.Send(wire.Header{Type: wire.TypeRevoked}, wire.AppendError(nil, cardbroker.Errorf(reason, "revoked")))
+			conn.Receive()
+			return true
+		}
+	}
+	tests := []struct {
+		name string
+		h    func() *holder
+		down func(string) error
+		took time.Duration
+		want cardbroker.Reason
+		text string
+	}{
+		{"the grace time passes", func() *holder { return &holder{} }, down, testGrace, cardbroker.Unavailable, "in time"},
+		{"the lease expires", func() *holder { return &holder{lease: 10 * time.Second} }, down, 10 * time.Second, cardbroker.Unavailable, "in time"},
+		{"the agent is away", func() *holder { return &holder{admit: refuse(cardbroker.AgentRestarting, "")} }, nil, testGrace,
+			cardbroker.Unavailable, "in time"},
+		{"the lease is gone", func() *holder { return &holder{admit: refuse(cardbroker.Unauthenticated, cardbroker.RuleTicket)} }, nil, 0,
+			cardbroker.Unavailable, "the lease has ended meanwhile"},
+		{"the token is not good any more", func() *holder { return &holder{admit: refuse(cardbroker.Unauthenticated, cardbroker.RuleToken)} }, nil, 0,
+			cardbroker.Unauthenticated, "cannot be taken up again"},
+		{"the user has revoked the lease", func() *holder { return &holder{greet: revoke(cardbroker.Forbidden)} }, nil, 0, cardbroker.Forbidden, "revoked"},
+		{"the lease expired meanwhile", func() *holder { return &holder{greet: revoke(cardbroker.Timeout)} }, nil, 0, cardbroker.Timeout, "revoked"},
+		{"the holder breaks the protocol", func() *holder {
+			return &holder{greet: func(conn *socket.Conn, head wire.Header) bool {
+				conn.Send(wire.Header{Type: wire.TypeDone, Seq: head.Seq}, nil)
+				conn.Receive()
+				return true
+			}}
+		}, nil, 0, cardbroker.Invalid, "the answer to a frame"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			check := func(t *testing.T, start time.Time, tunnel *Tunnel, s *stage) {
+				if err := tunnel.Err(); cardbroker.ReasonOf(err) != test.want || !strings.Contains(err.Error(), test.text) {
+					t.Errorf("Err = %v, want %s: %q", err, test.want, test.text)
+				}
+				if took := time.Since(start); took < test.took || took > test.took+time.Second {
+					t.Errorf("it took %v, want %v", took, test.took)
+				}
+				if n := len(s.wereAsked()); n > 70 || test.took > 0 && n < 10 {
+					t.Errorf("%d attempts", n)
+				}
+			}
+			withTunnel(t, test.h(), func(t *testing.T, s *stage, tunnel *Tunnel) {
+				s.whileDown(test.down)
+				start := time.Now()
+				s.cutNow()
+				for range tunnel.Events() {
+				}
+				check(t, start, tunnel, s)
+				if _, err := tunnel.Transmit(t.Context(), command(1)); err == nil || cardbroker.ReasonOf(err) == cardbroker.Indeterminate {
+					t.Errorf("Transmit afterwards = %v, want why the tunnel is over", err)
+				}
+			})
+			withTunnel(t, lost(test.h()), func(t *testing.T, s *stage, tunnel *Tunnel) {
+				s.whileDown(test.down)
+				start := time.Now()
+				_, err := tunnel.Transmit(t.Context(), command(1))
+				if cardbroker.ReasonOf(err) != cardbroker.Indeterminate || !errors.Is(err, tunnel.Err()) {
+					t.Errorf("Transmit = %v, want %s", err, cardbroker.Indeterminate)
+				}
+				check(t, start, tunnel, s)
+			})
+		})
+	}
+}
+
+// TestWhatEndsAConnection tells a connection that ends from a tunnel that does.
+func TestWhatEndsAConnection(t *testing.T) {
+	for _, test := range []struct {
+		why error
+		end cardbroker.Reason // of the tunnel; "": it goes on
+	}{
+		{io.EOF, cardbroker.Unavailable},
+		{cardbroker.Errorf(cardbroker.Forbidden, "no"), cardbroker.Forbidden},
+		{cardbroker.Errorf(cardbroker.Invalid, "no"), cardbroker.Invalid},
+		{cardbroker.Errorf(cardbroker.TooLarge, "no"), cardbroker.TooLarge},
+		{context.Canceled, ""},
+		{cardbroker.Errorf(cardbroker.Unavailable, "gone"), ""},
+		{cardbroker.Errorf(cardbroker.Overloaded, "full"), ""},
+		{cardbroker.Errorf(cardbroker.Timeout, "slow"), ""},
+		{errors.New("a fault"), ""},
+	} {
+		h := lost(&holder{bye: func(conn *socket.Conn) { conn.Shutdown(test.why) }})
+		withTunnel(t, h, func(t *testing.T, s *stage, tunnel *Tunnel) {
+			_, err := tunnel.Transmit(t.Context(), command(1))
+			if cardbroker.ReasonOf(tunnel.Err()) != test.end || (err == nil) != (test.end == "") {
+				t.Errorf("after %v: Transmit = %v, Err = %v, want %q", test.why, err, tunnel.Err(), test.end)
+			}
+			if n := h.runs[2]; n != 1 {
+				t.Errorf("after %v: the command was executed %d times", test.why, n)
+			}
+		})
+	}
+}
+
+// TestVolatile ends a tunnel with its connection where the holder keeps no record.
+func TestVolatile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		onStage(t, &holder{}, func(s *stage) {
+			conn, err := s.dial(t.Context(), target{broker: "one"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			hello, _ := Options{Volatile: true}.hello()
+			tunnel, err := newTunnel(t.Context(), conn, hello, s.dial, s.brokers)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.cutNow()
+			if _, err := tunnel.Transmit(t.Context(), command(1)); cardbroker.ReasonOf(err) != cardbroker.Indeterminate {
+				t.Errorf("Transmit = %v, want %s", err, cardbroker.Indeterminate)
+			}
+			if n := s.connections(); n != 1 {
+				t.Errorf("%d connections, want 1", n)
+			}
+			tunnel.Close()
+		})
+	})
+	both := Options{Volatile: true, Durability: cardbroker.DurabilityPower}
+	if _, err := both.hello(); cardbroker.ReasonOf(err) != cardbroker.Invalid {
+		t.Errorf("options that are volatile and durable = %v, want %s", err, cardbroker.Invalid)
+	}
+}
+
+// TestAskerLeavesACutTunnel ends the contexts of who waits for a connection: it is the end of the tunnel if his frame is out.
+func TestAskerLeavesACutTunnel(t *testing.T) {
+	withTunnel(t, lost(&holder{}), func(t *testing.T, s *stage, tunnel *Tunnel) {
+		s.whileDown(down)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := tunnel.Transmit(ctx, command(1))
+		if cardbroker.ReasonOf(err) != cardbroker.Indeterminate || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 10*time.Second {
+			t.Errorf("Transmit = %v after %v, want %s", err, time.Since(start), cardbroker.Indeterminate)
+		}
+		if err := tunnel.Err(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Err = %v, want %v", err, context.DeadlineExceeded)
+		}
+	})
+	withTunnel(t, &holder{}, func(t *testing.T, s *stage, tunnel *Tunnel) {
+		time.Sleep(time.Second) // the attendant reads
+		s.whileDown(down)
+		s.cutNow()
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := tunnel.Transmit(ctx, command(1)); err != context.DeadlineExceeded {
+			t.Errorf("Transmit while nobody reaches the holder = %v, want %v: it was not sent", err, context.DeadlineExceeded)
+		}
+		s.whileDown(nil)
+		if a, err := tunnel.Transmit(t.Context(), command(2)); err != nil || s.runs[2] != 1 {
+			t.Errorf("Transmit afterwards = % x, %v", a.Response, err)
+		}
+	})
+}
+
+// TestIdleTunnelIsTakenUpAgain holds that nobody has to ask: the lease goes on, and events.
+func TestIdleTunnelIsTakenUpAgain(t *testing.T) {
+	withTunnel(t, &holder{}, func(t *testing.T, s *stage, tunnel *Tunnel) {
+		for range 5 {
+			if e := <-tunnel.Events(); e.Card == nil {
+				t.Errorf("the event is %+v, want a card", e)
+			}
+			s.cutNow()
+		}
+		time.Sleep(time.Hour)
+		if tunnel.Err() != nil || tunnel.Resumed() != 5 {
+			t.Errorf("after an hour: resumed %d times, %v", tunnel.Resumed(), tunnel.Err())
+		}
+	})
+}
+
+// TestSilentConnection has one that leads nowhere any more, and nobody who says so.
+func TestSilentConnection(t *testing.T) {
+	withTunnel(t, &holder{mute: 1}, func(t *testing.T, s *stage, tunnel *Tunnel) {
+		time.Sleep(5 * wire.PingInterval)
+		if tunnel.Err() != nil || tunnel.Resumed() != 1 {
+			t.Errorf("resumed %d times, %v, want once", tunnel.Resumed(), tunnel.Err())
+		}
+		if _, err := tunnel.Transmit(t.Context(), command(1)); err != nil {
+			t.Errorf("Transmit = %v", err)
+		}
+	})
+}
+
+// TestConnectionsThatDoNotLast are not asked for without a pause.
+func TestConnectionsThatDoNotLast(t *testing.T) {
+	h := &holder{}
+	var until time.Time
+	h.cut = func(step int) bool { return h.connections() > 1 && step%3 == 0 && time.Now().Before(until) } // also after Resumed
+	withTunnel(t, h, func(t *testing.T, s *stage, tunnel *Tunnel) {
+		until = time.Now().Add(20 * time.Second)
+		s.cutNow()
+		time.Sleep(20 * time.Second)
+		if n := s.connections(); n < 15 || n > 60 || tunnel.Err() != nil {
+			t.Errorf("%d connections in 20 s, %v", n, tunnel.Err())
+		}
+		if _, err := tunnel.Transmit(t.Context(), command(1)); err != nil {
+			t.Errorf("Transmit = %v", err)
+		}
+	})
+}
+
+// TestTwoBrokers takes a tunnel up again through another broker, but not before the first was asked, and not where one only
+// does not know better.
+func TestTwoBrokers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		onStage(t, &holder{}, func(s *stage) {
+			s.brokers = []string{"one", "two"}
+			tunnel, err := s.tunnel(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tunnel.Close()
+			s.whileDown(func(broker string) error {
+				if broker == "one" {
+					return down(broker)
+				}
+				return nil
+			})
+			for n := range 2 {
+				s.cutNow()
+				if _, err := tunnel.Transmit(t.Context(), command(n)); err != nil {
+					t.Errorf("Transmit = %v", err)
+				}
+			}
+			if want := []string{"one", "one", "two", "two"}; !slices.Equal(s.wereAsked(), want) {
+				t.Errorf("the brokers that were asked are %q, want %q", s.wereAsked(), want)
+			}
+			back := time.Now().Add(3 * time.Second)
+			s.whileDown(func(broker string) error {
+				switch {
+				case broker == "one":
+					return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
+				case time.Now().Before(back):
+					return cardbroker.Errorf(cardbroker.NoAgent, "restarting")
+				}
+				return nil
+			})
+			s.cutNow()
+			if _, err := tunnel.Transmit(t.Context(), command(2)); err != nil || time.Now().Before(back) {
+				t.Errorf("Transmit = %v", err)
+			}
+		})
+	})
+}
+
+// TestRefusedForGoodByAll ends when each of the brokers refuses.
+func TestRefusedForGoodByAll(t *testing.T) {
+	h := lost(&holder{})
+	synctest.Test(t, func(t *testing.T) {
+		onStage(t, h, func(s *stage) {
+			s.brokers = []string{"one", "two"}
+			tunnel, err := s.tunnel(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.whileDown(func(string) error {
+				return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
+			})
+			_, err = tunnel.Transmit(t.Context(), command(1))
+			if cardbroker.ReasonOf(err) != cardbroker.Indeterminate || len(s.wereAsked()) != 3 {
+				t.Errorf("Transmit = %v after %q were asked, want %s after both", err, s.wereAsked(), cardbroker.Indeterminate)
+			}
+			tunnel.Close()
+		})
+	})
 }
