@@ -17,7 +17,7 @@ import (
 // attendant reads, so that events are seen; a command that finds it reading gets its answer from it.
 
 const (
-	maxSilent = 3 // pings that an idle holder may leave unanswered
+	maxSilent = 3 // pings that a holder may leave unanswered
 
 	// The attendant waits so long, so as not to meet the next command. A timer of 10 ms, which the kernel has to heed at
 	// every wait of the process, would make a command a µs dearer.
@@ -223,7 +223,8 @@ func (t *Tunnel) attendOnce() {
 }
 
 // keepAlive sends pings, for whatever between here and the holder forgets idle connections, and takes the connection for cut
-// when an idle holder has been silent for too long. A busy one may be: it waits for the card.
+// when nothing has come for too long. A busy holder may be silent, as it waits for the card: then that does no harm, and only
+// a tunnel that cannot be taken up again is left as it is.
 func (t *Tunnel) keepAlive(ctx context.Context) error {
 	ticker := time.NewTicker(wire.PingInterval)
 	defer ticker.Stop()
@@ -235,11 +236,12 @@ func (t *Tunnel) keepAlive(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if now := t.heard.Load(); now != heard || len(t.turn) > 0 {
+		resumable := t.resumable()
+		if now := t.heard.Load(); now != heard || len(t.turn) > 0 && !resumable {
 			heard, silent = now, 0
 		}
 		if silent++; silent > maxSilent {
-			if !t.resumable() {
+			if !resumable {
 				t.fail(cardbroker.Errorf(cardbroker.Timeout, "the holder of the card is silent"))
 				return nil
 			}

@@ -36,10 +36,11 @@ type holder struct {
 	greet func(conn *socket.Conn, resume wire.Header) bool    // in place of Resumed, if it returns true; nil: Resumed
 	bye   func(conn *socket.Conn)                             // says why, before a connection is cut; nil: nobody does
 	lease time.Duration                                       // 0: testLease
+	slow  time.Duration                                       // how long the card works on the first command
 	mute  int                                                 // the connection of this number says nothing after its first answer
 	admit func(number int, r *http.Request) *cardbroker.Error // refuses the connection of this number, from 1; nil: nobody
 
-	one   sync.Mutex // of the connection that is served
+	one   chan struct{} // capacity 1: of the connection that is served
 	steps int
 	last  uint64         // seq of the last frame
 	frame []byte         // it
@@ -54,6 +55,11 @@ type holder struct {
 }
 
 var errCutHere = errors.New("cut")
+
+// start makes the holder ready.
+func (h *holder) start(t testing.TB) {
+	h.t, h.runs, h.one = t, map[uint64]int{}, make(chan struct{}, 1)
+}
 
 // ServeHTTP lets a back end in.
 func (h *holder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -80,8 +86,8 @@ func (h *holder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.running.Go(func() {
 		defer open.Close()
-		h.one.Lock()
-		defer h.one.Unlock()
+		h.one <- struct{}{}
+		defer func() { <-h.one }()
 		if err := h.serve(conn, number); err == errCutHere && h.bye != nil {
 			h.bye(conn)
 			conn.Receive()
@@ -140,6 +146,9 @@ func (h *holder) answer(conn *socket.Conn, head wire.Header, payload []byte) err
 		h.last, h.frame = head.Seq, frame
 		h.runs[head.Seq]++
 		h.execute(head.Type, payload)
+		if head.Seq == 2 {
+			time.Sleep(h.slow)
+		}
 	case head.Seq != h.last || !bytes.Equal(frame, h.frame):
 		h.t.Errorf("the frame % x follows % x", frame, h.frame)
 		return errCutHere
@@ -299,7 +308,7 @@ type stage struct {
 // onStage runs f in a bubble.
 func onStage(t *testing.T, h *holder, f func(s *stage)) {
 	s := &stage{holder: h, brokers: []string{"one"}, pipes: make(pipes)}
-	h.t, h.runs = t, map[uint64]int{}
+	h.start(t)
 	server := http.Server{Handler: h}
 	var serving sync.WaitGroup
 	serving.Go(func() { server.Serve(s.pipes) })

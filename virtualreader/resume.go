@@ -4,6 +4,7 @@
 package virtualreader
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,12 +17,10 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// The pauses between attempts to take a lease up again, before jitter, and how long one attempt may take: to connect, and to
-// hear of the holder.
 const (
-	minPause    = 5 * time.Millisecond
+	minPause    = 5 * time.Millisecond // between attempts to take a lease up again, before jitter
 	maxPause    = time.Second
-	attemptTime = 10 * time.Second
+	attemptTime = 10 * time.Second // for one broker; and for a holder who has nothing to do
 )
 
 // resumable says whether the lease outlives its connection.
@@ -68,33 +67,49 @@ func hangUp(conn *socket.Conn) {
 // caller has turn and reading: nobody else sends or receives meanwhile, and the attendant, who has no frame, leaves askers
 // waiting for turn.
 func (t *Tunnel) resume(head wire.Header, payload []byte) error {
-	until := time.Now().Add(t.welcome.Load().Grace)
+	last, until := t.cut, time.Now().Add(t.grace())
+	for {
+		conn, err := t.reach(until)
+		if err == nil {
+			if err = t.greet(conn, head, payload); err == nil {
+				t.cut = nil
+				t.resumed.Add(1)
+				return nil
+			}
+			until = time.Now().Add(t.grace()) // the holder was there
+		}
+		switch {
+		case t.Err() != nil:
+			return t.Err()
+		case refused(err):
+			t.fail(ended(err))
+			return t.Err()
+		case err == errTooLate:
+			t.fail(cardbroker.Wrapf(last, cardbroker.Unavailable, "the connection was cut, and the tunnel could not be taken up again in time"))
+			return t.Err()
+		}
+		last = err
+	}
+}
+
+// grace is how long the holder keeps the lease for a back end that is away.
+func (t *Tunnel) grace() time.Duration { return t.welcome.Load().Grace }
+
+// errTooLate is the end of the time in which a lease may be taken up again.
+var errTooLate = errors.New("the lease is over")
+
+// reach makes one attempt to get a connection, after a pause. A connection says that the lease is still held: the agent looks
+// for it before it brings its leg.
+func (t *Tunnel) reach(until time.Time) (*socket.Conn, error) {
 	if t.expires.Before(until) {
 		until = t.expires
 	}
 	ctx, cancel := context.WithDeadline(t.life, until)
 	defer cancel()
-	last := t.cut
-	for {
-		if !t.rest(ctx) {
-			break
-		}
-		err := t.round(ctx, head, payload)
-		if err == nil {
-			t.cut = nil
-			t.resumed.Add(1)
-			return nil
-		}
-		if refused(err) {
-			t.fail(ended(err))
-			break
-		}
-		if ctx.Err() == nil {
-			last = err
-		}
+	if !t.rest(ctx) {
+		return nil, errTooLate
 	}
-	t.fail(cardbroker.Wrapf(last, cardbroker.Unavailable, "the connection was cut, and the tunnel could not be taken up again in time"))
-	return t.Err()
+	return t.round(ctx)
 }
 
 // rest waits before an attempt; the first after an answer is made at once. It says whether there is time for one.
@@ -116,42 +131,47 @@ func (t *Tunnel) rest(ctx context.Context) bool {
 
 // round tries each broker once. A refusal counts only if no broker says anything else: one that does not know the holder
 // may refuse what another one, which is just not there, would let in.
-func (t *Tunnel) round(ctx context.Context, head wire.Header, payload []byte) error {
+func (t *Tunnel) round(ctx context.Context) (*socket.Conn, error) {
 	var failed, refusal error
 	for _, broker := range t.brokers {
-		err := t.through(ctx, broker, head, payload)
+		conn, err := t.through(ctx, broker)
 		switch {
 		case err == nil:
 			t.brokers = first(t.brokers, broker)
-			return nil
+			return conn, nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return nil, errTooLate
 		case refused(err):
 			refusal = err
 		default:
 			failed = err
 		}
 	}
-	if failed != nil {
-		return failed
-	}
-	return refusal
+	return nil, cmp.Or(failed, refusal)
 }
 
-// through takes the lease up through one broker.
-func (t *Tunnel) through(ctx context.Context, broker string, head wire.Header, payload []byte) error {
+func (t *Tunnel) through(ctx context.Context, broker string) (*socket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	ticket := string(t.welcome.Load().Resume.Reveal())
-	conn, err := t.dial(ctx, target{broker: broker, path: "/cb/v1/readers/" + TicketReader + "/tunnel", ticket: ticket})
-	if err != nil {
-		return err
+	return t.dial(ctx, target{broker: broker, path: "/cb/v1/readers/" + TicketReader + "/tunnel", ticket: ticket})
+}
+
+// greet makes conn the tunnel's: it says which lease goes on, and at once sends the outstanding frame again. With the answer to
+// it, which comes after Resumed, that is one round trip. A holder whose card still works on the frame says nothing until then.
+func (t *Tunnel) greet(conn *socket.Conn, head wire.Header, payload []byte) error {
+	ctx, cancel := context.WithDeadline(t.life, t.expires)
+	if head.Seq == 0 {
+		ctx, cancel = context.WithTimeout(ctx, attemptTime)
 	}
+	defer cancel()
 	unwatch := context.AfterFunc(ctx, func() { t.leave(conn) })
-	if err = t.greet(conn, head, payload); err == nil {
-		t.conn.Store(conn)
+	err := t.again(conn, head, payload)
+	if err == nil {
+		t.conn.Store(conn) // from here on it is pinged
+		err = t.welcomed(conn)
 	}
-	if !unwatch() && err == nil { // it is closed; had the tunnel ended later, fail would have found and closed it
+	if !unwatch() && err == nil { // it is closed; had the tunnel ended later, fail would have closed it
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -168,21 +188,21 @@ func (t *Tunnel) leave(conn *socket.Conn) {
 	conn.Close()
 }
 
-// greet says on a new connection which lease goes on, and at once sends the outstanding frame again: with the answer to it,
-// which comes after Resumed, that is one round trip.
-func (t *Tunnel) greet(conn *socket.Conn, head wire.Header, payload []byte) error {
+// again sends what goes first on a new connection.
+func (t *Tunnel) again(conn *socket.Conn, head wire.Header, payload []byte) error {
 	resume := wire.Header{Type: wire.TypeResume, Seq: t.seq, Ack: t.seq}
-	if head.Seq != 0 {
-		resume.Ack = head.Ack
+	if head.Seq == 0 {
+		return conn.Send(resume, nil)
 	}
+	resume.Ack = head.Ack
 	if err := conn.Send(resume, nil); err != nil {
 		return err
 	}
-	if head.Seq != 0 {
-		if err := conn.Send(head, payload); err != nil {
-			return err
-		}
-	}
+	return conn.Send(head, payload)
+}
+
+// welcomed receives what comes first on a new connection.
+func (t *Tunnel) welcomed(conn *socket.Conn) error {
 	in, said, err := conn.Receive()
 	if errors.Is(err, io.EOF) {
 		return cardbroker.Wrapf(err, cardbroker.Unavailable, "the holder of the card ended the connection at once")

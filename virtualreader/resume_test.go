@@ -322,7 +322,7 @@ func TestIdleTunnelIsTakenUpAgain(t *testing.T) {
 	})
 }
 
-// TestSilentConnection has one that leads nowhere any more, and nobody who says so.
+// TestSilentConnection has one that leads nowhere any more, and nobody who says so, between commands and in one.
 func TestSilentConnection(t *testing.T) {
 	withTunnel(t, &holder{mute: 1}, func(t *testing.T, s *stage, tunnel *Tunnel) {
 		time.Sleep(5 * wire.PingInterval)
@@ -331,6 +331,29 @@ func TestSilentConnection(t *testing.T) {
 		}
 		if _, err := tunnel.Transmit(t.Context(), command(1)); err != nil {
 			t.Errorf("Transmit = %v", err)
+		}
+	})
+	withTunnel(t, &holder{mute: 1}, func(t *testing.T, s *stage, tunnel *Tunnel) {
+		start := time.Now()
+		if _, err := tunnel.Transmit(t.Context(), command(1)); err != nil || time.Since(start) > 5*wire.PingInterval {
+			t.Errorf("Transmit = %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// TestSlowCard has a holder whose card works on for longer than the grace time, and who says nothing meanwhile, not even on a new
+// connection.
+func TestSlowCard(t *testing.T) {
+	const slow = 4 * time.Minute
+	withTunnel(t, &holder{slow: slow}, func(t *testing.T, s *stage, tunnel *Tunnel) {
+		start := time.Now()
+		time.AfterFunc(time.Second, s.cutNow)
+		_, err := tunnel.Transmit(t.Context(), command(1))
+		if took := time.Since(start); err != nil || took < slow || took > slow+5*time.Second || s.runs[2] != 1 {
+			t.Errorf("Transmit = %v after %v, executed %d times", err, took, s.runs[2])
+		}
+		if n := s.connections(); n > 6 {
+			t.Errorf("%d connections", n)
 		}
 	})
 }

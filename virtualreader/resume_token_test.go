@@ -32,7 +32,8 @@ func (l links) Accept() (net.Conn, error) {
 func TestOneTimeTokens(t *testing.T) {
 	var given atomic.Int32
 	var used sync.Map
-	h := lost(&holder{t: t, runs: map[uint64]int{}})
+	h := lost(&holder{})
+	h.start(t)
 	h.admit = func(number int, r *http.Request) *cardbroker.Error {
 		if _, again := used.LoadOrStore(r.Header.Get("Authorization"), true); again {
 			return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleToken, "the token was used before")
