@@ -261,7 +261,11 @@ func (l link) Write(b []byte) (int, error) {
 
 // Close cuts the connection: no close message says so.
 func (l link) Close() error {
-	l.once.Do(func() { close(l.closed); l.Conn.SetReadDeadline(time.Unix(1, 0)) })
+	l.once.Do(func() {
+		close(l.closed)
+		l.Conn.SetReadDeadline(time.Unix(1, 0))
+		l.Conn.SetWriteDeadline(time.Now().Add(time.Second)) // for what is under way
+	})
 	return nil
 }
 
@@ -316,6 +320,7 @@ func onStage(t *testing.T, h *holder, f func(s *stage)) {
 	h.running.Wait()
 	server.Close()
 	serving.Wait()
+	time.Sleep(2 * time.Second) // closed links drain
 }
 
 func (s *stage) dial(ctx context.Context, to target) (*socket.Conn, error) {
