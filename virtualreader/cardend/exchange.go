@@ -192,6 +192,7 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 			e.seq-- // it was not executed, and is when it comes again
 			return end.error
 		}
+		e.tell(err)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
 	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
@@ -265,7 +266,7 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 // copied.
 func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Time) error {
 	if err := e.firewall.Check(command); err != nil {
-		return e.tell(err)
+		return err
 	}
 	if e.before == commandPIN && command[1] == 0xC0 { // what is answered to that is a status word alone
 		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")

@@ -84,7 +84,7 @@ func (e *exchange) pinPad(ctx context.Context, input []byte, parse func([]byte) 
 		return err
 	}
 	if err := e.firewall.CheckEntered(entry.Header()); err != nil {
-		return e.tell(err)
+		return err
 	}
 	switch {
 	case e.tunnel.Asker == nil:

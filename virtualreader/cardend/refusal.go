@@ -11,16 +11,18 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 )
 
-// tell has the tunnel's owner hear of a refusal by the firewall, unless there were too many to tell of each, and returns it.
-func (e *exchange) tell(err error) error {
-	refusal, ok := errors.AsType[*firewall.Refused](err)
-	if !ok || e.tunnel.Refused == nil {
-		return err
+// tell has the tunnel's owner hear of err if it is a refusal by the firewall, unless there were too many to tell of each.
+func (e *exchange) tell(err error) {
+	if e.tunnel.Refused == nil || cardbroker.RuleOf(err) != cardbroker.RuleFirewall {
+		return
 	}
-	if count := e.refused.Refused(refusal.Place, time.Now()); count > 0 {
+	place := firewall.Fixed
+	if refusal, ok := errors.AsType[*firewall.Refused](err); ok {
+		place = refusal.Place
+	}
+	if count := e.refused.Refused(place, time.Now()); count > 0 {
 		e.tunnel.Refused(e.tunnel.ID, count, err)
 	}
-	return err
 }
 
 // tellRest tells of the refusals that were too many.

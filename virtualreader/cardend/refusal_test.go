@@ -30,7 +30,7 @@ func withFirewall(t *testing.T, a *agent) <-chan string {
 		if change != nil {
 			change(tunnel)
 		}
-		tunnel.Firewall = rules
+		tunnel.Firewall, tunnel.Control = rules, []uint32{1}
 		tunnel.Refused = func(id cardend.TunnelID, count uint64, why error) {
 			told <- id.String()[:2] + " " + string(rune('0'+count)) + " " + why.Error()
 		}
@@ -65,6 +65,9 @@ func TestFirewallFollowsTheCard(t *testing.T) {
 			a.reader.Reset()
 			b.refused(wire.TypeAPDU, []byte(selects), cardbroker.CardReset)
 			b.ask(wire.TypeConnect, wire.Connect{Share: cardbroker.ShareShared}.Append(nil), wire.TypeConnected)
+		}, false},
+		{"a function of the reader", func(_ *agent, b *backEnd) {
+			b.ask(wire.TypeControl, wire.AppendControl(nil, 1, nil), wire.TypeControlled)
 		}, false},
 		{"another card", func(a *agent, b *backEnd) {
 			a.reader.Replace()
@@ -115,6 +118,17 @@ func TestRefusalsAreCounted(t *testing.T) {
 	b.over("")
 	if first, rest := <-told, <-told; !strings.HasPrefix(first, "61 1 ") || !strings.HasPrefix(rest, "61 4 ") || len(told) != 0 {
 		t.Errorf("told of %q, %q and %d more, want 1 and the other 4", first, rest, len(told))
+	}
+}
+
+// TestReaderIsGuarded: a function of the reader that policy does not list is a refusal by the firewall, too, and told of.
+func TestReaderIsGuarded(t *testing.T) {
+	a := newAgent(t)
+	told := withFirewall(t, a)
+	b := a.open("acme")
+	b.refused(wire.TypeControl, wire.AppendControl(nil, 2, nil), cardbroker.Forbidden)
+	if got := <-told; !strings.Contains(got, "function 00000002 of the reader") {
+		t.Errorf("told of %q", got)
 	}
 }
 
