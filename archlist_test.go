@@ -15,7 +15,7 @@ var areas = []arch.Area{
 	{Name: "root", Folders: []string{"."}, Imports: []string{"apdu"}},
 	{Name: "api", Folders: []string{"api"}, Imports: []string{"root", "apdu"}},
 	{Name: "internal", Folders: []string{"internal"}, Imports: []string{"firewall", "api", "root", "apdu"}}, // config reads its rules
-	{Name: "testenv", Folders: []string{"internal/testenv"}}, // imported by tests, which are free
+	{Name: "testenv", Folders: []string{"internal/testenv"}},                                                // imported by tests, which are free
 	{Name: "wire", Folders: []string{"virtualreader/wire"}, Imports: []string{"root", "apdu"}},
 	{Name: "socket", Folders: []string{"virtualreader/socket"}, Imports: []string{"wire", "internal", "api", "root", "apdu"}},
 	{Name: "relay", Folders: []string{"virtualreader/relay"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},

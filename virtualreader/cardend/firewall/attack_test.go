@@ -18,7 +18,8 @@ import (
 type naive struct {
 	rules    []firewall.Rule
 	allow    bool
-	selected []byte
+	selected [4][]byte
+	channels bool // it keeps the channels apart that the class names
 	repeat   bool // the last answer was 6Cxx
 }
 
@@ -39,15 +40,23 @@ func (n *naive) matches(r firewall.Rule, c []byte) bool {
 	for _, i := range r.INS {
 		ins = ins || c[1] >= i.From && c[1] <= i.To
 	}
-	aid := len(r.AID) == 0 || bytes.HasPrefix(n.selected, r.AID) || r.Allow && n.selected != nil && bytes.HasPrefix(r.AID, n.selected)
+	selected := *n.current(c)
+	aid := len(r.AID) == 0 || bytes.HasPrefix(selected, r.AID) || r.Allow && selected != nil && bytes.HasPrefix(r.AID, selected)
 	return ins && aid && !r.None && (r.Class == nil || r.Class.Value == c[0]) && (r.MaxLc < 0 || len(c) <= 5+r.MaxLc)
 }
 
 func (n *naive) saw(c, response []byte) {
 	n.repeat = len(response) == 2 && response[0] == 0x6C
 	if c[1] == 0xA4 && c[2] == 0x04 && bytes.HasSuffix(response, []byte{0x90, 0}) {
-		n.selected = append([]byte{}, c[5:5+int(c[4])]...)
+		*n.current(c) = append([]byte{}, c[5:5+int(c[4])]...)
 	}
+}
+
+func (n *naive) current(c []byte) *[]byte {
+	if n.channels {
+		return &n.selected[c[0]&3]
+	}
+	return &n.selected[0]
 }
 
 // The applications of the attacks.
@@ -84,6 +93,7 @@ var (
 	notFirst   = []firewall.Rule{{None: true, MaxLc: -1}}
 	onlySelect = []firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0xA4)}, MaxLc: -1}}
 	little     = []firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0xDB)}, MaxLc: 4}}
+	inEither   = append([]firewall.Rule{{Allow: true, AID: []byte{0xA0, 0, 0, 3, 0x97}, INS: []firewall.Instruction{span(0xCA)}, MaxLc: -1}}, inPIV...)
 	channels   = append([]firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0x70)}, MaxLc: -1}}, inPIV...)
 )
 
@@ -112,6 +122,7 @@ func TestAttacks(t *testing.T) {
 		{"SELECT with an extended Lc", inPIV, false, []string{selectPIV, "9000", "00A4040000000B" + other, "9000", get, "9000"}},
 		{"SELECT on another channel", inPIV, false, []string{"01A404000B" + piv, "9000", get, "9000"}},
 		{"SELECT on a far channel", inPIV, false, []string{"4FA404000B" + piv, "9000", get, "9000"}},
+		{"a channel of a card that leaves the channel's bits out of account", inEither, false, []string{selectOther, "9000", "01A404000B" + piv, "9000", "00CA000000", "9000"}},
 		{"a chained SELECT", inPIV, false, []string{"10A404000B" + other, "9000", selectPIV, "9000", get, "9000"}},
 		{"a chain that ends as SELECT", append([]firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0x84)}, MaxLc: -1}}, inPIV...), false,
 			[]string{"108400000B" + other, "9000", selectPIV, "9000", get, "9000"}},
@@ -151,7 +162,7 @@ func TestAttacks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fool, judge, refused := &naive{rules: attack.rules, allow: attack.allow}, firewall.New(rules, cardbroker.PINDeny), 0
+			fool, judge, refused := &naive{rules: attack.rules, allow: attack.allow, channels: strings.Contains(attack.name, "leaves the channel's bits")}, firewall.New(rules, cardbroker.PINDeny), 0
 			for i := 0; i < len(attack.script); i += 2 {
 				if attack.script[i] == "reset" {
 					judge.Reset()

@@ -217,7 +217,7 @@ func (j *Judge) judge(c *command, s *state) (place string, err error) {
 		return Fixed, refuse(Fixed, "a chained SELECT is not allowed: what it selects cannot be judged")
 	}
 	apps := s.candidates(c.CLA)
-	if c.INS == insSelect && c.P1 == 0x04 && !proprietary(c.CLA) {
+	if c.INS|1 == insSelect|1 && c.P1 == 0x04 { // it is for the application that it asks for, if that is certain
 		var asked application
 		if c.byName() && !s.chain {
 			asked = c.asked

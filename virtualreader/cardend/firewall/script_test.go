@@ -352,3 +352,20 @@ func readRules(b []byte) (rules []firewall.Rule) {
 	}
 	return rules
 }
+
+// BenchmarkScript: as many steps as a script may have, each of which may go on or jump, and as many rules as there may be.
+func BenchmarkScript(b *testing.B) {
+	j, command := worst(b)
+	selects := raw(b, "00A4040006A00000030801")
+	steps := make([]firewall.Step, 256)
+	for i := range steps {
+		steps[i] = firewall.Step{Command: command, Known: len(command), Else: min(i+3, len(steps))}
+		if i%2 == 0 {
+			steps[i].Command, steps[i].OK = append([]byte{}, selects...), true
+			steps[i].Command[10] = byte(i)
+		}
+	}
+	for b.Loop() {
+		j.Script(steps)
+	}
+}

@@ -56,6 +56,7 @@ func (a *application) is(n *name) (certain, perhaps bool) {
 type state struct {
 	apps  [channels]application
 	chain bool // the last command was not the last of its chain
+	multi bool // the card has opened a channel: it has more than one. Some cards leave the channel's bits out of account
 }
 
 // candidates returns the applications that a command of a class may be for: the current one of the channel that the class
@@ -101,11 +102,9 @@ func (s *state) after(c *command, o outcome, opened int) {
 	case insSelect, insSelect | 1:
 		switch {
 		case c.byName() && !within && o == succeeded:
-			s.apps[channel(c.CLA)] = c.asked
+			s.change(c.CLA, c.asked)
 		case !c.staysInApplication():
-			for _, app := range s.candidates(c.CLA) {
-				*app = application{}
-			}
+			s.change(c.CLA, application{})
 		}
 	case insManageChannel:
 		s.managed(c, opened)
@@ -114,12 +113,24 @@ func (s *state) after(c *command, o outcome, opened int) {
 	}
 }
 
+// change notes what is current on the channel of a class. Unless the card is known to have several channels, it may be current on all others,
+// too, and if the class may mean another channel, so.
+func (s *state) change(cla byte, app application) {
+	n := channel(cla)
+	for i := range s.apps {
+		if i != n && (!s.multi || i == 0 && proprietary(cla)) {
+			s.apps[i] = application{}
+		}
+	}
+	s.apps[n] = app
+}
+
 // managed follows MANAGE CHANNEL, ISO/IEC 7816-4 §11.1.2: a channel that is opened has an application that nobody named.
 func (s *state) managed(c *command, opened int) {
 	n := int(c.P2)
 	switch {
 	case c.P1 == 0x00 && n == 0 && opened > 0 && opened < channels:
-		s.apps[opened] = application{}
+		s.apps[opened], s.multi = application{}, true
 	case (c.P1 == 0x00 || c.P1 == 0x80) && n > 0 && n < channels:
 		s.apps[n] = application{}
 	case c.P1 == 0x00:
@@ -136,5 +147,5 @@ func (s *state) merge(t *state) {
 			s.apps[i] = application{}
 		}
 	}
-	s.chain = s.chain || t.chain
+	s.chain, s.multi = s.chain || t.chain, s.multi && t.multi
 }
