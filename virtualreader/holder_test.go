@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,8 @@ type holder struct {
 	reply []byte         // its answer, without what follows Seq
 	kind  wire.Type      // of the answer
 	runs  map[uint64]int // how often the frame of a seq was executed
+
+	atr atomic.Int32 // the second byte of the card's
 
 	latest  sync.Mutex // of what follows
 	number  int        // of connections that asked to be let in
@@ -135,7 +138,7 @@ func (h *holder) resume(conn *socket.Conn, head wire.Header) error {
 
 // card says which card is in the reader.
 func (h *holder) card(conn *socket.Conn) error {
-	return h.send(conn, wire.Header{Type: wire.TypeCardIn}, wire.CardIn{ATR: []byte{0x3B, 0}}.Append(nil))
+	return h.send(conn, wire.Header{Type: wire.TypeCardIn}, wire.CardIn{ATR: []byte{0x3B, byte(h.atr.Load())}}.Append(nil))
 }
 
 // answer executes a frame, or repeats the answer to the last one.

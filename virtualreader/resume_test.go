@@ -306,17 +306,27 @@ func TestAskerLeavesACutTunnel(t *testing.T) {
 	})
 }
 
-// TestIdleTunnelIsTakenUpAgain holds that nobody has to ask: the lease goes on, and events.
+// TestIdleTunnelIsTakenUpAgain holds that nobody has to ask: the lease goes on, and so do events. A card that is still in the
+// reader is no event.
 func TestIdleTunnelIsTakenUpAgain(t *testing.T) {
-	withTunnel(t, &holder{}, func(t *testing.T, s *stage, tunnel *Tunnel) {
-		for range 5 {
+	h := &holder{}
+	withTunnel(t, h, func(t *testing.T, s *stage, tunnel *Tunnel) {
+		for n := range 5 {
 			if e := <-tunnel.Events(); e.Card == nil {
 				t.Errorf("the event is %+v, want a card", e)
 			}
 			s.cutNow()
+			time.Sleep(time.Second)
+			select {
+			case e := <-tunnel.Events():
+				t.Errorf("the event is %+v, want none", e)
+			default:
+			}
+			h.atr.Store(int32(n + 1)) // another card
+			s.cutNow()
 		}
 		time.Sleep(time.Hour)
-		if tunnel.Err() != nil || tunnel.Resumed() != 5 {
+		if tunnel.Err() != nil || tunnel.Resumed() != 10 {
 			t.Errorf("after an hour: resumed %d times, %v", tunnel.Resumed(), tunnel.Err())
 		}
 	})
