@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"io"
 	"log/slog"
 	"net"
@@ -219,7 +220,7 @@ func (v *life) openStream() (chan error, error) {
 func (v *life) openLease() (chan error, error) {
 	b := &backEnd{hello: wire.Hello{Share: cardbroker.ShareShared}.Append(nil), welcomed: make(chan struct{}), closed: make(chan struct{})}
 	ended := make(chan error, 2)
-	tunnel := cardend.Tunnel{ID: cardend.TunnelID([]byte(cardbroker.NewRoute())), Tenant: "issuer", Reader: "R" + string(cardbroker.NewRoute())}
+	tunnel := cardend.Tunnel{ID: cardend.TunnelID([]byte(rand.Text()[:16])), Tenant: "issuer", Reader: "R" + rand.Text()}
 	go func() { ended <- v.agent.holder.Serve(v.agent.tunnels.Context(), b, tunnel) }()
 	select {
 	case <-b.welcomed:

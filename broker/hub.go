@@ -111,9 +111,13 @@ func (h *hub) join(ctx context.Context, l *link) error {
 	})
 }
 
-// leave takes a link away. Who waits for its agent waits no more.
-func (h *hub) leave(route cardbroker.Route) error {
+// leave takes a link away, unless that of the session's next agent has taken its place. Who waits for its agent waits no more.
+func (h *hub) leave(l *link) error {
+	route := l.agent.Route
 	return h.loop.Must(func(s *hubState) error {
+		if s.links[route] != l {
+			return nil
+		}
 		delete(s.links, route)
 		s.changed = true
 		s.leaveForwards(route)

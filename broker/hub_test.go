@@ -125,7 +125,7 @@ func TestHubWatch(t *testing.T) {
 		t.Errorf("view = %+v, want the offer", view)
 	}
 	stop()
-	if err := h.leave(route); err != nil {
+	if err := h.leave(h.state.links[route]); err != nil {
 		t.Fatal(err)
 	}
 	select {
