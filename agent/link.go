@@ -187,6 +187,7 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 		Control: policy.Control,
 		Changed: changed,
 		Present: func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), offer.name) },
+		Report:  a.tellUsage,
 	})
 }
 
@@ -237,6 +238,10 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err
 			}
+		case usage := <-a.measured:
+			if err := conn.WriteJSON(api.FromAgent{Usage: &usage}); err != nil {
+				return err
+			}
 		case event := <-a.recorded:
 			if err := a.tellEvent(conn, event); err != nil {
 				return err
@@ -262,6 +267,15 @@ func (a *Agent) tellRefused(r httpserver.Refusal) {
 	}
 	select {
 	case a.refusals <- told:
+	default:
+	}
+}
+
+// tellUsage has the broker told what a tunnel's commands took. It waits for nobody: what has no room is lost, for it is for
+// statistics only.
+func (a *Agent) tellUsage(u api.Usage) {
+	select {
+	case a.measured <- u:
 	default:
 	}
 }

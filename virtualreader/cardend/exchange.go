@@ -30,6 +30,7 @@ type exchange struct {
 	used  bool                 // the card may still be as the back end made it
 	lost  *cardbroker.Error    // why it is not connected; the back end has to connect again
 
+	meter    *meter
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
@@ -56,7 +57,7 @@ const (
 func newExchange(h *Holder, conn *lookahead, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
-	return &exchange{holder: h, conn: conn, tunnel: t, mac: hmac.New(sha256.New, key[:])}
+	return &exchange{holder: h, conn: conn, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: newMeter(t)}
 }
 
 // hello receives the first frame.
@@ -85,6 +86,7 @@ func (e *exchange) welcome(lease time.Duration) error {
 // next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
+	defer e.meter.flush()
 	e.lease = lease
 	for {
 		head, payload, err := e.conn.Receive()
@@ -106,6 +108,7 @@ func (e *exchange) run(ctx, lease context.Context) error {
 // answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
+	e.meter.tick(arrived)
 	switch {
 	case head.Reader != 0:
 		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
@@ -132,6 +135,7 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 		if end, ok := errors.AsType[tunnelEnd](err); ok {
 			return end.error
 		}
+		e.meter.failed(arrived, err)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
 	err = e.send()
@@ -223,6 +227,7 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	}
 	times := wire.Times{Queue: max(0, end.Sub(start)-card), Card: card, Agent: end.Sub(arrived)}
 	times.Append(payload[:0])
+	e.meter.answered(end, times.Queue, card)
 	e.kind, e.payload = wire.TypeAPDUResponse, payload
 	return nil
 }
