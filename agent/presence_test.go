@@ -18,6 +18,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
@@ -154,7 +155,7 @@ func newLife(t *testing.T, program string) *life {
 		Session: "1",
 		State:   v.state,
 		Sandbox: cards.Config{Program: program, Args: []string{"softcard"}},
-		Ready:   func(Note) {},
+		Ready:   func(home.Note) {},
 		Log:     slog.New(slog.DiscardHandler),
 	}, registry)
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 	"github.com/cardbroker/cardbroker"
 )
 
-// Usage tells the broker what an agent has measured in one of its tunnels since it told last; the broker adds it up, by
-// tenants, for its metrics. It says nothing of what was in a command.
+// Usage tells the broker what an agent has measured in a tunnel of a tenant's since it told last; the broker adds it up for
+// its metrics. It says nothing of what was in a command.
 type Usage struct {
-	Tunnel        string                     `json:"tunnel"`   // 32 hexadecimal digits
+	Tenant        cardbroker.Tenant          `json:"tenant"`
 	Commands      uint32                     `json:"commands"` // that a card has answered
 	Indeterminate uint32                     `json:"indeterminate,omitempty"`
 	Refused       map[cardbroker.Rule]uint32 `json:"refused,omitempty"` // commands, by the rule

@@ -214,8 +214,8 @@ func (h *hub) keyOf(route cardbroker.Route) api.DeviceKey {
 	return api.DeviceKey{}
 }
 
-// open asks the agent behind route for its leg of a tunnel with a new id, and waits for it.
-func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelOpen) (leg, error) {
+// open asks the agent behind route for its leg of a tunnel with a new id, and waits for it. Without a link it returns absent.
+func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelOpen, absent error) (leg, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	answer := make(chan legAnswer, 1)
@@ -224,7 +224,7 @@ func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelO
 	err := h.loop.Do(ctx, func(s *hubState) error {
 		l := s.links[route]
 		if l == nil {
-			return refuseTicket()
+			return absent
 		}
 		send = l.send
 		s.pending[open.ID] = &pending{route: route, user: l.agent.Key.User, answer: answer}

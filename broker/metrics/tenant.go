@@ -14,13 +14,6 @@ import (
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
 
-// maxTenants is how many tenants are counted apart; what others do is counted together. Tenants are those who have shown
-// who they are, so that none is made up.
-const maxTenants = 1000
-
-// others stands for the tenants that are too many. It is the name of none.
-const others = "(others)"
-
 // tenant counts what the back ends of one tenant do.
 type tenant struct {
 	name                    string

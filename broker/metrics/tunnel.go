@@ -4,10 +4,7 @@
 package metrics
 
 import (
-	"maps"
 	"net"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -15,18 +12,8 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
 )
 
-const (
-	sampleInterval = 20 * time.Second // between two looks at a tunnel's round trip; a back end's pings come as often
-	lateUsage      = time.Minute      // an agent may still report on a tunnel that has ended
-	maxEnded       = 4096             // tunnels that an agent may still report on
-)
-
-// An agent's word is taken for as many commands as a card could answer: ten times what the fastest do.
-const (
-	maxCommandRate  = 20_000 // a second
-	maxCommandBurst = 1_000
-	longest         = 10 * time.Minute // that a command takes on average; its sandbox is killed before that
-)
+// sampleInterval is the time between two looks at a tunnel's round trip; a back end's pings come as often.
+const sampleInterval = 20 * time.Second
 
 // Leg is a tunnel's leg to its back end.
 type Leg interface {
@@ -38,27 +25,21 @@ type Leg interface {
 type Tunnel struct {
 	Leg
 	table   *table
+	account *account
 	tenant  *tenant
-	route   cardbroker.Route // of its agent
-	began   time.Time
 	sampled time.Time // of the reading goroutine
-	ended   time.Time // zero: not yet; guarded by the table
-	claimed uint64    // commands that its agent has told of; guarded by the table
 }
 
 // Open begins to count a tunnel between a back end's leg and the agent behind route. It ends with [Tunnel.Ended].
 func (m *Metrics) Open(open api.TunnelOpen, route cardbroker.Route, leg Leg) *Tunnel {
-	now := time.Now()
-	tenant := m.tunnels.tenant(open.Tenant)
-	t := &Tunnel{Leg: leg, table: m.tunnels, tenant: tenant, route: route, began: now, sampled: now}
-	m.tunnels.add(open.ID, t)
-	tenant.open.Inc()
+	account := m.tunnels.open(holder{route, open.Tenant})
+	account.tenant.open.Inc()
 	if ticket, err := cardbroker.ParseTicket(open.Ticket); err == nil && ticket.Resume {
-		tenant.resumed.Inc()
+		account.tenant.resumed.Inc()
 	} else {
-		tenant.opened.Inc()
+		account.tenant.opened.Inc()
 	}
-	return t
+	return &Tunnel{Leg: leg, table: m.tunnels, account: account, tenant: account.tenant, sampled: time.Now()}
 }
 
 // TunnelRefused counts a tunnel that a tenant asked for and did not get. err may be in an agent's words.
@@ -102,10 +83,11 @@ func (t *Tunnel) Shutdown(why error) {
 // Ended ends the count. The agent may still report on it for a while. It is called once.
 func (t *Tunnel) Ended() {
 	t.tenant.open.Dec()
-	t.table.end(t)
+	t.table.ended(t.account)
 }
 
-// Used adds what the agent behind route has measured in a tunnel. Only its own tunnels count, and no more than can be.
+// Used adds what the agent behind route has measured for a tenant. It counts if that tenant has a tunnel to that agent, and if it
+// is no more than can be.
 func (m *Metrics) Used(route cardbroker.Route, u api.Usage) {
 	tenant := m.tunnels.claim(route, u)
 	if tenant == nil {
@@ -122,103 +104,4 @@ func (m *Metrics) Used(route cardbroker.Route, u api.Usage) {
 	}
 	tenant.queue.add(u.Queue)
 	tenant.card.add(u.Card)
-}
-
-// table knows the tunnels and the tenants.
-type table struct {
-	reasons map[cardbroker.Reason]bool
-	vec     vectors
-
-	mu      sync.Mutex // guards the following; held for a few map look-ups, or a walk over the tunnels
-	tunnels map[string]*Tunnel
-	late    int // of them, that have ended
-	tenants map[cardbroker.Tenant]*tenant
-}
-
-func newTable() *table {
-	t := &table{
-		reasons: make(map[cardbroker.Reason]bool),
-		tunnels: make(map[string]*Tunnel),
-		tenants: make(map[cardbroker.Tenant]*tenant),
-		vec:     newVectors(),
-	}
-	for _, row := range api.Reasons() {
-		t.reasons[row.Reason] = true
-	}
-	return t
-}
-
-// tenant returns the counters of a tenant that has shown who it is.
-func (t *table) tenant(name cardbroker.Tenant) *tenant {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if known := t.tenants[name]; known != nil {
-		return known
-	}
-	if len(t.tenants) >= maxTenants {
-		name = others
-		if known := t.tenants[name]; known != nil {
-			return known
-		}
-	}
-	t.tenants[name] = t.vec.newTenant(string(name))
-	return t.tenants[name]
-}
-
-// all returns the tenants.
-func (t *table) all() []*tenant {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return slices.Collect(maps.Values(t.tenants))
-}
-
-// add enters a tunnel. Those that ended long ago, or too many, are forgotten.
-func (t *table) add(id string, tunnel *Tunnel) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id, old := range t.tunnels {
-		if !old.ended.IsZero() && (t.late >= maxEnded || time.Since(old.ended) > lateUsage) {
-			delete(t.tunnels, id)
-			t.late--
-		}
-	}
-	t.tunnels[id] = tunnel
-}
-
-func (t *table) end(tunnel *Tunnel) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	tunnel.ended = time.Now()
-	t.late++
-}
-
-// claim returns the tenant for which a report counts; nil: it does not.
-func (t *table) claim(route cardbroker.Route, u api.Usage) *tenant {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	tunnel := t.tunnels[u.Tunnel]
-	if tunnel == nil || tunnel.route != route || !tunnel.ended.IsZero() && time.Since(tunnel.ended) > lateUsage {
-		return nil
-	}
-	n := uint64(u.Commands) + uint64(u.Indeterminate)
-	for _, refused := range u.Refused {
-		n += uint64(refused)
-	}
-	if tunnel.claimed+n > maxCommandBurst+uint64(time.Since(tunnel.began).Seconds()*maxCommandRate) {
-		return nil
-	}
-	for _, times := range []api.Times{u.Queue, u.Card} {
-		if count(times) != uint64(u.Commands) || times.Micros > uint64(u.Commands)*uint64(longest.Microseconds()) {
-			return nil
-		}
-	}
-	tunnel.claimed += n
-	return tunnel.tenant
-}
-
-func count(t api.Times) (n uint64) {
-	for _, c := range t.Counts {
-		n += uint64(c)
-	}
-	return n
 }

@@ -14,16 +14,16 @@ import (
 const meterInterval = 30 * time.Second
 
 // meter measures what the commands of one tunnel take, and reports it: at the tunnel's end, and with the first frame, if
-// only a ping, after 30 s. It has no timer: a tunnel in which nothing happens costs nothing. The goroutine that reads the
+// only a ping, after 30 s. What it has not reported when the connection is cut, it reports over the next. It has no timer: a tunnel in which nothing happens costs nothing. The goroutine that reads the
 // tunnel owns it.
 type meter struct {
-	tunnel string
+	tenant cardbroker.Tenant
 	report func(api.Usage) // must not block; nil: nobody wants to know
 	usage  api.Usage       // since the last report
 	since  time.Time       // of the first in usage; zero: there is nothing
 }
 
-func newMeter(t Tunnel) *meter { return &meter{tunnel: t.ID.String(), report: t.Report} }
+func newMeter(t Tunnel) *meter { return &meter{tenant: t.Tenant, report: t.Report} }
 
 // answered counts a command that the card has answered: queue from its arrival until the card had it, card until the answer.
 func (m *meter) answered(now time.Time, queue, card time.Duration) {
@@ -67,7 +67,7 @@ func (m *meter) flush() {
 	if m.since.IsZero() || m.report == nil {
 		return
 	}
-	m.usage.Tunnel = m.tunnel
+	m.usage.Tenant = m.tenant
 	m.report(m.usage)
 	m.usage, m.since = api.Usage{}, time.Time{}
 }

@@ -13,7 +13,7 @@ import (
 
 func TestMeter(t *testing.T) {
 	var said []api.Usage
-	m := newMeter(Tunnel{ID: TunnelID{1}, Report: func(u api.Usage) { said = append(said, u) }})
+	m := newMeter(Tunnel{Tenant: "issuer", Report: func(u api.Usage) { said = append(said, u) }})
 	now := time.Now()
 	m.tick(now)
 	m.flush()
@@ -36,7 +36,7 @@ func TestMeter(t *testing.T) {
 		t.Fatalf("%d reports, want one", len(said))
 	}
 	u := said[0]
-	if u.Tunnel != (TunnelID{1}).String() || u.Commands != 2 || u.Indeterminate != 1 || len(u.Refused) != 1 || u.Refused[cardbroker.RuleFirewall] != 1 {
+	if u.Tenant != "issuer" || u.Commands != 2 || u.Indeterminate != 1 || len(u.Refused) != 1 || u.Refused[cardbroker.RuleFirewall] != 1 {
 		t.Errorf("usage = %+v", u)
 	}
 	if u.Queue.Micros != 1001 || u.Card.Micros != 20000+3600e6 || u.Card.Counts[api.TimesBuckets-1] != 1 || u.Queue.Counts[0] != 1 {
