@@ -182,6 +182,7 @@ type Ready struct {
 	PID     int      `json:"pid"`
 	Listen  []string `json:"listen"`
 	Fixed   []string `json:"fixed"`
+	Metrics []string `json:"metrics"`
 	Backend string   `json:"backend"`
 	Session string   `json:"session"`
 	Readers []string `json:"readers"`
