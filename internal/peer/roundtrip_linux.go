@@ -27,9 +27,12 @@ func RoundTrip(conn net.Conn) (rtt time.Duration, ok bool) {
 	return rtt, err == nil && rtt > 0
 }
 
+// maxLayers is how much may lie over TCP: a WebSocket's deadlines, TLS, and what counts connections.
+const maxLayers = 6
+
 // tcpOf returns the TCP connection that conn is, or is spoken over; nil: none.
 func tcpOf(conn net.Conn) *net.TCPConn {
-	for range 4 { // TLS, and what counts connections
+	for range maxLayers {
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			return tcp
 		}
