@@ -119,7 +119,9 @@ func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.meter.flush()
 	e.lease = lease
 	if e.restored {
+		lost := e.lost
 		e.reset(ctx)
+		e.lost = lost
 	}
 	for {
 		if e.conn != nil {
