@@ -10,7 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/broker/metrics"
@@ -26,6 +29,17 @@ func used() *metrics.Metrics {
 	return m
 }
 
+// families returns what a program of Prometheus's own reads in the metrics.
+func families(t *testing.T, m *metrics.Metrics) map[string]*dto.MetricFamily {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	read, err := parser.TextToMetricFamilies(strings.NewReader(m.Text()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}
+
 // TestDocs holds docs/metrics.md against what is served: each name with its type and its labels. Names are the contract with
 // dashboards: who changes one changes that page.
 func TestDocs(t *testing.T) {
@@ -33,12 +47,8 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	families, err := used().Gatherer().Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var served, documented []string
-	for _, family := range families {
+	for _, family := range families(t, used()) {
 		if strings.HasPrefix(family.GetName(), "go_") || strings.HasPrefix(family.GetName(), "process_") {
 			continue
 		}
@@ -68,11 +78,31 @@ func TestDocs(t *testing.T) {
 
 // TestNames holds the names against the conventions of Prometheus.
 func TestNames(t *testing.T) {
-	problems, err := testutil.GatherAndLint(used().Gatherer())
+	problems, err := promlint.New(strings.NewReader(used().Text())).Lint()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// TestHistogram has the numbers of a histogram read.
+func TestHistogram(t *testing.T) {
+	m := newMetrics()
+	open(m, "acme", alices)
+	m.Used(alices, usage("acme", 3))
+	h := families(t, m)["cardbroker_command_card_seconds"].GetMetric()[0].GetHistogram()
+	if h.GetSampleCount() != 3 || h.GetSampleSum() != 0.09 {
+		t.Errorf("three times 30 ms are %v", h)
+	}
+	for _, bucket := range h.GetBucket() {
+		want := uint64(0)
+		if bucket.GetUpperBound() >= 0.03 {
+			want = 3
+		}
+		if bucket.GetCumulativeCount() != want {
+			t.Errorf("%d took at most %v s, want %d", bucket.GetCumulativeCount(), bucket.GetUpperBound(), want)
+		}
 	}
 }

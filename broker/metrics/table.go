@@ -31,7 +31,7 @@ const (
 // table knows the tenants, and which agents they have tunnels to.
 type table struct {
 	reasons map[cardbroker.Reason]bool
-	vec     vectors
+	families
 
 	mu       sync.Mutex // guards the following, with what is in the accounts; held for a few map look-ups, or a walk over the accounts
 	accounts map[holder]*account
@@ -58,7 +58,7 @@ func (a *account) over() bool { return a.open == 0 && time.Since(a.ended) > late
 func newTable() *table {
 	t := &table{
 		reasons:  make(map[cardbroker.Reason]bool),
-		vec:      newVectors(),
+		families: newFamilies(),
 		accounts: make(map[holder]*account),
 		tenants:  make(map[cardbroker.Tenant]*tenant),
 	}
@@ -81,7 +81,7 @@ func (t *table) tenant(name cardbroker.Tenant) *tenant {
 			return known
 		}
 	}
-	t.tenants[name] = t.vec.newTenant(string(name))
+	t.tenants[name] = t.newTenant(string(name))
 	return t.tenants[name]
 }
 

@@ -33,11 +33,11 @@ type Tunnel struct {
 // Open begins to count a tunnel between a back end's leg and the agent behind route. It ends with [Tunnel.Ended].
 func (m *Metrics) Open(open api.TunnelOpen, route cardbroker.Route, leg Leg) *Tunnel {
 	account := m.tunnels.open(holder{route, open.Tenant})
-	account.tenant.open.Inc()
+	account.tenant.open.Add(1)
 	if ticket, err := cardbroker.ParseTicket(open.Ticket); err == nil && ticket.Resume {
-		account.tenant.resumed.Inc()
+		account.tenant.resumed.Add(1)
 	} else {
-		account.tenant.opened.Inc()
+		account.tenant.opened.Add(1)
 	}
 	return &Tunnel{Leg: leg, table: m.tunnels, account: account, tenant: account.tenant, sampled: time.Now()}
 }
@@ -48,7 +48,7 @@ func (m *Metrics) TunnelRefused(tenant cardbroker.Tenant, err error) {
 	if !m.tunnels.reasons[cardbroker.Reason(reason)] {
 		reason = other
 	}
-	m.tunnels.vec.refused.WithLabelValues(m.tunnels.tenant(tenant).name, reason).Inc()
+	m.tunnels.refused.with(m.tunnels.tenant(tenant).name, reason).Add(1)
 }
 
 // Next implements relay.Leg: it counts what comes from the back end.
@@ -82,7 +82,7 @@ func (t *Tunnel) Shutdown(why error) {
 
 // Ended ends the count. The agent may still report on it for a while. It is called once.
 func (t *Tunnel) Ended() {
-	t.tenant.open.Dec()
+	t.tenant.open.Add(-1)
 	t.table.ended(t.account)
 }
 
@@ -91,16 +91,16 @@ func (t *Tunnel) Ended() {
 func (m *Metrics) Used(route cardbroker.Route, u api.Usage) {
 	tenant := m.tunnels.claim(route, u)
 	if tenant == nil {
-		m.tunnels.vec.ignored.Inc()
+		m.tunnels.ignored.with().Add(1)
 		return
 	}
-	tenant.commands.Add(float64(u.Commands))
-	tenant.indeterminate.Add(float64(u.Indeterminate))
+	tenant.commands.Add(int64(u.Commands))
+	tenant.indeterminate.Add(int64(u.Indeterminate))
 	for rule, n := range u.Refused {
 		if rule != cardbroker.RuleFirewall {
 			rule = other
 		}
-		m.tunnels.vec.forbidden.WithLabelValues(tenant.name, string(rule)).Add(float64(n))
+		m.tunnels.forbidden.with(tenant.name, string(rule)).Add(int64(n))
 	}
 	tenant.queue.add(u.Queue)
 	tenant.card.add(u.Card)

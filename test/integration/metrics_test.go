@@ -63,11 +63,11 @@ func TestMetrics(t *testing.T) {
 		`cardbroker_agents{state="REGISTERED"}`:                                      1,
 		`cardbroker_links`:                                                           1,
 		`cardbroker_tunnels{tenant="issuer"}`:                                        0,
-		`cardbroker_tunnels_opened_total{kind="new",tenant="issuer"}`:                2,
-		`cardbroker_tunnels_opened_total{kind="resumed",tenant="issuer"}`:            0,
-		`cardbroker_tunnels_refused_total{reason="unauthenticated",tenant="issuer"}`: 1,
+		`cardbroker_tunnels_opened_total{tenant="issuer",kind="new"}`:                2,
+		`cardbroker_tunnels_opened_total{tenant="issuer",kind="resumed"}`:            0,
+		`cardbroker_tunnels_refused_total{tenant="issuer",reason="unauthenticated"}`: 1,
 		`cardbroker_commands_total{tenant="issuer"}`:                                 4,
-		`cardbroker_commands_refused_total{rule="firewall",tenant="issuer"}`:         1,
+		`cardbroker_commands_refused_total{tenant="issuer",rule="firewall"}`:         1,
 		`cardbroker_commands_indeterminate_total{tenant="issuer"}`:                   0,
 		`cardbroker_command_card_seconds_count{tenant="issuer"}`:                     4,
 		`cardbroker_command_queue_seconds_count{tenant="issuer"}`:                    4,
@@ -93,7 +93,7 @@ func TestMetrics(t *testing.T) {
 	if network := got[`cardbroker_tunnel_network_seconds_sum{tenant="issuer"}`]; network <= 0 || network > 1 {
 		t.Errorf("two round trips on loopback took %v s", network)
 	}
-	forth, back := got[`cardbroker_tunnel_bytes_total{direction="from_backend",tenant="issuer"}`], got[`cardbroker_tunnel_bytes_total{direction="to_backend",tenant="issuer"}`]
+	forth, back := got[`cardbroker_tunnel_bytes_total{tenant="issuer",direction="from_backend"}`], got[`cardbroker_tunnel_bytes_total{tenant="issuer",direction="to_backend"}`]
 	if forth < 5*24 || back < 5*24 || forth > 10_000 || back > 10_000 {
 		t.Errorf("%v bytes forth, %v back", forth, back)
 	}
