@@ -43,6 +43,8 @@ type Host struct {
 	Tenants map[string]Tenant `yaml:"tenants"` // whose back ends may come; beside those of Backend.Tokens
 	Audit   Audit             `yaml:"audit"`
 
+	Metrics Metrics `yaml:"metrics"` // over TCP; none: the local socket alone
+
 	TLS        TLS         `yaml:"tls"`         // with web pages; none
 	FixedPorts []FixedPort `yaml:"fixed_ports"` // of all sessions; none
 }
@@ -87,7 +89,7 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
 	_, err := cfg.Audit.Bytes()
-	return cfg, errors.Join(append(problems, err, cfg.checkBrowsers())...)
+	return cfg, errors.Join(append(problems, err, cfg.Metrics.check(), cfg.checkBrowsers())...)
 }
 
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.

@@ -52,6 +52,7 @@ type exchange struct {
 	firewall *firewall.Judge
 	refused  firewall.Tally
 
+	meter    *meter
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
@@ -78,7 +79,7 @@ const (
 func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
-	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]),
+	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: newMeter(t),
 		firewall: firewall.New(t.Firewall, t.PIN), next: make(chan attached, 1), moved: make(chan struct{}, 1)}
 }
 
@@ -120,6 +121,7 @@ func (e *exchange) epoch() uint64 {
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
 	defer e.tellRest()
+	defer e.meter.flush()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
@@ -164,6 +166,7 @@ func (e *exchange) converse(ctx context.Context) error {
 // answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
+	e.meter.tick(arrived)
 	switch {
 	case head.Reader != 0:
 		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
@@ -193,6 +196,7 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 			return end.error
 		}
 		e.tell(err)
+		e.meter.failed(arrived, err)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
 	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
@@ -294,6 +298,7 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	}
 	times := wire.Times{Queue: max(0, end.Sub(start)-card), Card: card, Agent: end.Sub(arrived)}
 	times.Append(payload[:0])
+	e.meter.answered(end, times.Queue, card)
 	e.kind, e.payload = wire.TypeAPDUResponse, payload
 	return nil
 }
