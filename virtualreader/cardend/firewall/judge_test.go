@@ -66,6 +66,7 @@ func TestStories(t *testing.T) {
 		{"a proprietary class on a channel", "0070000001 019000 rules[4]; 01A404000B" + piv + " 9000 rules[1]; 81CB3FFF035C017E - *default; 00A404000B" + piv + " 9000 rules[1]; 81CB3FFF035C017E 9000 rules[1]"},
 		{"a channel of a card that may have one alone", "01A404000B" + piv + " 9000 rules[1]; 01CB3FFF035C017E 9000 rules[1]; 00A404000B" + piv + " 9000 rules[1]; 01CB3FFF035C017E - *default; " + get + " 9000 rules[1]"},
 		{"SELECT in a class that may name a channel", "0070000001 019000 rules[4]; 00A404000B" + piv + " 9000 rules[1]; 01A404000B" + piv + " 9000 rules[1]; 81A40000023F00 9000 rules[1]; " + get + " - *default"},
+		{"MANAGE CHANNEL in another class, which may be anything", "8070000001 019000 rules[4]; 01A404000B" + piv + " 9000 rules[1]; 00A404000B" + piv + " 9000 rules[1]; 01CB3FFF035C017E - *default; 8070800000 9000 rules[4]; " + get + " - *default"},
 		{"SELECT by name in another class", "00A404000B" + piv + " 9000 rules[1]; 80A404000B" + other + " - *default; " + get + " 9000 rules[1]"},
 		{"channels", "0070000001 019000 rules[4]; 01A404000B" + piv + " 9000 rules[1]; 0070000001 029000 rules[4]; 01CB3FFF035C017E 9000 rules[1]; 0070800100 9000 rules[4]; 01CB3FFF035C017E - *default"},
 		{"a far channel", "41A404000B" + piv + " 9000 rules[1]; 41CB3FFF035C017E 9000 rules[1]; 01CB3FFF035C017E - *default; 45CB3FFF035C017E - *default"},

@@ -113,8 +113,8 @@ func (s *state) after(c *command, o outcome, opened int) {
 	}
 }
 
-// change notes what is current on the channel of a class. Unless the card is known to have several channels, it may be current on all others,
-// too, and if the class may mean another channel, so.
+// change notes what is current now on the channel of a class. Unless the card is known to have several, all its channels may be one; and a
+// proprietary class may mean the basic channel, whatever its bits.
 func (s *state) change(cla byte, app application) {
 	n := channel(cla)
 	for i := range s.apps {
@@ -129,6 +129,8 @@ func (s *state) change(cla byte, app application) {
 func (s *state) managed(c *command, opened int) {
 	n := int(c.P2)
 	switch {
+	case proprietary(c.CLA) || secured(c.CLA) || chained(c.CLA): // it may be another command, or have other parameters
+		s.forget(0)
 	case c.P1 == 0x00 && n == 0 && opened > 0 && opened < channels:
 		s.apps[opened], s.multi = application{}, true
 	case (c.P1 == 0x00 || c.P1 == 0x80) && n > 0 && n < channels:
