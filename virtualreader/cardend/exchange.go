@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -33,6 +34,9 @@ type exchange struct {
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
+
+	gathering gathering    // of a script whose frames have not all come
+	scripts   script.State // between the parts of a script
 
 	// The last frame and its answer. The frame itself is not kept: it may hold a PIN, which a plain hash gives away.
 	seq     uint64
@@ -85,6 +89,7 @@ func (e *exchange) welcome(lease time.Duration) error {
 // next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
+	defer e.scripts.Wipe()
 	e.lease = lease
 	for {
 		head, payload, err := e.conn.Receive()
@@ -106,6 +111,10 @@ func (e *exchange) run(ctx, lease context.Context) error {
 // answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
+	head, payload, whole, err := e.gathering.gather(head, payload)
+	if err != nil || !whole {
+		return err
+	}
 	switch {
 	case head.Reader != 0:
 		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
@@ -122,6 +131,7 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	if err != nil {
 		return err
 	}
+	r.judge = head.Flags&wire.FlagJudge != 0
 	e.seq = head.Seq
 	clear(e.payload) // of an answer that has arrived
 	e.kind, e.payload = wire.TypeDone, e.payload[:0]
@@ -186,6 +196,8 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 		return e.control(ctx, r.number, r.input)
 	case wire.TypeAttribute:
 		return e.attribute(ctx, r.number)
+	case wire.TypeScript:
+		return e.script(ctx, r.script, r.judge, arrived)
 	}
 	if err := e.need(ctx); err != nil {
 		return err
@@ -308,7 +320,7 @@ func (e *exchange) pong(p []byte) error {
 
 // send sends the answer to the last frame, for the first time or again.
 func (e *exchange) send() error {
-	return e.conn.Send(wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
+	return sendFrames(e.conn, wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
 }
 
 // refuse tells the back end which error ends the tunnel.

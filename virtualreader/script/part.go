@@ -111,7 +111,7 @@ func appendCopy(dst []byte, register string, offset, length int) []byte {
 // be is Invalid; a goto whose label is in none of its later steps is for the parts that follow.
 func ParsePart(p []byte) (Part, error) {
 	if len(p) > MaxPart {
-		return Part{}, cardbroker.Errorf(cardbroker.TooLarge, "a script has %d bytes, want %d or fewer in one part", len(p), MaxPart)
+		return Part{}, invalid("a script has %d bytes, want %d or fewer in one part", len(p), MaxPart)
 	}
 	r := cursor{rest: p, what: "a script"}
 	version, flags := r.u8(), r.u8()

@@ -92,7 +92,7 @@ func TestParsePartRefuses(t *testing.T) {
 	if _, err := script.ParsePart(append(bytes.Clone(good), 0)); cardbroker.ReasonOf(err) != cardbroker.Invalid {
 		t.Errorf("ParsePart with a byte too many = %v", err)
 	}
-	if _, err := script.ParsePart(make([]byte, script.MaxPart+1)); cardbroker.ReasonOf(err) != cardbroker.TooLarge {
+	if _, err := script.ParsePart(make([]byte, script.MaxPart+1)); cardbroker.ReasonOf(err) != cardbroker.Invalid {
 		t.Errorf("ParsePart of too many bytes = %v", err)
 	}
 	for at, value := range map[int]byte{0: 2, 1: 4, 2: 0x80, 6: 0xFF, 10: 2, 12: 0x08} {
