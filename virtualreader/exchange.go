@@ -27,6 +27,11 @@ const (
 // ask sends a frame and returns the payload of its answer, which is of type want. If ctx or the tunnel ends before the
 // answer is there, the error is Indeterminate, and the tunnel is over.
 func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want wire.Type) ([]byte, error) {
+	return t.askWith(ctx, kind, 0, payload, want)
+}
+
+// askWith is ask with flags. The payload, and that of the answer, may be more than a frame holds.
+func (t *Tunnel) askWith(ctx context.Context, kind wire.Type, flags uint16, payload []byte, want wire.Type) ([]byte, error) {
 	select {
 	case t.turn <- struct{}{}:
 		defer func() { <-t.turn }()
@@ -47,7 +52,7 @@ func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want w
 		return nil, err
 	}
 	t.seq++
-	if err := t.conn.Send(wire.Header{Type: kind, Seq: t.seq, Ack: t.seq - 1}, payload); err != nil {
+	if err := sendFrames(t.conn, wire.Header{Type: kind, Flags: flags, Seq: t.seq, Ack: t.seq - 1}, payload); err != nil {
 		t.fail(err)
 		return nil, t.unanswered()
 	}
@@ -93,6 +98,7 @@ func (t *Tunnel) await() (answer, error) {
 
 // receive reads up to the next answer, and tells of the events before it. The caller holds reading.
 func (t *Tunnel) receive() (answer, error) {
+	var a answer // as far as its frames have come
 	for {
 		head, payload, err := t.conn.Receive()
 		if err == io.EOF {
@@ -101,7 +107,15 @@ func (t *Tunnel) receive() (answer, error) {
 		if err == nil {
 			t.heard.Add(1)
 			if head.Seq != 0 {
-				return answer{kind: head.Type, seq: head.Seq, payload: slices.Clone(payload)}, nil
+				more, err := a.add(head, payload)
+				if err == nil && !more {
+					return a, nil
+				}
+				if err != nil {
+					t.fail(err)
+					return answer{}, t.unanswered()
+				}
+				continue
 			}
 			err = t.event(head.Type, payload)
 		}
@@ -123,6 +137,8 @@ func (t *Tunnel) event(kind wire.Type, payload []byte) error {
 		t.tell(CardEvent{})
 	case wire.TypeRevoked, wire.TypeError:
 		return holderError(payload)
+	case wire.TypeProgress:
+		return t.progressed(payload)
 	case wire.TypePong:
 	default:
 		return cardbroker.Errorf(cardbroker.Invalid, "a frame of type %d is not an event", kind)

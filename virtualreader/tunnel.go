@@ -49,6 +49,9 @@ type Tunnel struct {
 	idle    *time.Timer   // fires when nobody has asked for idleAfter
 	events  chan CardEvent
 	heard   atomic.Uint64 // frames received
+	scripts chan struct{} // capacity 1: of who runs a script, whose parts follow each other
+
+	progress atomic.Pointer[func(steps int)] // of the script that runs; nil: nobody wants to know
 }
 
 // answer is what the holder answered to the frame seq.
@@ -109,6 +112,7 @@ func newTunnel(ctx context.Context, conn *socket.Conn, o Options) (*Tunnel, erro
 		answers: make(chan answer, 1),
 		idle:    time.NewTimer(idleAfter),
 		events:  make(chan CardEvent, 1),
+		scripts: make(chan struct{}, 1),
 	}
 	t.life, t.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	t.group = run.New(t.life)
