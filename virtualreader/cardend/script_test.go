@@ -5,11 +5,16 @@ package cardend_test
 
 import (
 	"bytes"
+	"context"
+	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -256,5 +261,84 @@ func TestScriptFramesOutOfPlace(t *testing.T) {
 				t.Errorf("the card executed %d commands", n)
 			}
 		})
+	}
+}
+
+// TestScriptOutlivesItsAgent: the agent dies while the card has the command of a step. The next one tells which steps were
+// executed, and that of this one nothing is known; nothing is executed again.
+func TestScriptOutlivesItsAgent(t *testing.T) {
+	folder := t.TempDir()
+	journals, err := journal.OpenFolder(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAgent(t)
+	a.holder.Keep(journals)
+	a.change = func(t *cardend.Tunnel) { t.Route = "0123456789abcdef" }
+	b := a.tunnel("issuer")
+	welcome, err := wire.ParseWelcome(b.ask(wire.TypeHello, wire.Hello{Share: cardbroker.ShareShared, Durability: cardbroker.DurabilityCrash}.Append(nil), wire.TypeWelcome))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := part(slices.Repeat([][]byte{selectCommand}, 5)...)
+	gate := a.reader.Hold()
+	b.sendScript(p, 0, 50)
+	for range 2 {
+		release := <-gate
+		gate = a.reader.Hold()
+		close(release)
+	}
+	release := <-gate // the third step is in the card
+	left := t.TempDir()
+	if err := os.CopyFS(left, os.DirFS(folder)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { close(release); b.result() }()
+
+	next := newAgent(t)
+	if journals, err = journal.OpenFolder(left); err != nil {
+		t.Fatal(err)
+	}
+	next.holder.Keep(journals)
+	leases := next.holder.Left()
+	if len(leases) != 1 {
+		t.Fatalf("%d leases are left, want 1", len(leases))
+	}
+	tunnel := next.reader.Tunnel("issuer")
+	tunnel.ID, tunnel.Route = cardend.TunnelID(welcome.Tunnel), "0123456789abcdef"
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- next.holder.Restore(ctx, leases[0], tunnel) }()
+	defer func() { cancel(); <-ended }()
+	for len(next.leases.List()) == 0 {
+		runtime.Gosched()
+	}
+	ticket, err := cardbroker.ParseTicket(string(welcome.Resume.Reveal()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := next.leases.Take(t.Context(), ticket.Secret, "issuer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far, _ := next.dial()
+	if err := taken.Attach(t.Context(), near); err != nil {
+		t.Fatal(err)
+	}
+	back := &backEnd{t: t, conn: far, seq: b.seq}
+	far.Send(wire.Header{Type: wire.TypeResume, Seq: b.seq, Ack: b.seq - 1}, nil)
+	back.againScript(p, 0, wire.MaxPayload)
+	r := back.result()
+	if r.Outcome != script.Indeterminate || r.Step != 2 || len(r.Steps) != 2 || !bytes.Equal(r.Steps[1].Data, selectCommand) || !r.Steps[1].Matched {
+		t.Errorf("the result is %+v", r)
+	}
+	back.sendScript(part(selectCommand), 0, wire.MaxPayload)
+	if r := back.result(); r.Outcome != script.Failed || r.Why.Reason != cardbroker.CardReset || next.reader.Executed() != 0 {
+		t.Errorf("the next script: %+v; the card executed %d commands", r, next.reader.Executed())
+	}
+	p.First, p.Open = 5, false
+	back.sendScript(p, 0, wire.MaxPayload)
+	if r := back.result(); r.Outcome != script.Failed || r.Why.Reason != cardbroker.CardReset {
+		t.Errorf("the next part: %+v", r)
 	}
 }

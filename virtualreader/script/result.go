@@ -67,20 +67,25 @@ func (r Result) Append(dst []byte) []byte {
 	dst = appendError(r.Times.Append(dst), r.Why)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(r.Steps)))
 	for _, s := range r.Steps {
-		var flags byte
-		if s.Matched {
-			flags |= flagMatched
-		}
-		if s.Cut {
-			flags |= flagCut
-		}
-		dst = binary.BigEndian.AppendUint32(dst, uint32(s.Step))
-		dst = s.SW.Append(append(dst, flags))
-		dst = s.Times.Append(dst)
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(s.Data)))
-		dst = append(dst, s.Data...)
+		dst = s.Append(dst)
 	}
 	return dst
+}
+
+// Append appends the bytes of one step.
+func (s StepResult) Append(dst []byte) []byte {
+	var flags byte
+	if s.Matched {
+		flags |= flagMatched
+	}
+	if s.Cut {
+		flags |= flagCut
+	}
+	dst = binary.BigEndian.AppendUint32(dst, uint32(s.Step))
+	dst = s.SW.Append(append(dst, flags))
+	dst = s.Times.Append(dst)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(s.Data)))
+	return append(dst, s.Data...)
 }
 
 func appendError(dst []byte, e *cardbroker.Error) []byte {
@@ -106,15 +111,7 @@ func ParseResult(p []byte) (Result, error) {
 		r.fail("%d steps were executed, want %d or fewer", count, MaxSteps)
 	}
 	for range count {
-		s := StepResult{Step: int(r.u32())}
-		flags := r.u8()
-		if flags&^(flagMatched|flagCut) != 0 {
-			r.fail("unknown flags %02x", flags)
-		}
-		s.Matched, s.Cut = flags&flagMatched != 0, flags&flagCut != 0
-		s.SW = apdu.StatusWord(r.u16())
-		s.Times = r.times()
-		s.Data = r.bytes(int(r.u32()))
+		s := r.stepResult()
 		if n := len(result.Steps); n > 0 && s.Step <= result.Steps[n-1].Step {
 			r.fail("step %d comes after step %d", s.Step, result.Steps[n-1].Step)
 		}
@@ -124,6 +121,26 @@ func ParseResult(p []byte) (Result, error) {
 		result.Steps = append(result.Steps, s)
 	}
 	return result, r.end()
+}
+
+// ParseStepResult reads what [StepResult.Append] wrote. Data are part of p, not a copy.
+func ParseStepResult(p []byte) (StepResult, error) {
+	r := cursor{rest: p, what: "the result of a step"}
+	s := r.stepResult()
+	return s, r.end()
+}
+
+func (r *cursor) stepResult() StepResult {
+	s := StepResult{Step: int(r.u32())}
+	flags := r.u8()
+	if flags&^(flagMatched|flagCut) != 0 {
+		r.fail("unknown flags %02x", flags)
+	}
+	s.Matched, s.Cut = flags&flagMatched != 0, flags&flagCut != 0
+	s.SW = apdu.StatusWord(r.u16())
+	s.Times = r.times()
+	s.Data = r.bytes(int(r.u32()))
+	return s
 }
 
 func (r *cursor) times() wire.Times {

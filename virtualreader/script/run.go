@@ -17,10 +17,19 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// Transmit sends one command APDU of a step to the card and appends the response APDU to dst; card is the time that the card
-// took. A step has more than one where something is fetched or repeated for it. An error that is Indeterminate says that
-// the command may have run, any other that it has not.
-type Transmit func(ctx context.Context, step int, dst, command []byte) (response []byte, card time.Duration, err error)
+// Holder is what a script runs on. Its functions are called one at a time, by whoever calls [State.Run].
+type Holder struct {
+	// Transmit sends one command APDU of a step to the card and appends the response APDU to dst; card is the time that the card
+	// took. A step has more than one where something is fetched or repeated for it. An error that is Indeterminate says that
+	// the command may have run, any other that it has not.
+	Transmit func(step int, dst, command []byte) (response []byte, card time.Duration, err error)
+
+	// Executed is told what has become of a step, before the next; its error ends the script. nil: nobody is told.
+	Executed func(StepResult) error
+
+	// Progress is told how many steps of the part are behind it, at most each ProgressEvery. nil: nobody is told.
+	Progress func(steps int)
+}
 
 // State is what the parts of a script leave to each other: registers, and a label that was not reached yet. One goroutine
 // uses it. The zero value is before the first part.
@@ -50,20 +59,20 @@ func (s *State) Wipe() {
 // maxRounds bounds how often more is fetched for one step: 64 KiB in answers of 256 bytes, twice.
 const maxRounds = 512
 
-// ProgressEvery is the least time between two calls that tell of progress.
+// ProgressEvery is the least time between two calls of Progress.
 const ProgressEvery = 250 * time.Millisecond
 
 // Run executes a part that [State.Follows] accepts and leaves s to the next one; after the last, and after one that did not
 // end well, s is empty. Before each step, ctx has to live, whose cause then is why the script failed; a command that the
-// card has is not stopped. Progress is called with how many steps of the part are behind it, not too often; it may be nil.
-func (s *State) Run(ctx context.Context, p Part, transmit Transmit, progress func(steps int)) Result {
+// card has is not stopped.
+func (s *State) Run(ctx context.Context, p Part, h Holder) Result {
 	if p.First == 0 {
 		s.Wipe()
 	}
 	if s.registers == nil {
 		s.registers = make(map[string][]byte)
 	}
-	r := runner{state: s, part: p, transmit: transmit, start: time.Now()}
+	r := runner{Holder: h, state: s, part: p, start: time.Now()}
 	defer r.wipe()
 	told := r.start
 	for i := range p.Steps {
@@ -75,9 +84,9 @@ func (s *State) Run(ctx context.Context, p Part, transmit Transmit, progress fun
 		if !r.step(ctx, i) {
 			break
 		}
-		if now := time.Now(); progress != nil && now.Sub(told) >= ProgressEvery {
+		if now := time.Now(); h.Progress != nil && now.Sub(told) >= ProgressEvery {
 			told = now
-			progress(i + 1)
+			h.Progress(i + 1)
 		}
 	}
 	if r.result.Why == nil && s.pending != "" && !p.Open {
@@ -92,9 +101,9 @@ func (s *State) Run(ctx context.Context, p Part, transmit Transmit, progress fun
 
 // runner is one part that runs.
 type runner struct {
+	Holder
 	state    *State
 	part     Part
-	transmit Transmit
 	start    time.Time
 	result   Result
 	answers  int    // bytes of data in it
@@ -135,7 +144,7 @@ func (r *runner) step(ctx context.Context, i int) bool {
 		return r.end(Failed, i, err)
 	}
 	e := execution{runner: r, step: step, number: r.part.First + i, start: time.Now()}
-	err := e.gather(ctx)
+	err := e.gather()
 	if err == nil {
 		return r.settle(i, &e)
 	}
@@ -182,9 +191,10 @@ func (r *runner) settle(i int, e *execution) bool {
 		}
 	}
 	why := e.unexpected() // before the data are gone
+	if err := r.note(e, matched); err != nil {
+		return r.end(Failed, i, err)
+	}
 	switch {
-	case !r.note(e, matched):
-		return r.end(Failed, i, cardbroker.Errorf(cardbroker.TooLarge, "the answers have more than %d bytes", MaxAnswers))
 	case matched || step.OnMismatch == ActionContinue:
 		return true
 	case step.OnMismatch == ActionGoto:
@@ -194,8 +204,8 @@ func (r *runner) settle(i int, e *execution) bool {
 	return r.end(Stopped, i, why)
 }
 
-// note adds a step to the result. It is false where its data are too much.
-func (r *runner) note(e *execution, matched bool) bool {
+// note adds a step to the result. It is TooLarge where its data are too much; they are dropped then.
+func (r *runner) note(e *execution, matched bool) error {
 	result := StepResult{Step: e.number, SW: e.sw, Matched: matched, Cut: e.cut, Times: e.times}
 	full := !e.step.Sensitive && r.answers+len(e.data) > MaxAnswers
 	switch {
@@ -210,7 +220,15 @@ func (r *runner) note(e *execution, matched bool) bool {
 	r.result.Steps = append(r.result.Steps, result)
 	r.result.Times.Queue += e.times.Queue
 	r.result.Times.Card += e.times.Card
-	return !full
+	if r.Executed != nil {
+		if err := r.Executed(result); err != nil {
+			return err
+		}
+	}
+	if full {
+		return cardbroker.Errorf(cardbroker.TooLarge, "the answers have more than %d bytes", MaxAnswers)
+	}
+	return nil
 }
 
 // unexpected says what was wrong with the answer.
@@ -270,11 +288,11 @@ type execution struct {
 
 // gather sends the prepared command and fetches all of its answer: 6Cxx sends it once more with the Le that the card asks
 // for, 61xx fetches the rest on the same logical channel, as far as the step wants that.
-func (e *execution) gather(ctx context.Context) error {
+func (e *execution) gather() error {
 	corrected := false
 	for range maxRounds {
 		sent := time.Now()
-		response, card, err := e.transmit(ctx, e.number, e.response[:0], e.command)
+		response, card, err := e.Transmit(e.number, e.response[:0], e.command)
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ type deck struct {
 	delay time.Duration
 }
 
-func (d *deck) transmit(_ context.Context, step int, dst, command []byte) ([]byte, time.Duration, error) {
+func (d *deck) transmit(step int, dst, command []byte) ([]byte, time.Duration, error) {
 	d.steps = append(d.steps, step)
 	time.Sleep(d.delay) // in a bubble
 	if len(d.cards) == 0 {
@@ -44,6 +44,8 @@ func (d *deck) transmit(_ context.Context, step int, dst, command []byte) ([]byt
 	}
 	return append(dst, raw...), time.Millisecond, nil
 }
+
+func (d *deck) holder() script.Holder { return script.Holder{Transmit: d.transmit} }
 
 // lines are the results of steps, one a line.
 func lines(r script.Result) (list []string) {
@@ -113,7 +115,7 @@ func TestRun(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			d := &deck{t: t, cards: test.cards}
 			var state script.State
-			got := state.Run(t.Context(), parts(t, parsed(t, test.text))[0], d.transmit, nil)
+			got := state.Run(t.Context(), parts(t, parsed(t, test.text))[0], d.holder())
 			if got.Outcome != test.outcome || reasonOf(got.Why) != test.why || !slices.Equal(lines(got), test.want) || len(d.cards) > 0 {
 				t.Errorf("Run = %v (%v) %q, want %v (%s) %q; %d answers are left", got.Outcome, got.Why, lines(got), test.outcome, test.why, test.want, len(d.cards))
 			}
@@ -144,19 +146,19 @@ func TestRunParts(t *testing.T) {
 	if state.Follows(second) {
 		t.Error("the second part follows nothing")
 	}
-	if got := state.Run(t.Context(), first, d.transmit, nil); got.Outcome != script.OK || !state.Follows(second) {
+	if got := state.Run(t.Context(), first, d.holder()); got.Outcome != script.OK || !state.Follows(second) {
 		t.Fatalf("Run = %+v", got)
 	}
-	if got := state.Run(t.Context(), second, d.transmit, nil); got.Outcome != script.OK || !slices.Equal(lines(got), []string{"3  9000"}) {
+	if got := state.Run(t.Context(), second, d.holder()); got.Outcome != script.OK || !slices.Equal(lines(got), []string{"3  9000"}) {
 		t.Errorf("Run = %v %q", got.Outcome, lines(got))
 	}
 	if !slices.Equal(d.steps, []int{0, 1, 3}) || state.Follows(second) {
 		t.Errorf("the steps %v were sent, want 0, 1, 3; the script is over", d.steps)
 	}
 	d = &deck{t: t, cards: []string{"0084000002 > 01029000", "00A4040000 > 6A82"}}
-	state.Run(t.Context(), first, d.transmit, nil)
+	state.Run(t.Context(), first, d.holder())
 	second.Steps = second.Steps[:1]
-	if got := state.Run(t.Context(), second, d.transmit, nil); got.Outcome != script.Failed || got.Why.Reason != cardbroker.Invalid {
+	if got := state.Run(t.Context(), second, d.holder()); got.Outcome != script.Failed || got.Why.Reason != cardbroker.Invalid {
 		t.Errorf("Run of a script that never comes to its label = %+v", got)
 	}
 }
@@ -167,16 +169,16 @@ func TestRunEnds(t *testing.T) {
 		p := parts(t, parsed(t, "limit: 2s\nsteps: [00A4040000, 00A4040000, 00A4040000]"))[0]
 		d := &deck{t: t, cards: slices.Repeat([]string{"00A4040000 > 9000"}, 3), delay: time.Second}
 		var state script.State
-		got := state.Run(t.Context(), p, d.transmit, nil)
+		got := state.Run(t.Context(), p, d.holder())
 		if got.Outcome != script.Failed || got.Why.Reason != cardbroker.Timeout || got.Step != 2 || len(got.Steps) != 2 {
 			t.Errorf("Run past its time = %+v", got)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		d = &deck{t: t, cards: slices.Repeat([]string{"00A4040000 > 9000"}, 3)}
-		got = state.Run(ctx, p, func(ctx context.Context, step int, dst, command []byte) ([]byte, time.Duration, error) {
+		got = state.Run(ctx, p, script.Holder{Transmit: func(step int, dst, command []byte) ([]byte, time.Duration, error) {
 			cancel(cardbroker.Errorf(cardbroker.Forbidden, "revoked"))
-			return d.transmit(ctx, step, dst, command)
-		}, nil)
+			return d.transmit(step, dst, command)
+		}})
 		if got.Outcome != script.Failed || got.Why.Message != "revoked" || got.Step != 1 || len(got.Steps) != 1 {
 			t.Errorf("Run of an ended lease = %+v", got)
 		}
@@ -190,7 +192,7 @@ func TestRunProgress(t *testing.T) {
 		d := &deck{t: t, cards: slices.Repeat([]string{"00A4040000 > 9000"}, 100), delay: 10 * time.Millisecond}
 		var told []int
 		var state script.State
-		got := state.Run(t.Context(), parts(t, s)[0], d.transmit, func(steps int) { told = append(told, steps) })
+		got := state.Run(t.Context(), parts(t, s)[0], script.Holder{Transmit: d.transmit, Progress: func(steps int) { told = append(told, steps) }})
 		if !slices.Equal(told, []int{25, 50, 75, 100}) {
 			t.Errorf("progress %v, want 25, 50, 75, 100", told)
 		}
@@ -207,19 +209,19 @@ func TestRunProgress(t *testing.T) {
 // TestRunBounds: a card that answers without end, and answers without measure, end the script.
 func TestRunBounds(t *testing.T) {
 	long := bytes.Repeat([]byte{0xAA}, 65536)
-	endless := func(_ context.Context, _ int, dst, _ []byte) ([]byte, time.Duration, error) {
+	endless := func(_ int, dst, _ []byte) ([]byte, time.Duration, error) {
 		return append(dst, 0x61, 0x00), 0, nil
 	}
-	much := func(_ context.Context, _ int, dst, _ []byte) ([]byte, time.Duration, error) {
+	much := func(_ int, dst, _ []byte) ([]byte, time.Duration, error) {
 		return append(append(dst, long...), 0x90, 0x00), 0, nil
 	}
 	s := script.Script{Steps: slices.Repeat([]script.Step{{Command: []byte{0, 0xB0, 0, 0, 0, 0, 0}}}, 20)}
 	var state script.State
-	if got := state.Run(t.Context(), parts(t, s)[0], endless, nil); got.Outcome != script.Failed || got.Why.Reason != cardbroker.CardMute {
+	if got := state.Run(t.Context(), parts(t, s)[0], script.Holder{Transmit: endless}); got.Outcome != script.Failed || got.Why.Reason != cardbroker.CardMute {
 		t.Errorf("Run with a card without end = %v, %v", got.Outcome, got.Why)
 	}
-	got := state.Run(t.Context(), parts(t, s)[0], much, nil)
-	if got.Outcome != script.Failed || got.Why.Reason != cardbroker.TooLarge || len(got.Steps) != 17 || !got.Steps[16].Cut {
+	got := state.Run(t.Context(), parts(t, s)[0], script.Holder{Transmit: much})
+	if got.Outcome != script.Failed || got.Why.Reason != cardbroker.TooLarge || len(got.Steps) != 16 || !got.Steps[15].Cut {
 		t.Errorf("Run with answers without measure = %v, %v, %d steps", got.Outcome, got.Why, len(got.Steps))
 	}
 	if n := len(got.Append(nil)); n > script.MaxResult {
@@ -230,9 +232,9 @@ func TestRunBounds(t *testing.T) {
 // TestRunHides: a cause that is not for the back end stays here.
 func TestRunHides(t *testing.T) {
 	var state script.State
-	got := state.Run(t.Context(), parts(t, parsed(t, "steps: [00A4040000]"))[0], func(context.Context, int, []byte, []byte) ([]byte, time.Duration, error) {
+	got := state.Run(t.Context(), parts(t, parsed(t, "steps: [00A4040000]"))[0], script.Holder{Transmit: func(int, []byte, []byte) ([]byte, time.Duration, error) {
 		return nil, 0, errors.New("/home/alice is full")
-	}, nil)
+	}})
 	if got.Why.Reason != cardbroker.Internal || strings.Contains(got.Why.Message, "alice") {
 		t.Errorf("Run = %v", got.Why)
 	}

@@ -20,7 +20,7 @@ import (
 const (
 	MaxSteps     = 256              // of a part
 	MaxPart      = 256 << 10        // bytes of an encoded part
-	MaxAnswers   = 1 << 20          // bytes of data in the answers of a part
+	MaxAnswers   = 960 << 10        // bytes of data in the answers of a part
 	DefaultLimit = time.Minute      // of time, for a part
 	MaxLimit     = 10 * time.Minute // the same
 	MaxScript    = 64 << 10         // steps of a whole script
