@@ -12,7 +12,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io"
+	"errors"
 	"os"
 	"strings"
 	"time"
@@ -76,8 +76,9 @@ type times struct {
 
 // Writer writes a trace. One goroutine uses it.
 type Writer struct {
-	file     io.WriteCloser
+	file     *os.File
 	encoder  *json.Encoder
+	begun    bool     // there is a header
 	key      [32]byte // of the tags; it is never written
 	redacted bool     // the last command was: what is fetched after it belongs to it
 }
@@ -98,6 +99,7 @@ func Create(path string) (*Writer, error) {
 
 // Begin writes the header.
 func (w *Writer) Begin(reader string, card cardbroker.Card) error {
+	w.begun = true
 	return w.write(Header{Version: version, Time: time.Now().UTC(), Reader: reader,
 		ATR: upper(card.ATR), Protocol: card.Protocol.String()})
 }
@@ -130,10 +132,14 @@ func (w *Writer) write(v any) error {
 	return nil
 }
 
-// Close closes the file.
+// Close closes the file, and removes it if the trace has not begun.
 func (w *Writer) Close() error {
 	clear(w.key[:])
-	return w.file.Close()
+	err := w.file.Close()
+	if !w.begun {
+		err = errors.Join(err, os.Remove(w.file.Name()))
+	}
+	return err
 }
 
 // tag tells redacted commands of one trace apart. Nobody has the key, so that no PIN can be tried against it.

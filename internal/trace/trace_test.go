@@ -75,9 +75,14 @@ func TestCreate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
 	if info, err := os.Stat(path + "2"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("a trace has the mode %v, %v, want 0600", info.Mode(), err)
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path + "2"); !os.IsNotExist(err) {
+		t.Errorf("a trace that has not begun stays: %v", err)
 	}
 }
 
