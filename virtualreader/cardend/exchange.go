@@ -123,9 +123,9 @@ func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.scripts.Wipe()
 	e.lease = lease
 	if e.restored {
-		why := e.lost
+		lost := e.lost
 		e.reset(ctx)
-		e.lost = why // the back end has to see that its card is not as it was
+		e.lost = lost
 	}
 	for {
 		if e.conn != nil {
