@@ -30,8 +30,8 @@ func (t *Tunnel) Run(ctx context.Context, s script.Script, progress func(done, t
 	defer func() { <-t.scripts }()
 	if progress != nil {
 		tell := func(steps int) { progress(min(steps, len(s.Steps)), len(s.Steps)) }
-		t.progress.Store(&tell)
-		defer t.progress.Store(nil)
+		t.steps.Store(&tell)
+		defer t.steps.Store(nil)
 	}
 	var all script.Result
 	for _, p := range parts {
@@ -114,7 +114,7 @@ func failed(r script.Result, step int, err error) (script.Result, error) {
 // progressed tells of the progress of the script that runs. The caller holds reading.
 func (t *Tunnel) progressed(payload []byte) error {
 	steps, err := wire.ParseProgress(payload)
-	if tell := t.progress.Load(); err == nil && tell != nil && steps <= script.MaxScript {
+	if tell := t.steps.Load(); err == nil && tell != nil && steps <= script.MaxScript {
 		(*tell)(int(steps))
 	}
 	return err
@@ -130,17 +130,4 @@ func (a *answer) add(head wire.Header, payload []byte) (more bool, err error) {
 	}
 	a.kind, a.seq, a.payload = head.Type, head.Seq, append(a.payload, payload...)
 	return head.Flags&wire.FlagMore != 0, nil
-}
-
-// sendFrames sends a payload, in several frames if one does not hold it.
-func sendFrames(conn wire.Conn, head wire.Header, payload []byte) error {
-	for len(payload) > wire.MaxPayload {
-		more := head
-		more.Flags |= wire.FlagMore
-		if err := conn.Send(more, payload[:wire.MaxPayload]); err != nil {
-			return err
-		}
-		payload = payload[wire.MaxPayload:]
-	}
-	return conn.Send(head, payload)
 }

@@ -387,7 +387,7 @@ func (e *exchange) pong(p []byte) error {
 
 // send sends the answer to the last frame, for the first time or again.
 func (e *exchange) send() error {
-	return sendFrames(e.conn, wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
+	return wire.SendFrames(e.conn, wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
 }
 
 // refuse tells the back end which error ends the tunnel.

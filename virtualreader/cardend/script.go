@@ -170,16 +170,3 @@ func interrupted(steps []journal.Step) script.Result {
 	}
 	return r
 }
-
-// sendFrames sends an answer, in several frames if one does not hold it.
-func sendFrames(conn Conn, head wire.Header, payload []byte) error {
-	for len(payload) > wire.MaxPayload {
-		more := head
-		more.Flags |= wire.FlagMore
-		if err := conn.Send(more, payload[:wire.MaxPayload]); err != nil {
-			return err
-		}
-		payload = payload[wire.MaxPayload:]
-	}
-	return conn.Send(head, payload)
-}
