@@ -17,13 +17,14 @@ var areas = []arch.Area{
 	{Name: "internal", Folders: []string{"internal"}, Imports: []string{"firewall", "api", "root", "apdu"}}, // config reads its rules
 	{Name: "testenv", Folders: []string{"internal/testenv"}},                                                // imported by tests, which are free
 	{Name: "wire", Folders: []string{"virtualreader/wire"}, Imports: []string{"root", "apdu"}},
+	{Name: "script", Folders: []string{"virtualreader/script"}, Imports: []string{"wire", "root", "apdu"}},
 	{Name: "socket", Folders: []string{"virtualreader/socket"}, Imports: []string{"wire", "internal", "api", "root", "apdu"}},
 	{Name: "relay", Folders: []string{"virtualreader/relay"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "firewall", Folders: []string{"virtualreader/cardend/firewall"}, Imports: []string{"root", "apdu"}},
-	{Name: "cardend", Folders: []string{"virtualreader/cardend"}, Imports: []string{"firewall", "wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "cardend", Folders: []string{"virtualreader/cardend"}, Imports: []string{"firewall", "wire", "script", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "pcscd", Folders: []string{"virtualreader/pcscd"}, Imports: []string{"internal", "root", "apdu"}},
 	{Name: "remote", Folders: []string{"virtualreader/remote"}, Imports: []string{"virtualreader", "pcscd", "internal", "root", "apdu"}},
-	{Name: "virtualreader", Folders: []string{"virtualreader"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "virtualreader", Folders: []string{"virtualreader"}, Imports: []string{"wire", "script", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "client", Folders: []string{"client"}, Imports: []string{"socket", "wire", "internal", "api", "root", "apdu"}},
 	{Name: "store", Folders: []string{"store"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
 	{Name: "election", Folders: []string{"election"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
@@ -49,7 +50,7 @@ var fences = []arch.Fence{
 	{Library: "github.com/prometheus/client_golang", Folders: []string{"*"}, Tests: true}, // reads what broker/metrics writes
 	{Library: "github.com/prometheus/client_model", Folders: []string{"*"}, Tests: true},
 	{Library: "github.com/prometheus/common", Folders: []string{"*"}, Tests: true},
-	{Library: "github.com/goccy/go-yaml", Folders: []string{"internal/config"}},
+	{Library: "github.com/goccy/go-yaml", Folders: []string{"internal/config", "virtualreader/script"}},
 	{Library: "github.com/spf13/cobra", Folders: []string{"cmd"}},
 	{Library: "go.etcd.io/bbolt", Folders: []string{"store"}},
 	{Library: "golang.org/x/sys/unix", Folders: []string{"*"}, Suffixes: []string{"_linux.go", "_linux_test.go", "_unix.go", "_unix_test.go"}},

@@ -6,10 +6,12 @@ package cardend_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -143,5 +145,65 @@ func TestPadIsJudged(t *testing.T) {
 	}
 	if got := <-told; !strings.Contains(got, "VERIFY") {
 		t.Errorf("told of %q", got)
+	}
+}
+
+// TestScriptsAreJudged whole before they run, where each step may find the card, and once more when they do.
+func TestScriptsAreJudged(t *testing.T) {
+	selects, get, other := []byte("\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08"), []byte("\x00\xCB\x3F\xFF\x03\x5C\x01\x7E"), []byte("\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x97")
+	for _, test := range []struct {
+		name    string
+		steps   []script.Step
+		refused int // the step; -1: none
+	}{
+		{"select, then read", []script.Step{{Command: selects}, {Command: get}}, -1},
+		{"read, then select", []script.Step{{Command: get}, {Command: selects}}, 0},
+		{"a selection that may fail", []script.Step{{Command: selects, OnMismatch: script.ActionContinue}, {Command: get}}, 1},
+		{"a selection whose failure is expected", []script.Step{{Command: selects, Expect: []script.Match{{}}}, {Command: get}}, 1},
+		{"a jump", []script.Step{{Command: selects}, {Command: other, OnMismatch: script.ActionGoto, Goto: "read"}, {Command: selects}, {Label: "read", Command: get}}, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := newAgent(t)
+			told := withFirewall(t, a)
+			b := a.open("acme")
+			b.sendScript(script.Part{Limit: time.Minute, Steps: test.steps}, 0, wire.MaxPayload)
+			r := b.result()
+			if test.refused < 0 {
+				if r.Outcome != script.OK {
+					t.Errorf("the result is %+v, want ok", r)
+				}
+				return
+			}
+			if r.Outcome != script.Refused || r.Step != test.refused || r.Why.Rule != cardbroker.RuleFirewall || a.reader.Executed() != 0 {
+				t.Errorf("the result is %+v after %d commands, want a refusal of step %d and none", r, a.reader.Executed(), test.refused)
+			}
+			if got := <-told; !strings.Contains(got, "tenants.acme.firewall.default") {
+				t.Errorf("told of %q", got)
+			}
+		})
+	}
+}
+
+// TestScriptsInPartsAreJudged: the second part of a script begins where the first has left the card; when nothing of it has run, where it
+// would have.
+func TestScriptsInPartsAreJudged(t *testing.T) {
+	selects, get := []byte("\x00\xA4\x04\x00\x05\xA0\x00\x00\x03\x08"), []byte("\x00\xCB\x3F\xFF\x03\x5C\x01\x7E")
+	first := script.Part{Open: true, Limit: time.Minute, Steps: []script.Step{{Command: selects}}}
+	second := script.Part{First: 1, Limit: time.Minute, Steps: []script.Step{{Command: get}}}
+	a := newAgent(t)
+	withFirewall(t, a)
+	b := a.open("acme")
+	for _, p := range []script.Part{first, second} {
+		b.sendScript(p, wire.FlagJudge, wire.MaxPayload)
+		payload, _ := b.results()
+		if v, err := script.ParseVerdicts(payload); err != nil || len(v) != 1 || v[0] != nil {
+			t.Errorf("part %d is judged %v, %v", p.First, v, err)
+		}
+	}
+	for _, p := range []script.Part{first, second} {
+		b.sendScript(p, 0, wire.MaxPayload)
+		if r := b.result(); r.Outcome != script.OK {
+			t.Errorf("part %d: %+v", p.First, r)
+		}
 	}
 }

@@ -29,6 +29,8 @@ type Judge struct {
 	header [4]byte
 	lc     int
 	before state
+
+	ahead []state // where the script that was judged last may leave the card
 }
 
 // New returns the firewall of a tunnel. Without rules (nil) all is allowed that is not forbidden to every tenant. What the

@@ -24,16 +24,28 @@ const Stop = -1
 // one of which only is known what they have in common.
 const maxStates = 8
 
-// Script judges the steps of a script before any of them runs, from where the card is now, and returns the verdict on each: nil, or
-// what Check would say. A step is allowed only if it is in every state that the card may be in when its turn comes,
-// whatever the card answers until then. GET RESPONSE as a step of its own is held against the rules. An Else that is neither a
-// later step nor the end is Invalid. The judge itself stays as it is: every command is checked once more when it runs.
-func (j *Judge) Script(steps []Step) []error {
+// Script judges the steps of a script before any of them runs, from where the card is now; from is the step that it begins with, those
+// before that do not run. It returns the verdict on each: nil, or what Check would say. A step is allowed only if it is in every state
+// that the card may be in when its turn comes, whatever the card answers until then. GET RESPONSE as a step of its own is held
+// against the rules. An Else that is neither a later step nor the end is Invalid. The judge itself stays as it is: every
+// command is checked once more when it runs.
+func (j *Judge) Script(steps []Step, from int) []error {
+	return j.script([]state{j.state}, steps, from)
+}
+
+// ScriptOn is Script for steps that would come after those that were judged last, which have not run.
+func (j *Judge) ScriptOn(steps []Step) []error {
+	start := j.ahead
+	if len(start) == 0 {
+		start = []state{{}}
+	}
+	return j.script(start, steps, 0)
+}
+
+func (j *Judge) script(start []state, steps []Step, from int) []error {
 	verdicts := make([]error, len(steps))
 	before := make([][]state, len(steps)+1) // the states in which each step may find the card
-	if len(steps) > 0 {
-		before[0] = []state{j.state}
-	}
+	before[min(from, len(steps))] = start
 	for i, step := range steps {
 		c, err := parse(step.Command, min(step.Known, len(step.Command)))
 		if err == nil && step.Else != Stop && (step.Else <= i || step.Else > len(steps)) {
@@ -61,6 +73,7 @@ func (j *Judge) Script(steps []Step) []error {
 		before[i] = nil
 		verdicts[i] = err
 	}
+	j.ahead = before[len(steps)]
 	return verdicts
 }
 

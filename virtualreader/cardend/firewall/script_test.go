@@ -57,13 +57,38 @@ func TestScript(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := ""
-			for _, err := range firewall.New(newRules(t, false, inPIV...), cardbroker.PINDeny).Script(test.steps) {
+			for _, err := range firewall.New(newRules(t, false, inPIV...), cardbroker.PINDeny).Script(test.steps, 0) {
 				got += map[cardbroker.Reason]string{"": "a", cardbroker.Forbidden: "r", cardbroker.Invalid: "i"}[cardbroker.ReasonOf(err)]
 			}
 			if got != test.want {
 				t.Errorf("Script = %s, want %s", got, test.want)
 			}
 		})
+	}
+}
+
+// TestScriptInParts: a part may begin in its midst, and one that would follow another is judged from where that may leave the card.
+func TestScriptInParts(t *testing.T) {
+	selects, get := raw(t, "00A404000B"+piv), raw(t, "00CB3FFF035C017E")
+	part := []firewall.Step{{Command: selects, Known: len(selects), OK: true, Else: firewall.Stop}, {Command: get, Known: len(get), OK: true, Else: firewall.Stop}}
+	j := firewall.New(newRules(t, false, inPIV...), cardbroker.PINDeny)
+	if v := j.ScriptOn(part[1:]); v[0] == nil {
+		t.Error("a part that follows nothing is judged as if PIV were selected")
+	}
+	if v := j.Script(part, 1); v[0] != nil || v[1] == nil {
+		t.Errorf("from the second step on the verdicts are %v, want a refusal of that", v)
+	}
+	if v := j.Script(part, 0); v[1] != nil {
+		t.Errorf("the verdicts are %v", v)
+	}
+	if v := j.ScriptOn(part[1:]); v[0] != nil {
+		t.Errorf("the part that follows: %v", v)
+	}
+	if j.Script(part[:0], 0); j.Check(get) == nil {
+		t.Error("a script that was judged has changed the judge")
+	}
+	if v := j.Script(part, 2); v[0] != nil || v[1] != nil {
+		t.Errorf("of what does not run the verdicts are %v", v)
 	}
 }
 
@@ -82,7 +107,7 @@ func TestScriptOfManyStates(t *testing.T) {
 	}
 	add("00CB3FFF035C017E", firewall.Stop)
 	j := firewall.New(newRules(t, false, inPIV...), cardbroker.PINDeny)
-	if last := j.Script(steps)[2*n]; cardbroker.RuleOf(last) != cardbroker.RuleFirewall {
+	if last := j.Script(steps, 0)[2*n]; cardbroker.RuleOf(last) != cardbroker.RuleFirewall {
 		t.Errorf("after %d applications of which one is selected, a step is judged %v, want a refusal", n, last)
 	}
 	few := append(append([]firewall.Step{}, steps[:12]...), steps[2*n])
@@ -91,7 +116,7 @@ func TestScriptOfManyStates(t *testing.T) {
 			few[i].Else = len(few) - 1
 		}
 	}
-	if last := j.Script(few)[len(few)-1]; last != nil {
+	if last := j.Script(few, 0)[len(few)-1]; last != nil {
 		t.Errorf("after 6 of them, which all may be read, it is judged %v, want nil", last)
 	}
 }
@@ -244,7 +269,7 @@ func TestScriptIsCommands(t *testing.T) {
 			steps[i] = firewall.Step{Command: command, Known: rapid.SampledFrom([]int{len(command), len(command), 4, 7}).Draw(t, "known"),
 				OK: rapid.Bool().Draw(t, "must succeed"), Else: rapid.SampledFrom([]int{firewall.Stop, i + 1, rapid.IntRange(i+1, len(steps)).Draw(t, "later")}).Draw(t, "else")}
 		}
-		verdicts := j.Script(steps)
+		verdicts := j.Script(steps, 0)
 		for i := 0; i >= 0 && i < len(steps); {
 			if verdicts[i] != nil { // such a script does not run, and this is as far as it would
 				return
@@ -296,7 +321,7 @@ func TestScriptIsNoStricter(t *testing.T) {
 			command := rapid.Custom(drawCommand).Filter(func(c []byte) bool { return c[1] != 0xC0 }).Draw(t, "step")
 			steps[i] = firewall.Step{Command: command, Known: len(command), OK: true, Else: firewall.Stop}
 		}
-		for i, verdict := range j.Script(steps) {
+		for i, verdict := range j.Script(steps, 0) {
 			if err := j.Check(steps[i].Command); (err == nil) != (verdict == nil) {
 				t.Fatalf("step %d: the script says %v, the command %v", i, verdict, err)
 			}
@@ -324,7 +349,7 @@ func FuzzScript(f *testing.F) {
 			steps = append(steps, firewall.Step{Command: command, Known: len(command), OK: true, Else: firewall.Stop})
 		}
 		j := firewall.New(compiled, cardbroker.PINDeny)
-		for i, verdict := range j.Script(steps) {
+		for i, verdict := range j.Script(steps, 0) {
 			command := steps[i].Command
 			err := j.Check(command)
 			if (err == nil) != (verdict == nil) {
@@ -366,6 +391,6 @@ func BenchmarkScript(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		j.Script(steps)
+		j.Script(steps, 0)
 	}
 }

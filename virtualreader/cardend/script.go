@@ -1,0 +1,232 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cardend
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/apdu"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
+)
+
+// gathering is a script whose frames have not all come yet.
+type gathering struct {
+	head    wire.Header
+	payload []byte
+}
+
+// gather takes a frame of a script that has several, and returns the script as if it had come in one. Until the last frame has
+// come there is nothing to answer, and any other frame is a broken protocol. Frames of another type pass as they are.
+func (g *gathering) gather(head wire.Header, payload []byte) (wire.Header, []byte, bool, error) {
+	pending := len(g.payload) > 0
+	if !pending && head.Flags&wire.FlagMore == 0 {
+		return head, payload, true, nil
+	}
+	first := g.head
+	if !pending {
+		first = head
+	}
+	if head.Type != wire.TypeScript || head.Seq != first.Seq || head.Flags|wire.FlagMore != first.Flags || head.Reader != first.Reader {
+		return head, nil, false, invalid("a frame of type %d with seq %d comes in the middle of a script", head.Type, head.Seq)
+	}
+	if len(payload) == 0 || len(g.payload)+len(payload) > script.MaxPart {
+		return head, nil, false, invalid("the frames of a script are empty, or have more than %d bytes", script.MaxPart)
+	}
+	g.head, g.payload = first, append(g.payload, payload...)
+	if head.Flags&wire.FlagMore != 0 {
+		return head, nil, false, nil
+	}
+	whole := g.payload
+	*g = gathering{}
+	return head, whole, true, nil
+}
+
+// drop forgets the frames of a script whose rest does not come: over another connection they come again.
+func (g *gathering) drop() {
+	clear(g.payload)
+	*g = gathering{}
+}
+
+// identity is what a frame is besides its payload: a script that is to be judged is another frame than one that is to be executed.
+func identity(head wire.Header) wire.Type {
+	return head.Type | wire.Type(head.Flags&wire.FlagJudge)<<6
+}
+
+// script executes a part of a script, or says what the firewall thinks of it. All of its steps are judged before the first
+// is executed. What ends a script is a part of its result; an error is the answer to one that cannot be.
+func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrived time.Time) error {
+	e.kind = wire.TypeScriptResult
+	verdicts := e.verdicts(p, judge)
+	if judge {
+		said := make(script.Verdicts, len(verdicts))
+		for i, err := range verdicts {
+			if err != nil {
+				said[i] = shown(err)
+			}
+		}
+		e.payload = said.Append(e.payload)
+		return nil
+	}
+	if !e.scripts.Follows(p) && e.lost == nil {
+		return invalid("step %d of a script comes after nothing that it could go on from", p.First+1)
+	}
+	result := e.runScript(ctx, p, verdicts)
+	if result.Outcome != script.OK {
+		e.scripts.Wipe()
+	}
+	result.Times.Agent = time.Since(arrived)
+	e.payload = result.Append(e.payload)
+	for _, step := range result.Steps {
+		clear(step.Data)
+	}
+	return nil
+}
+
+// verdicts judges every step, of a part that is to run from where the card is now.
+func (e *exchange) verdicts(p script.Part, judge bool) []error {
+	steps, at := firewallSteps(p.Steps)
+	var verdicts []error
+	switch label := e.scripts.Pending(); {
+	case judge && p.First > 0: // nothing of the part before has run
+		verdicts = e.firewall.ScriptOn(steps)
+	case p.First > 0 && label != "":
+		from, ok := at[label]
+		if !ok {
+			from = len(steps)
+		}
+		verdicts = e.firewall.Script(steps, from)
+	default:
+		verdicts = e.firewall.Script(steps, 0)
+	}
+	if e.before == commandPIN && p.Steps[0].Command[1] == 0xC0 {
+		verdicts[0] = cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
+	}
+	return verdicts
+}
+
+// firewallSteps says what the firewall has to know of the steps, and where their labels are. What is inserted is not known; it leaves
+// the header alone, and SELECT.
+func firewallSteps(of []script.Step) (steps []firewall.Step, at map[string]int) {
+	steps, at = make([]firewall.Step, len(of)), make(map[string]int)
+	for i, s := range of {
+		if s.Label != "" {
+			at[s.Label] = i
+		}
+	}
+	for i, s := range of {
+		steps[i] = firewall.Step{Command: s.Command, Known: len(s.Command), OK: expectsSuccess(s.Expect), Else: firewall.Stop}
+		if len(s.Insert) > 0 {
+			steps[i].Known = apdu.MinCommand
+		}
+		switch s.OnMismatch {
+		case script.ActionContinue:
+			steps[i].Else = i + 1
+		case script.ActionGoto:
+			to, ok := at[s.Goto]
+			if !ok { // in a later part
+				to = len(of)
+			}
+			steps[i].Else = to
+		}
+	}
+	return steps, at
+}
+
+// expectsSuccess says whether the next step follows only a status word that says that the command was executed.
+func expectsSuccess(expect []script.Match) bool {
+	return !slices.ContainsFunc(expect, func(m script.Match) bool {
+		high := m.Value >> 8
+		return m.Mask>>8 != 0xFF || high != 0x90 && high != 0x61 && high != 0x62 && high != 0x63
+	})
+}
+
+func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts []error) script.Result {
+	for i, err := range verdicts {
+		if err != nil {
+			e.tell(err)
+			return script.Result{Outcome: script.Refused, Step: p.First + i, Why: shown(err)}
+		}
+	}
+	if err := e.need(ctx); err != nil {
+		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}
+	}
+	return e.scripts.Run(e.lease, p, script.Holder{
+		Transmit: func(step int, dst, command []byte) ([]byte, time.Duration, error) {
+			return e.transmitStep(ctx, step, dst, command)
+		},
+		Executed: e.stepExecuted,
+		Progress: func(steps int) {
+			e.conn.Send(wire.Header{Type: wire.TypeProgress}, wire.AppendProgress(nil, uint32(p.First+steps)))
+		},
+	})
+}
+
+// transmitStep sends a command of a step to the card, once the journal says so. What is sent for the same step after it, the step's
+// record holds for as well.
+func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []byte) ([]byte, time.Duration, error) {
+	if err := e.firewall.Check(command); err != nil { // once more: now the card's answers are known
+		e.tell(err)
+		return nil, 0, err
+	}
+	if err := e.executingStep(step); err != nil {
+		return nil, 0, err
+	}
+	if e.before = commandPlain; command[0]&0x10 != 0 { // as in transmit
+		e.before = commandChained
+	}
+	response, card, err := e.card.Transmit(ctx, dst, command)
+	if err != nil {
+		e.firewall.Saw(command, nil)
+		return nil, 0, e.failed(err)
+	}
+	e.firewall.Saw(command, response[min(len(dst), len(response)):])
+	return response, card, nil
+}
+
+// executingStep records that the card is about to get the step's command. Without that it does not get it.
+func (e *exchange) executingStep(step int) error {
+	if e.journal == nil || e.recorded && e.step == step {
+		return nil
+	}
+	if err := e.executing(); err != nil {
+		return err
+	}
+	if err := e.journal.Step(step); err != nil {
+		return err
+	}
+	e.step = step
+	return nil
+}
+
+// stepExecuted records what has become of a step.
+func (e *exchange) stepExecuted(r script.StepResult) error {
+	if !e.recorded {
+		return nil
+	}
+	record := r.Append(nil)
+	defer clear(record)
+	return e.journal.Answered(r.Step, record)
+}
+
+// interrupted is the result of a script in whose midst the agent ended, as the journal tells it: the steps that were executed, and
+// whether the card had the command of another one.
+func interrupted(steps []journal.Step) script.Result {
+	r := script.Result{Outcome: script.Failed, Why: cardbroker.Errorf(cardbroker.CardReset, "the agent was restarted; connect to the card again")}
+	for _, s := range steps {
+		one, err := script.ParseStepResult(s.Response)
+		if err != nil || one.Step != s.Index { // the last, or a record that is torn
+			r.Outcome, r.Step = script.Indeterminate, s.Index
+			r.Why = cardbroker.Errorf(cardbroker.Indeterminate, "the agent ended while the card had the command of step %d", s.Index+1)
+			return r
+		}
+		r.Steps, r.Step = append(r.Steps, one), s.Index+1
+	}
+	return r
+}
