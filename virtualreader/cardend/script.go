@@ -81,6 +81,9 @@ func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrive
 	if result.Outcome != script.OK {
 		e.scripts.Wipe()
 	}
+	if result.Why != nil {
+		e.meter.failed(arrived, result.Why)
+	}
 	result.Times.Agent = time.Since(arrived)
 	e.payload = result.Append(e.payload)
 	for _, step := range result.Steps {
@@ -181,12 +184,18 @@ func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []by
 	if e.before = commandPlain; command[0]&0x10 != 0 { // as in transmit
 		e.before = commandChained
 	}
+	start := time.Now()
 	response, card, err := e.card.Transmit(ctx, dst, command)
 	if err != nil {
 		e.firewall.Saw(command, nil)
 		return nil, 0, e.failed(err)
 	}
+<<<<<<< HEAD
 	e.firewall.Saw(command, response[min(len(dst), len(response)):])
+=======
+	end := time.Now()
+	e.meter.answered(end, max(0, end.Sub(start)-card), card)
+>>>>>>> metrics
 	return response, card, nil
 }
 
