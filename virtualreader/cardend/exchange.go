@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -133,12 +134,30 @@ func (e *exchange) converse(ctx context.Context) error {
 			err = context.Cause(lease) // what comes after its end does not reach the card
 		}
 		if err == nil {
-			err = e.answer(ctx, head, payload)
+			err = e.parting(e.answer(ctx, head, payload))
 		}
 		if cardbroker.ReasonOf(err) == cardbroker.Invalid {
 			refuse(e.conn, head.Seq, err)
 		}
 		if err != nil {
+			return err
+		}
+	}
+}
+
+// parting returns why a connection ends over which an answer could not be sent: a back end that left in order, while its command
+// ran, has said so, and that waits to be read. It takes a second at most.
+func (e *exchange) parting(err error) error {
+	if reason := cardbroker.ReasonOf(err); reason != cardbroker.Unavailable && reason != cardbroker.Timeout || context.Cause(e.lease) != nil {
+		return err
+	}
+	e.conn.Shutdown(err)
+	for {
+		_, _, last := e.conn.Receive()
+		if errors.Is(last, io.EOF) {
+			return last
+		}
+		if last != nil {
 			return err
 		}
 	}

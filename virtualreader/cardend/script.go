@@ -190,12 +190,9 @@ func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []by
 		e.firewall.Saw(command, nil)
 		return nil, 0, e.failed(err)
 	}
-<<<<<<< HEAD
-	e.firewall.Saw(command, response[min(len(dst), len(response)):])
-=======
 	end := time.Now()
 	e.meter.answered(end, max(0, end.Sub(start)-card), card)
->>>>>>> metrics
+	e.firewall.Saw(command, response[min(len(dst), len(response)):])
 	return response, card, nil
 }
 
