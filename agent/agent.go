@@ -116,7 +116,6 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		secret: secret,
 		self:   peer.Self(),
 		kernel: peer.NewKernel(),
-		cards:  cards.New(cfg.Sandbox),
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
 		page:   strings.ToLower(rand.Text()) + ".localhost",
@@ -126,6 +125,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
 	}
+	cfg.Sandbox.Holder = a.holding
+	a.cards = cards.New(cfg.Sandbox)
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	a.present = newPresence(a)

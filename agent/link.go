@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"reflect"
-	"slices"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -147,7 +146,7 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 
 // redeem burns the ticket of a tunnel that is to be opened. A reader that is held costs nobody his ticket.
 func (a *Agent) redeem(ctx context.Context, open api.TunnelOpen) (offer, error) {
-	wish := tunnelWish{id: open.ID, tenant: open.Tenant, reader: open.Reader, held: a.held}
+	wish := tunnelWish{id: open.ID, tenant: open.Tenant, reader: open.Reader, taken: a.taken}
 	if open.Ticket == "" {
 		return a.openStanding(wish)
 	}
@@ -156,11 +155,6 @@ func (a *Agent) redeem(ctx context.Context, open api.TunnelOpen) (offer, error) 
 		return offer{}, refuseTicket()
 	}
 	return a.desk.burn(ctx, ticket.Secret, wish)
-}
-
-// held says whether a back end uses the reader of that name.
-func (a *Agent) held(reader string) bool {
-	return slices.ContainsFunc(a.leases.List(), func(l cardend.Lease) bool { return l.Reader == reader })
 }
 
 // serveTunnel holds the offered reader for the back end until the tunnel ends.
