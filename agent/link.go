@@ -104,6 +104,8 @@ func (a *Agent) listen(conn *socket.Conn, group *run.Group, forwards *httpserver
 				turns = message.Sharing.Turns
 				a.noteSharing(*message.Sharing)
 			}
+		case message.Revoke != nil:
+			a.revokedByAdmin(*message.Revoke)
 		case message.Kicked != nil:
 			return cardbroker.Wrapf(errKicked, cardbroker.Forbidden, "an administrator has ended this agent")
 		default:

@@ -164,10 +164,9 @@ func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.leases.Revoke(r.Context(), id, "the user has ended the lease"); err != nil {
+	if err := a.endLease(r.Context(), id, "the user has ended the lease", cardbroker.Event{Origin: originOf(r)}); err != nil {
 		return err
 	}
-	a.record(cardbroker.Event{Name: cardbroker.EventLeaseRevoked, Tunnel: id.String(), Origin: originOf(r)})
 	return httpserver.JSON(w, struct{}{})
 }
 

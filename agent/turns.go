@@ -4,10 +4,12 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 )
 
@@ -47,3 +49,27 @@ func (a *Agent) holding(reader string) (who, until string) {
 
 // sole is ReaderBusy if a back end has the reader for itself.
 func (a *Agent) sole(reader string) error { return nil }
+
+// revokedByAdmin ends a lease because an administrator has said so.
+func (a *Agent) revokedByAdmin(revoke api.RevokeLease) {
+	a.tunnels.Go("revoke", func(ctx context.Context) error {
+		id, err := cardend.ParseTunnelID(revoke.Tunnel)
+		if err == nil {
+			err = a.endLease(ctx, id, "an administrator has ended the lease", cardbroker.Event{Detail: "by an administrator"})
+		}
+		if err != nil {
+			a.cfg.Log.Info("an administrator has revoked a lease that is not there", "tunnel", revoke.Tunnel, "err", err)
+		}
+		return nil
+	})
+}
+
+// endLease ends a lease, and records it with what the event says of who did.
+func (a *Agent) endLease(ctx context.Context, id cardend.TunnelID, why string, by cardbroker.Event) error {
+	if err := a.leases.Revoke(ctx, id, why); err != nil {
+		return err
+	}
+	by.Name, by.Tunnel = cardbroker.EventLeaseRevoked, id.String()
+	a.record(by)
+	return nil
+}

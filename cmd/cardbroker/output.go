@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,8 +54,8 @@ func rows[T any](w io.Writer, head string, items []T, row func(T) string) {
 
 // leaseRows writes the table of leases, for administrators and users alike.
 func leaseRows(w io.Writer, leases []api.Lease) {
-	rows(w, "TENANT\tREADER\tSESSION\tSINCE\tUNTIL\tBY\tBACK END\tTUNNEL", leases, func(l api.Lease) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Tenant, l.Reader, l.Session,
+	rows(w, "TENANT\tREADER\tSESSION\tUSER\tSINCE\tUNTIL\tBY\tBACK END\tTUNNEL", leases, func(l api.Lease) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Tenant, l.Reader, l.Session, cmp.Or(l.User, "you"),
 			l.Since.Local().Format("15:04:05"), l.Expires.Local().Format("15:04:05"), l.Method, l.Backend, l.Tunnel)
 	})
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/cardbroker/cardbroker/test/sealed"
 )
 
+// choosePIV is SELECT.
+const choosePIV = "00A404000BA000000308000010000100"
+
 // TestLocalTurn has a program of the user's compare his PIN while a back end holds the reader: it waits for the end of the back
 // end's transaction, the back end waits for it, and neither profits of what the other has left on the card.
 func TestLocalTurn(t *testing.T) {
@@ -39,10 +42,7 @@ func TestLocalTurn(t *testing.T) {
 			t.Errorf("%s is answered %s, want %s", command, got, want)
 		}
 	}
-	const (
-		choose   = "00A404000BA000000308000010000100"
-		verified = "00200080" // VERIFY without data asks
-	)
+	const verified = "00200080" // VERIFY without data asks
 	says(verifyPIV, "9000")
 	if err := tunnel.Begin(h.Context()); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestLocalTurn(t *testing.T) {
 	if _, err := tunnel.Connect(h.Context(), cardbroker.ShareShared); err != nil {
 		t.Fatal(err)
 	}
-	says(choose, "61")
+	says(choosePIV, "61")
 	says(verified, "63c3")
 
 	if _, err := tunnel.Connect(h.Context(), cardbroker.ShareExclusive); err != nil {
@@ -76,5 +76,5 @@ func TestLocalTurn(t *testing.T) {
 	if a := verify(); a.Status != 409 || !strings.Contains(string(a.Body), "a back end (tenant issuer) holds the reader for itself until ") {
 		t.Errorf("verify-pin beside an exclusive lease: %d %s", a.Status, a.Body)
 	}
-	says(choose, "61")
+	says(choosePIV, "61")
 }
