@@ -44,6 +44,7 @@ var fences = []arch.Fence{
 	{Library: "github.com/go-jose/go-jose/v4", Folders: []string{"*"}, Tests: true},
 	{Library: "github.com/coreos/go-systemd/v22", Folders: []string{"cmd", "internal/hostsession", "internal/logs"}},
 	{Library: "github.com/godbus/dbus/v5", Folders: []string{"internal/hostsession", "test/loginbed"}}, // logind
+	{Library: "github.com/godbus/dbus/v5", Folders: []string{"agent/notice"}},                          // the desktop
 	{Library: "github.com/godbus/dbus/v5", Folders: []string{"*"}, Tests: true},
 	{Library: "github.com/goccy/go-yaml", Folders: []string{"internal/config"}},
 	{Library: "github.com/spf13/cobra", Folders: []string{"cmd"}},
