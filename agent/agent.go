@@ -20,6 +20,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/catalogue"
 	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
 	"github.com/cardbroker/cardbroker/agent/home"
@@ -78,7 +79,7 @@ type Agent struct {
 	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
 	page    string // host name of our own page, made up for this agent's life
-	names   *catalogue
+	names   *catalogue.Catalogue
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
@@ -120,7 +121,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
 		page:   strings.ToLower(rand.Text()) + ".localhost",
-		names:  newCatalogue(cfg.Lists, cfg.Log),
+		names:  catalogue.New(cfg.Lists, cfg.Log),
 		keys:   devicekey.New(),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
@@ -163,6 +164,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("catalogue", a.names.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)
+	owners.Go("notices", a.notices)
 	a.tunnels = run.New(owners.Context())
 	a.restoreLeases()
 	serving := run.New(owners.Context())

@@ -119,6 +119,8 @@ type Lease struct {
 	User    string               `json:"user,omitempty"` // whose session; `cardbroker host leases` only
 	Since   time.Time            `json:"since"`
 	Expires time.Time            `json:"expires"`
+	Share   string               `json:"share,omitempty"` // shared, exclusive or direct
+	Cut     *time.Time           `json:"cut,omitempty"`   // since when the back end has no connection, and may come back; nil: it has one
 }
 
 // Leases answers GET /cb/v1/leases.

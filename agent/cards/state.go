@@ -271,7 +271,7 @@ func (st *state) claim(c *Card) error {
 		l := st.child.links[r.stream]
 		switch {
 		case c.party == local && l.sole:
-			return c.refuseSole()
+			return RefuseSole(c.holder())
 		case c.party == local && l.turns >= maxTurns:
 			return cardbroker.Errorf(cardbroker.ReaderBusy, "%d local programs of this session use the reader or wait for it", maxTurns)
 		case c.party == local:

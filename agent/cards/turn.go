@@ -54,6 +54,12 @@ func (s *Sandbox) Turn(ctx context.Context, reader string) (*Card, error) {
 	return c, nil
 }
 
+// Suspect has the card in the reader of that name count as one that a back end has left something on: an earlier process of
+// the agent's may have served it.
+func (s *Sandbox) Suspect(reader string) error {
+	return s.tell(func(st *state) { st.leftOn(reader).Store(int32(backEnd)) })
+}
+
 // enter begins a call: it waits for the link's turn, unless that is ours.
 func (c *Card) enter(ctx context.Context) error {
 	select {
@@ -171,9 +177,8 @@ func (c *Card) refuseWait() error {
 	return cardbroker.Errorf(cardbroker.ReaderBusy, "a transaction of %s has not ended; try again", who)
 }
 
-// refuseSole says that the back end shares the reader with nobody.
-func (c *Card) refuseSole() error {
-	who, until := c.holder()
+// RefuseSole says that who shares the reader with nobody, until a time that may be empty: see [Config].
+func RefuseSole(who, until string) error {
 	if until == "" {
 		return cardbroker.Errorf(cardbroker.ReaderBusy, "%s holds the reader for itself", who)
 	}

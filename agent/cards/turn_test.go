@@ -95,6 +95,25 @@ func TestTurnOnAnEmptyCard(t *testing.T) {
 	turn.Close(cardbroker.LeaveCard)
 }
 
+// TestTurnAfterAnotherAgent: a card that an earlier agent's back end may have left something on is reset for the first turn.
+func TestTurnAfterAnotherAgent(t *testing.T) {
+	s := newSandbox(t, cards.Config{}, "soft")
+	stranger := openCard(t, s, softReader)
+	say(t, stranger, selectPIV, good)
+	say(t, stranger, verifyPIN, good)
+	stranger.Close(cardbroker.LeaveCard)
+	takeTurn(t, s, softReader).Close(cardbroker.LeaveCard) // what we know of is gone
+	before := openCard(t, s, softReader)
+	epoch := before.Epoch()
+	if err := s.Suspect(softReader); err != nil {
+		t.Fatal(err)
+	}
+	takeTurn(t, s, softReader).Close(cardbroker.LeaveCard)
+	if before.Epoch() == epoch {
+		t.Error("the suspected card was not reset for a local turn")
+	}
+}
+
 // TestTurnWithoutTrace: a turn that sends the card nothing is not noticed by a back end that has sent it nothing since it
 // was reset.
 func TestTurnWithoutTrace(t *testing.T) {

@@ -112,8 +112,11 @@ func (b *bus) DeliverSignal(_, name string, s *dbus.Signal) {
 
 func (b *bus) show(ctx context.Context, number uint32, t text) (uint32, error) {
 	actions, expire := []string{}, expireDefault
-	if t.ends {
+	switch {
+	case t.ends != "" && b.actions:
 		actions, expire = []string{actionEnd, "End"}, expireNever
+	case t.ends != "":
+		t.body += " The command: cardbroker agent leases revoke " + t.ends
 	}
 	hints := map[string]dbus.Variant{"category": dbus.MakeVariant("device"), "urgency": dbus.MakeVariant(byte(1))}
 	err := b.call(ctx, "Notify", appName, number, "", t.summary, t.body, actions, hints, expire).Store(&number)
@@ -128,7 +131,6 @@ func (b *bus) show(ctx context.Context, number uint32, t text) (uint32, error) {
 	return number, nil
 }
 
-func (b *bus) buttons() bool          { return b.actions }
 func (b *bus) pressed() <-chan uint32 { return b.clicks }
 func (b *bus) lost() <-chan struct{}  { return b.conn.Context().Done() }
 

@@ -47,15 +47,14 @@ const busLimit = 2 * time.Second
 // text is one notice. Nothing in it is markup.
 type text struct {
 	summary, body string
-	ends          bool // it has the button that ends the lease
+	ends          string // the lease that its button ends; empty: it has none
 }
 
 // desktop is a connection to the notification service.
 type desktop interface {
-	// show shows a text in place of the one with that number, 0: a new one, and returns its number.
+	// show shows a text in place of the one with that number, 0: a new one, and returns its number. Where there are no buttons it
+	// says how to end the lease otherwise.
 	show(ctx context.Context, number uint32, t text) (uint32, error)
-	// buttons says whether notices can have buttons.
-	buttons() bool
 	// pressed delivers the number of a notice whose button was pressed.
 	pressed() <-chan uint32
 	// lost is closed when the connection has ended.
@@ -114,7 +113,7 @@ func (n *Notifier) update(ctx context.Context) {
 		if _, told := n.shown[l.Tunnel]; !told {
 			s := shown{Lease: l}
 			if n.connect(ctx) && n.rate.Allow() {
-				s.number = n.show(ctx, 0, n.begun(l))
+				s.number = n.show(ctx, 0, begun(l))
 			}
 			n.shown[l.Tunnel] = s
 		}
@@ -197,13 +196,10 @@ func (n *Notifier) end() {
 	n.on.close(numbers)
 }
 
-func (n *Notifier) begun(l Lease) text {
-	t := text{summary: "A service uses your card reader", ends: n.on.buttons()}
+func begun(l Lease) text {
+	t := text{summary: "A service uses your card reader", ends: l.Tunnel}
 	t.body = fmt.Sprintf("%s, at %s, holds %s since %s. End it if you have not started something with that service.",
 		clean(l.Tenant), clean(l.Address), clean(l.Reader), l.Since.Local().Format("15:04"))
-	if !t.ends {
-		t.body += " The command: cardbroker agent leases revoke " + l.Tunnel
-	}
 	return t
 }
 

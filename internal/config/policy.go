@@ -27,6 +27,7 @@ const DefaultPromptTimeout = time.Minute
 type Policy struct {
 	SharedPCSC bool // a PC/SC service that several users can reach may be used
 	PagesOnly  bool // agents serve web pages, but no programs that do not say they are one
+	NoNotices  bool // agents do not tell their users on the desktop who holds their readers
 	Prompt     Prompt
 	Consent    Consent
 	PIN        PINPolicy
@@ -97,6 +98,7 @@ type policyText struct {
 	HTTP    httpText              `yaml:"http"`
 	Consent consentText           `yaml:"consent"`
 	PIN     pinText               `yaml:"pin"`
+	Notify  *bool                 `yaml:"notify"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -127,6 +129,9 @@ func (p *Policy) load(path string) error {
 			return wrong(path, "prompt.timeout: %q, want 1s to %v", *timeout, DefaultPromptTimeout)
 		}
 		p.Prompt.Timeout = d
+	}
+	if text.Notify != nil {
+		p.NoNotices = !*text.Notify
 	}
 	if err := p.loadHTTP(path, text.HTTP); err != nil {
 		return err

@@ -339,7 +339,10 @@ func (e *exchange) reset(ctx context.Context) {
 // connect connects anew, whatever was before.
 func (e *exchange) connect(ctx context.Context, share cardbroker.ShareMode) error {
 	e.leave(cardbroker.LeaveCard)
-	e.lost, e.share = nil, share
+	if e.lost = nil; share != e.share {
+		e.share = share
+		e.holder.leases.setShare(e.tunnel.ID, share)
+	}
 	if err := e.need(ctx); err != nil {
 		return err
 	}
