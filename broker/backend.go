@@ -180,7 +180,8 @@ func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		ctx, cut := context.WithCancelCause(ctx)
 		defer cut(nil)
-		defer b.hub.beginSplice(open.ID, &spliced{tenant: open.Tenant, cut: cut, ended: make(chan struct{})})()
+		ticket, _ := cardbroker.ParseTicket(open.Ticket) // a standing offer has none
+		defer b.hub.beginSplice(open.ID, &spliced{route: ticket.Route, tenant: open.Tenant, cut: cut, ended: make(chan struct{})})()
 		log.Info("tunnel opened")
 		b.record(nil, tunnelEvent(openedEvent(open), open))
 		forth, back, err := relay.Splice(ctx, backend, agent)

@@ -21,6 +21,7 @@ const revokeLimit = time.Second
 
 // spliced is a tunnel that the broker passes on.
 type spliced struct {
+	route  cardbroker.Route // of the agent, as the ticket says; empty: it was a standing offer
 	tenant cardbroker.Tenant
 	cut    context.CancelCauseFunc // ends it, and tells both sides why
 	ended  chan struct{}           // closed when it has ended
@@ -41,13 +42,24 @@ func (h *hub) beginSplice(id string, s *spliced) (end func()) {
 	}
 }
 
-// spliceOf returns the tunnel of that id; nil: there is none.
-func (h *hub) spliceOf(ctx context.Context, id string) (s *spliced, err error) {
+// splicesOf returns the tunnels over which a lease may be used: the one of its id and, for a lease that was resumed over another
+// connection, those of its tenant to the agents that say that they have it.
+func (h *hub) splicesOf(ctx context.Context, tunnel string, holders []linkView) (found []*spliced, err error) {
 	err = h.loop.Do(ctx, func(state *hubState) error {
-		s = state.splices[id]
+		if s := state.splices[tunnel]; s != nil {
+			found = append(found, s)
+			return nil
+		}
+		for _, s := range state.splices {
+			for _, holder := range holders {
+				if s.route == holder.agent.Route && slices.ContainsFunc(holder.leases, func(l api.Lease) bool { return l.Tunnel == tunnel && l.Tenant == s.tenant }) {
+					found = append(found, s)
+				}
+			}
+		}
 		return nil
 	})
-	return s, err
+	return found, err
 }
 
 // holders returns the links of the agents that say that they have such a lease.
@@ -79,18 +91,18 @@ func (b *Broker) revokeLease(w http.ResponseWriter, r *http.Request) error {
 	if raw, err := hex.DecodeString(tunnel); err != nil || len(raw) != tunnelIDSize {
 		return cardbroker.Errorf(cardbroker.Invalid, "a tunnel's id is not %d hexadecimal digits", 2*tunnelIDSize)
 	}
-	splice, err := b.hub.spliceOf(r.Context(), tunnel)
+	holders := b.hub.holders(tunnel)
+	splices, err := b.hub.splicesOf(r.Context(), tunnel, holders)
 	if err != nil {
 		return err
 	}
-	holders := b.hub.holders(tunnel)
-	if splice == nil && len(holders) == 0 {
+	if len(splices) == 0 && len(holders) == 0 {
 		return cardbroker.Errorf(cardbroker.ObjectUnknown, "there is no such lease")
 	}
 	event := cardbroker.Event{Name: cardbroker.EventAdmin, Tunnel: tunnel,
 		Detail: fmt.Sprintf("lease revoke, by uid %s", httpserver.CallerOf(r.Context()).User)}
-	if splice != nil {
-		event.Tenant = splice.tenant
+	if len(splices) > 0 {
+		event.Tenant = splices[0].tenant
 	}
 	if len(holders) == 0 {
 		b.record(nil, event)
@@ -102,16 +114,16 @@ func (b *Broker) revokeLease(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	b.cfg.Log.Info("lease revoked by an administrator", "tunnel", tunnel, "tenant", event.Tenant)
-	obeyed, err := b.obeyed(r.Context(), tunnel, splice, len(holders) > 0)
+	cut, err := b.cutUnless(r.Context(), tunnel, splices, len(holders) > 0)
 	if err != nil {
 		return err
 	}
-	return httpserver.JSON(w, api.LeaseRevoked{Cut: !obeyed})
+	return httpserver.JSON(w, api.LeaseRevoked{Cut: cut})
 }
 
-// obeyed waits until the lease has ended, which it does at once where its agent obeys. Else, or where no agent could be told,
-// the tunnel is cut.
-func (b *Broker) obeyed(ctx context.Context, tunnel string, splice *spliced, told bool) (bool, error) {
+// cutUnless waits until the lease, or all that it may be used over, has ended, which it does at once where its agent obeys. Else, or
+// where no agent could be told, the tunnels are cut.
+func (b *Broker) cutUnless(ctx context.Context, tunnel string, splices []*spliced, told bool) (bool, error) {
 	changed, stop, err := b.hub.watch(ctx)
 	if err != nil {
 		return false, err
@@ -123,25 +135,24 @@ func (b *Broker) obeyed(ctx context.Context, tunnel string, splice *spliced, tol
 	}
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
-	var ended <-chan struct{} // nil: it has
-	if splice != nil {
-		ended = splice.ended
-	}
-	for ended != nil || len(b.hub.holders(tunnel)) > 0 {
+	for len(splices) > 0 {
 		select {
+		case <-splices[0].ended:
+			splices = splices[1:]
 		case <-changed:
-		case <-ended:
-			ended = nil
-		case <-limit.C:
-			if splice != nil {
-				splice.cut(cardbroker.Errorf(cardbroker.Forbidden, revokedByAdmin))
+			if told && len(b.hub.holders(tunnel)) == 0 {
+				return false, nil
 			}
-			return false, nil
+		case <-limit.C:
+			for _, s := range splices {
+				s.cut(cardbroker.Errorf(cardbroker.Forbidden, revokedByAdmin))
+			}
+			return true, nil
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
 	}
-	return true, nil
+	return false, nil
 }
 
 // revokedByAdmin is what the back end is told if its agent does not.

@@ -88,6 +88,16 @@ func (b *bus) meet(ctx context.Context) error {
 		return err
 	}
 	b.actions = slices.Contains(can, "actions")
+	return b.ask(ctx)
+}
+
+// ask asks the bus who the service is: another one, that has taken its place, would know nothing of our notices.
+func (b *bus) ask(ctx context.Context) error {
+	var owner string
+	if err := b.conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetNameOwner", 0, service).Store(&owner); err != nil {
+		return err
+	}
+	b.owner.Store(&owner)
 	return nil
 }
 
@@ -123,12 +133,7 @@ func (b *bus) show(ctx context.Context, number uint32, t text) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	var owner string // of the service that has it; another one would know nothing of it
-	if err := b.conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.GetNameOwner", 0, service).Store(&owner); err != nil {
-		return 0, err
-	}
-	b.owner.Store(&owner)
-	return number, nil
+	return number, b.ask(ctx)
 }
 
 func (b *bus) pressed() <-chan uint32 { return b.clicks }
