@@ -202,6 +202,7 @@ func (a *Agent) tunnel(note cardend.Note) (t cardend.Tunnel, stop func()) {
 		Epoch:      a.cards.Epoch(),
 		Epochs:     a.cards.Epoch,
 		Durability: policy.Durability,
+		LeaseMax:   policy.LeaseMax,
 		PIN:        policy.PIN,
 		Asker:      a.asker,
 		Control:    policy.Control,

@@ -237,7 +237,7 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 		e.lost = nil
 		return e.leave(r.disposition)
 	case wire.TypeRenew:
-		return e.renew(ctx, leaseDuration(r.lease))
+		return e.renew(ctx, e.granted(r.lease))
 	case wire.TypeControl:
 		return e.control(ctx, r.number, r.input)
 	case wire.TypeAttribute:

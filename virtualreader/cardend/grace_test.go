@@ -4,6 +4,7 @@
 package cardend_test
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -46,16 +47,22 @@ type graced struct {
 	raw    net.Conn     // the back end's end, below conn
 	conn   *socket.Conn // the back end
 	secret cardbroker.Secret
+	frames chan frame // that have arrived
 	dial   func() (near, far *socket.Conn, raw net.Conn)
+	all    sync.WaitGroup
+}
+
+type frame struct {
+	head    wire.Header
+	payload []byte
 }
 
 // withGrace opens such a tunnel and gives it to f. commands says whether the back end has sent one.
 func withGrace(t *testing.T, hello wire.Hello, commands bool, f func(g *graced)) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &graced{t: t, leases: cardend.NewLeases()}
+		g := &graced{t: t, leases: cardend.NewLeases(), frames: make(chan frame, 256)}
 		ctx, cancel := context.WithCancel(t.Context())
-		var all sync.WaitGroup
-		all.Go(func() { g.leases.Run(ctx) })
+		g.all.Go(func() { g.leases.Run(ctx) })
 		maker, accepted, network := socket.NewMaker(wire.Subprotocol), make(chan *socket.Conn, 1), make(pipes)
 		server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if conn, err := maker.Upgrade(w, r); err == nil {
@@ -63,7 +70,7 @@ func withGrace(t *testing.T, hello wire.Hello, commands bool, f func(g *graced))
 				accepted <- conn
 			}
 		})}
-		all.Go(func() { server.Serve(network) })
+		g.all.Go(func() { server.Serve(network) })
 		g.dial = func() (near, far *socket.Conn, raw net.Conn) {
 			below := func(ctx context.Context) (conn net.Conn, err error) { raw, err = network.dial(ctx); return raw, err }
 			far, _, err := maker.Dial(ctx, socket.Dial{URL: "ws://holder/", Net: below})
@@ -73,17 +80,31 @@ func withGrace(t *testing.T, hello wire.Hello, commands bool, f func(g *graced))
 			return <-accepted, far, raw
 		}
 		near, far, raw := g.dial()
-		g.conn, g.raw = far, raw
+		g.use(far, raw)
 		reader := cardtest.NewReader()
 		tunnel := reader.Tunnel("alpha")
 		tunnel.Route = agentRoute
-		all.Go(func() { cardend.New(reader, g.leases).Serve(ctx, near, tunnel) })
+		g.all.Go(func() { cardend.New(reader, g.leases).Serve(ctx, near, tunnel) })
 		g.open(hello, commands)
 		f(g)
 		g.conn.Close()
 		cancel()
 		server.Close()
-		all.Wait()
+		g.all.Wait()
+	})
+}
+
+// use has the back end use a connection. It reads all that arrives: a pipe keeps nothing.
+func (g *graced) use(conn *socket.Conn, raw net.Conn) {
+	g.conn, g.raw = conn, raw
+	g.all.Go(func() {
+		for {
+			h, payload, err := conn.Receive()
+			if err != nil {
+				return
+			}
+			g.frames <- frame{h, bytes.Clone(payload)}
+		}
 	})
 }
 
@@ -110,11 +131,19 @@ func (g *graced) open(hello wire.Hello, commands bool) {
 // next returns the payload of the next frame that is not about the card, which has to be of that type.
 func (g *graced) next(want wire.Type) []byte {
 	g.t.Helper()
-	h, payload, err := receive(g.conn)
-	if err != nil || h.Type != want {
-		g.t.Fatalf("Receive = %+v, %v, want type %d", h, err, want)
+	for {
+		select {
+		case f := <-g.frames:
+			if f.head.Type == want {
+				return f.payload
+			}
+			if f.head.Type != wire.TypeCardIn && f.head.Type != wire.TypeCardOut {
+				g.t.Fatalf("a frame of type %d arrived, want %d", f.head.Type, want)
+			}
+		case <-time.After(2 * time.Hour): // of the bubble's
+			g.t.Fatalf("no frame of type %d arrived", want)
+		}
 	}
-	return payload
 }
 
 // at checks, so long after the beginning, whether the lease is there and its connection cut.
@@ -142,7 +171,7 @@ func TestSilentBackEndLosesItsLease(t *testing.T) {
 func TestPingsKeepTheLease(t *testing.T) {
 	withGrace(t, wire.Hello{Share: cardbroker.ShareShared, Lease: 30 * time.Minute}, true, func(g *graced) {
 		for range int(30*time.Minute/wire.PingInterval) - 1 {
-			time.Sleep(wire.PingInterval)
+			time.Sleep(wire.PingInterval) // of the bubble's
 			g.conn.Send(wire.Header{Type: wire.TypePing}, make([]byte, 8))
 			g.next(wire.TypePong)
 		}
@@ -190,7 +219,7 @@ func TestBackWithinGrace(t *testing.T) {
 			if err := taken.Attach(g.t.Context(), near); err != nil {
 				t.Fatal(err)
 			}
-			g.conn, g.raw = far, raw
+			g.use(far, raw)
 			g.conn.Send(wire.Header{Type: wire.TypeResume, Seq: 2, Ack: 2}, nil)
 			g.next(wire.TypeResumed)
 			g.at(at+time.Second, true, false)

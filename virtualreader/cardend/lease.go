@@ -159,6 +159,18 @@ func leaseDuration(asked time.Duration) time.Duration {
 	return min(asked, MaxLease)
 }
 
+// granted says how long the lease lasts from now that a back end asked for.
+func (e *exchange) granted(asked time.Duration) time.Duration {
+	d, left := leaseDuration(asked), e.tunnel.LeaseMax
+	if left == 0 {
+		return d
+	}
+	if !e.since.IsZero() { // a renewal
+		left -= time.Since(e.since)
+	}
+	return max(0, min(d, left))
+}
+
 // leaseTable is the state of [Leases]; the loop owns it. Commands check before they change anything, so a batch needs no
 // transaction of its own.
 type leaseTable struct {

@@ -54,7 +54,7 @@ func (h *Holder) serve(ctx context.Context, e *exchange) error {
 		refuse(e.conn, 1, err)
 		return err
 	}
-	lease := leaseDuration(hello.Lease)
+	lease := e.granted(hello.Lease)
 	resume, err := e.begin(hello.Durability, lease)
 	if err != nil {
 		refuse(e.conn, 1, err)
