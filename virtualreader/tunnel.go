@@ -51,6 +51,8 @@ type Tunnel struct {
 	resumed atomic.Uint64                // how often it was
 	asking  atomic.Bool                  // the asker's frame is outstanding: the end of his context is the tunnel's
 	heard   atomic.Uint64                // frames received
+	scripts chan struct{}                // capacity 1: of who runs a script, whose parts follow each other
+	steps   atomic.Pointer[func(int)]    // is told of that script's progress; nil: nobody is
 	answers chan answer                  // capacity 1: what the attendant read for an asker
 	idle    *time.Timer                  // fires when nobody has asked for idleAfter
 	events  chan CardEvent
@@ -69,7 +71,9 @@ type Tunnel struct {
 	brokers []string      // that may lead to the holder, the one of conn first
 	pause   time.Duration // before the next attempt to take the lease up; 0: there was an answer since the last one
 
-	cut error // why nothing comes over conn any more; nil: it is good; of who has reading
+	// Of who has reading.
+	cut  error            // why nothing comes over conn any more; nil: it is good
+	card *cardbroker.Card // that was told of last; nil: none
 }
 
 // dialer opens the WebSocket of a tunnel.
@@ -82,7 +86,8 @@ type answer struct {
 	payload []byte
 }
 
-// CardEvent says that the card in the reader may be another than before.
+// CardEvent says which card is in the reader now. One that comes after another is in its place, though no event between them
+// may say so.
 type CardEvent struct {
 	Card *cardbroker.Card // nil: none
 }
@@ -162,6 +167,7 @@ func newTunnel(ctx context.Context, conn *socket.Conn, hello wire.Hello, dial di
 		idle:    time.NewTimer(idleAfter),
 		events:  make(chan CardEvent, 1),
 		brokers: brokers,
+		scripts: make(chan struct{}, 1),
 	}
 	t.conn.Store(conn)
 	t.life, t.end = context.WithCancelCause(context.WithoutCancel(ctx))

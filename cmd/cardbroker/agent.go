@@ -62,7 +62,7 @@ func (f *agentFlags) resolve() (config.Agent, *client.Broker, error) {
 	}
 	broker := brokerAt(f.socket, explicit)
 	if cfg.Account != "" {
-		account, err := accountOf(cfg.Account)
+		account, err := accountOf("account", cfg.Account)
 		if err != nil {
 			return cfg, nil, err
 		}
@@ -80,15 +80,15 @@ func brokerAt(socket string, explicit bool) client.BrokerConfig {
 	return cfg
 }
 
-// accountOf returns the user of an account that the configuration names.
-func accountOf(name string) (cardbroker.UserID, error) {
+// accountOf returns the user of an account that the configuration names by the key.
+func accountOf(key, name string) (cardbroker.UserID, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
-		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Invalid, "account: this system has no account %q", name)
+		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Invalid, "%s: this system has no account %q", key, name)
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
-		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Unsupported, "account: %q has no number on this system", name)
+		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Unsupported, "%s: %q has no number on this system", key, name)
 	}
 	return cardbroker.UserID{UID: uint32(uid)}, nil
 }
@@ -101,7 +101,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 	var fd int
 	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
-	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in `FILE` or in memory, and no real one")
+	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in `FILE` or in memory, or recorded there, and no real one")
 	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
 	c.Flags().StringVar(&policyDir, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.Flags().StringVar(&pcsc, "pcsc-socket", "", "socket of this session's PC/SC service (default: $PCSCLITE_CSOCK_NAME, else the system's)")
