@@ -46,6 +46,7 @@ var fences = []arch.Fence{
 	{Library: "github.com/go-jose/go-jose/v4", Folders: []string{"*"}, Tests: true},
 	{Library: "github.com/coreos/go-systemd/v22", Folders: []string{"cmd", "internal/hostsession", "internal/logs"}},
 	{Library: "github.com/godbus/dbus/v5", Folders: []string{"internal/hostsession", "test/loginbed"}}, // logind
+	{Library: "github.com/godbus/dbus/v5", Folders: []string{"agent/notice", "test/noticebed"}},        // the desktop
 	{Library: "github.com/godbus/dbus/v5", Folders: []string{"*"}, Tests: true},
 	{Library: "github.com/prometheus/client_golang", Folders: []string{"*"}, Tests: true}, // reads what broker/metrics writes
 	{Library: "github.com/prometheus/client_model", Folders: []string{"*"}, Tests: true},

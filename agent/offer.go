@@ -119,8 +119,8 @@ func (a *Agent) openStanding(wish tunnelWish) (offer, error) {
 		if o.tenant != wish.tenant || o.id != wish.reader {
 			continue
 		}
-		if wish.held(o.name) {
-			return offer{}, readerHeld()
+		if err := wish.taken(o.name); err != nil {
+			return offer{}, err
 		}
 		return o, nil
 	}

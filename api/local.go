@@ -105,6 +105,8 @@ type FromBroker struct {
 	Kicked     *Kicked     `json:"kicked,omitempty"`
 	Ask        *Ask        `json:"ask,omitempty"`
 	Forward    *Forward    `json:"forward,omitempty"`
+
+	Revoke *RevokeLease `json:"revoke,omitempty"`
 }
 
 // Register asks for REGISTERED: the agent listens on its port.
@@ -238,6 +240,16 @@ type Kick struct {
 
 // Kicked tells an agent that an administrator has ended it: it releases its port and is not to come back by itself.
 type Kicked struct{}
+
+// RevokeLease tells an agent that an administrator has ended a back end's lease.
+type RevokeLease struct {
+	Tunnel string `json:"tunnel"` // 32 hexadecimal digits
+}
+
+// LeaseRevoked answers an administrator's revocation.
+type LeaseRevoked struct {
+	Cut bool `json:"cut"` // the agent did not end the lease within a second, or could not be told; the broker has cut the tunnel
+}
 
 // UID returns a user's uid for JSON: nil on Windows, where his SID names him.
 func UID(id cardbroker.UserID) *uint32 {

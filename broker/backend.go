@@ -180,6 +180,10 @@ func (b *Broker) splice(open api.TunnelOpen, backend *metrics.Tunnel, agent leg)
 	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		defer backend.Ended()
+		ctx, cut := context.WithCancelCause(ctx)
+		defer cut(nil)
+		ticket, _ := cardbroker.ParseTicket(open.Ticket) // a standing offer has none
+		defer b.hub.beginSplice(open.ID, &spliced{route: ticket.Route, tenant: open.Tenant, cut: cut, ended: make(chan struct{})})()
 		log.Info("tunnel opened")
 		b.record(nil, tunnelEvent(openedEvent(open), open))
 		forth, back, err := relay.Splice(ctx, backend, agent)
@@ -204,10 +208,12 @@ func tunnelEvent(name cardbroker.EventName, open api.TunnelOpen) cardbroker.Even
 	return cardbroker.Event{Name: name, Tenant: open.Tenant, Tunnel: open.ID, Method: open.Method, Address: open.Address}
 }
 
+const tunnelIDSize = 16
+
 // newTunnelID returns 32 hexadecimal digits that nobody can guess: the tunnel's name in the logs of both sides, and how the
 // agent's leg finds the back end's.
 func newTunnelID() string {
-	var raw [16]byte
+	var raw [tunnelIDSize]byte
 	rand.Read(raw[:])
 	return hex.EncodeToString(raw[:])
 }

@@ -29,6 +29,7 @@ const DefaultPromptTimeout = time.Minute
 type Policy struct {
 	SharedPCSC bool // a PC/SC service that several users can reach may be used
 	PagesOnly  bool // agents serve web pages, but no programs that do not say they are one
+	NoNotices  bool // agents do not tell their users on the desktop who holds their readers
 	Prompt     Prompt
 	Consent    Consent
 	PIN        PINPolicy
@@ -112,6 +113,7 @@ type policyText struct {
 	HTTP    httpText              `yaml:"http"`
 	Consent consentText           `yaml:"consent"`
 	PIN     pinText               `yaml:"pin"`
+	Notify  *bool                 `yaml:"notify"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -123,6 +125,9 @@ func (p *Policy) load(path string) error {
 	var text policyText
 	if err := read(path, true, &text); err != nil {
 		return err
+	}
+	if text.Notify != nil {
+		p.NoNotices = !*text.Notify
 	}
 	problems := []error{
 		p.loadPCSC(path, text), p.loadPrompt(path, text), p.loadHTTP(path, text.HTTP), p.Consent.load(path, text.Consent), p.loadPIN(path, text.PIN),

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/pinpad"
@@ -19,6 +20,7 @@ type TenantPolicy struct {
 	Origins    []cardbroker.Origin   // web pages that may offer readers to it
 	PageJWT    *PageJWT              // that those pages have to show; nil: none
 	Durability cardbroker.Durability // of the records of its leases, at least
+	LeaseMax   time.Duration         // of a lease from its beginning, however often it is renewed; 0: no limit
 	Standing   []string              // readers that are offered to it for good: names, in which * stands for any text
 	Firewall   *Firewall             // which commands its back ends may send; nil: all that no tenant is forbidden
 }
@@ -54,10 +56,14 @@ func fits(pattern, name string) bool {
 	return ok && strings.HasSuffix(name, last)
 }
 
+// minLeaseMax is the least that policy may set for a lease: less is a way to say no, for which there are others.
+const minLeaseMax = time.Second
+
 // tenantText is what a file says of one tenant.
 type tenantText struct {
 	PIN        *string  `yaml:"pin"`
 	Durability *string  `yaml:"durability"`
+	LeaseMax   *string  `yaml:"lease_max"`
 	Control    []uint32 `yaml:"control"`
 	Origins    []string `yaml:"origins"`
 	PageJWT    *PageJWT `yaml:"page_jwt"`
@@ -81,6 +87,11 @@ func (p *Policy) loadTenant(path, name string, said tenantText) error {
 	if said.Durability != nil {
 		if known.Durability, err = cardbroker.ParseDurability(*said.Durability); err != nil {
 			return wrong(path, "tenants.%s.durability: %q, want none, crash or power", name, *said.Durability)
+		}
+	}
+	if said.LeaseMax != nil {
+		if known.LeaseMax, err = time.ParseDuration(*said.LeaseMax); err != nil || known.LeaseMax < minLeaseMax {
+			return wrong(path, "tenants.%s.lease_max: %q, want %v or more", name, *said.LeaseMax, minLeaseMax)
 		}
 	}
 	if said.Control != nil {

@@ -47,14 +47,14 @@ func policyDefaults() []Setting {
 		{Key: "http.local_programs", Value: "allow"}, {Key: "consent.allow", Value: "[]"}, {Key: "consent.deny", Value: "[]"},
 		{Key: "consent.days", Value: fmt.Sprint(DefaultConsentDays)}, {Key: "consent.users", Value: "decide"}, {Key: "consent.prompt", Value: "[]"},
 		{Key: "pin.clear", Value: "deny"}, {Key: "pin.floor", Value: "1"}, {Key: "pin.ask", Value: "session"},
-		{Key: "pin.session.seconds", Value: "0"}, {Key: "pin.session.uses", Value: "0"},
+		{Key: "pin.session.seconds", Value: "0"}, {Key: "pin.session.uses", Value: "0"}, {Key: "notify", Value: "true"},
 	}
 }
 
 // tenantDefaults is the same for each tenant that policy names.
 func tenantDefaults() []Setting {
 	return []Setting{
-		{Key: "pin", Value: "deny"}, {Key: "durability", Value: "crash"}, {Key: "control", Value: "[]"}, {Key: "origins", Value: "[]"}, {Key: "standing", Value: "[]"},
+		{Key: "pin", Value: "deny"}, {Key: "durability", Value: "none"}, {Key: "control", Value: "[]"}, {Key: "origins", Value: "[]"}, {Key: "standing", Value: "[]"},
 	}
 }
 

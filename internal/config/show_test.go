@@ -40,7 +40,7 @@ func TestDefaultsAreShown(t *testing.T) {
 		{"host.yaml", reflect.TypeFor[Host](), hostDefaults(), "socket state host backend.listen backend.cert backend.key backend.tokens backend.url tls.cert tls.key tls.name metrics.listen"},
 		{"policy", reflect.TypeFor[policyText](), policyDefaults(), ""},
 		{"a tenant's policy", reflect.TypeFor[tenantText](), tenantDefaults(),
-			"page_jwt.jwks_file page_jwt.issuer page_jwt.audience page_jwt.algorithms firewall.default firewall.rules firewall.tests"},
+			"page_jwt.jwks_file page_jwt.issuer page_jwt.audience page_jwt.algorithms firewall.default firewall.rules firewall.tests lease_max"},
 		{"a firewall", reflect.TypeFor[firewallText](), firewallDefaults(), ""},
 	} {
 		var known []string

@@ -87,6 +87,7 @@ type Tunnel struct {
 
 	Route      cardbroker.Route      // of the agent, for the resume token; empty: the lease ends with its connection
 	Durability cardbroker.Durability // at least this
+	LeaseMax   time.Duration         // of the lease from its beginning, however often it is renewed; 0: no limit
 	Origin     cardbroker.Origin     // of the web page that offered the reader; empty: a program of the user
 
 	PIN      cardbroker.PINMode

@@ -255,7 +255,7 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 		e.lost = nil
 		return e.leave(r.disposition)
 	case wire.TypeRenew:
-		return e.renew(ctx, leaseDuration(r.lease))
+		return e.renew(ctx, e.granted(r.lease))
 	case wire.TypeControl:
 		return e.control(ctx, r.number, r.input)
 	case wire.TypeAttribute:
@@ -367,7 +367,10 @@ func (e *exchange) reset(ctx context.Context) {
 // connect connects anew, whatever was before.
 func (e *exchange) connect(ctx context.Context, share cardbroker.ShareMode) error {
 	e.leave(cardbroker.LeaveCard)
-	e.lost, e.share = nil, share
+	if e.lost = nil; share != e.share {
+		e.share = share
+		e.holder.leases.setShare(e.tunnel.ID, share)
+	}
 	if err := e.need(ctx); err != nil {
 		return err
 	}

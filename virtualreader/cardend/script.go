@@ -160,6 +160,10 @@ func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts []erro
 	if err := e.need(ctx); err != nil {
 		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}
 	}
+	if err := e.failed(e.card.Begin(ctx)); err != nil {
+		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}
+	}
+	defer e.endScript(ctx)
 	return e.scripts.Run(e.lease, p, script.Holder{
 		Transmit: func(step int, dst, command []byte) ([]byte, time.Duration, error) {
 			return e.transmitStep(ctx, step, dst, command)
@@ -169,6 +173,13 @@ func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts []erro
 			e.conn.Send(wire.Header{Type: wire.TypeProgress}, wire.AppendProgress(nil, uint32(p.First+steps)))
 		},
 	})
+}
+
+// endScript ends the transaction that keeps everybody else from the card between the steps of a script, the user's own programs, too.
+func (e *exchange) endScript(ctx context.Context) {
+	if e.card != nil {
+		e.failed(e.card.End(ctx, cardbroker.LeaveCard))
+	}
 }
 
 // transmitStep sends a command of a step to the card, once the journal says so. What is sent for the same step after it, the step's

@@ -94,6 +94,30 @@ func TestScript(t *testing.T) {
 	}
 }
 
+// TestScriptIsATransaction: nobody comes between the steps of a script, and it leaves no transaction behind.
+func TestScriptIsATransaction(t *testing.T) {
+	a := newAgent(t)
+	b := a.open("issuer")
+	for _, within := range []int{0, 1} { // and none of the back end's own is ended
+		if within > 0 {
+			b.ask(wire.TypeBegin, nil, wire.TypeDone)
+		}
+		gate := a.reader.Hold()
+		b.sendScript(part(selectCommand, selectCommand), 0, wire.MaxPayload)
+		release := <-gate
+		if n := a.reader.Transactions(); n != within+1 {
+			t.Errorf("during a script there are %d transactions, want %d", n, within+1)
+		}
+		close(release)
+		if r := b.result(); r.Outcome != script.OK {
+			t.Errorf("the result is %+v", r)
+		}
+		if n := a.reader.Transactions(); n != within {
+			t.Errorf("after it there are %d transactions, want %d", n, within)
+		}
+	}
+}
+
 // TestScriptInFrames sends more than one frame holds, gets more back, and gets it once more when it asks again.
 func TestScriptInFrames(t *testing.T) {
 	a := newAgent(t)
