@@ -2,10 +2,11 @@
 
 GOVULNCHECK := go tool -modfile=tools.mod govulncheck
 FUZZTIME    ?= 20000x
+ROUNDS      ?= 1000
 TEST        ?= $(MAKE) test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench build deps fmt vet lint cross fuzz vuln clean
+.PHONY: help demo test check bench chaos build deps fmt vet lint cross fuzz vuln clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,7 +15,7 @@ demo: deps build ## the main job from end to end, on a software card
 	@go run ./test/demo
 
 test: deps ## all tests, with the race detector; says at the end what was skipped and why
-	@go run ./test/gotest -race -shuffle=on ./...
+	@go run ./test/gotest -race -shuffle=on -parallel=4 ./...
 
 check: deps fmt vet lint cross fuzz ## what continuous integration runs: all but bench and vuln
 	$(TEST)
@@ -22,6 +23,9 @@ check: deps fmt vet lint cross fuzz ## what continuous integration runs: all but
 
 bench: deps build ## the figures, against their limits; writes build/bench.json
 	@go run ./test/bench
+
+chaos: deps ## kill agent, broker and sandbox 1,000 times while a card counts; ROUNDS=100 for fewer
+	CARDBROKER_CHAOS=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestChaos$$' ./test/integration
 
 build: deps ## the programs, into build/; only the one that reaches the cards has cgo
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/ ./cmd/cardbroker
@@ -40,8 +44,9 @@ vet: ## go vet, for each system
 lint: ## staticcheck, for each system
 	staticcheck=$$(go tool -modfile=tools.mod -n staticcheck) && $$staticcheck ./... && GOOS=windows $$staticcheck -tests=false ./...
 
+# The first has the flags of build, and the last those of vet, so that no package is compiled twice.
 cross: ## build everything without cgo, for each system
-	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=amd64 go build -trimpath ./...
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go build ./...
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go build ./...
 

@@ -13,9 +13,9 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/metrics"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
-	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -101,8 +101,9 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		Reader:     cardbroker.ReaderID(r.PathValue("id")),
 		Ticket:     r.Header.Get("Cardbroker-Ticket"),
 	}
-	agent, err := b.askLeg(r.Context(), open)
+	route, agent, err := b.askLeg(r.Context(), open)
 	if err != nil {
+		b.metrics.TunnelRefused(open.Tenant, err)
 		return lateRefusal(r.Context(), asked, err)
 	}
 	backend, err := b.tunnels.Upgrade(w, r)
@@ -110,28 +111,29 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		agent.Close()
 		return nil // it has answered
 	}
-	b.splice(open, backend, agent)
+	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
+	b.splice(open, b.metrics.Open(open, route, backend), agent)
 	return nil
 }
 
-// askLeg finds the agent that a tunnel leads to and returns its leg.
-func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (leg, error) {
+// askLeg finds the agent that a tunnel leads to and returns its route and its leg.
+func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (route cardbroker.Route, agent leg, err error) {
 	if open.Ticket == "" {
-		route, err := b.standingRoute(open.Tenant, open.Reader)
-		if err != nil {
-			return nil, err
+		if route, err = b.standingRoute(open.Tenant, open.Reader); err == nil {
+			agent, err = b.hub.open(ctx, route, open, refuseTicket())
 		}
-		return b.hub.open(ctx, route, open, refuseTicket())
+		return route, agent, err
 	}
 	ticket, err := cardbroker.ParseTicket(open.Ticket)
 	if err != nil {
-		return nil, refuseTicket()
+		return "", nil, refuseTicket()
 	}
 	absent := refuseTicket()
 	if ticket.Resume { // the agent, or its link, may be on its way back; and the next agent of the session knows the lease
 		absent = cardbroker.Errorf(cardbroker.AgentRestarting, "the agent is not there at the moment; try again")
 	}
-	return b.hub.open(ctx, ticket.Route, open, absent)
+	agent, err = b.hub.open(ctx, ticket.Route, open, absent)
+	return ticket.Route, agent, err
 }
 
 // standingRoute finds the agent that offers the reader to the tenant for good. Two sessions of one user may offer readers
@@ -174,10 +176,10 @@ func lateRefusal(ctx context.Context, asked time.Time, err error) error {
 }
 
 // splice passes the frames of a tunnel on, in a goroutine of its own, until either leg ends.
-func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
-	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
+func (b *Broker) splice(open api.TunnelOpen, backend *metrics.Tunnel, agent leg) {
 	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
+		defer backend.Ended()
 		log.Info("tunnel opened")
 		b.record(nil, tunnelEvent(openedEvent(open), open))
 		forth, back, err := relay.Splice(ctx, backend, agent)

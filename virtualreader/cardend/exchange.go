@@ -50,6 +50,7 @@ type exchange struct {
 	used  bool                 // the card may still be as the back end made it
 	lost  *cardbroker.Error    // why it is not connected; the back end has to connect again
 
+	meter    *meter
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
@@ -79,7 +80,7 @@ const (
 func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
-	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]),
+	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: newMeter(t),
 		next: make(chan attached, 1), moved: make(chan struct{}, 1)}
 }
 
@@ -121,6 +122,7 @@ func (e *exchange) epoch() uint64 {
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
 	defer e.scripts.Wipe()
+	defer e.meter.flush()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
@@ -165,6 +167,7 @@ func (e *exchange) converse(ctx context.Context) error {
 // answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
+	e.meter.tick(arrived)
 	head, payload, whole, err := e.gathering.gather(head, payload)
 	if err != nil || !whole {
 		return err
@@ -198,6 +201,7 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 			e.seq-- // it was not executed, and is when it comes again
 			return end.error
 		}
+		e.meter.failed(arrived, err)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
 	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
@@ -212,31 +216,6 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 		err = e.send()
 	}
 	return err
-}
-
-// again answers the last frame once more: the card is not touched.
-func (e *exchange) again(kind wire.Type, payload []byte) error {
-	if err := e.same(kind, payload); err != nil {
-		return err
-	}
-	return e.send()
-}
-
-// same says that a frame is the last one once more.
-func (e *exchange) same(kind wire.Type, payload []byte) error {
-	before := e.digest
-	if e.remember(kind, payload); e.digest != before {
-		return invalid("seq %d was another frame before", e.seq)
-	}
-	return nil
-}
-
-// remember keeps what tells the last frame from any other.
-func (e *exchange) remember(kind wire.Type, payload []byte) {
-	e.mac.Reset()
-	e.mac.Write(append(e.scratch[:0], byte(kind)))
-	e.mac.Write(payload)
-	e.mac.Sum(e.digest[:0])
 }
 
 // execute does what a frame asks for and leaves the answer in kind and payload; Done is there already. An error is the
@@ -298,6 +277,7 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	}
 	times := wire.Times{Queue: max(0, end.Sub(start)-card), Card: card, Agent: end.Sub(arrived)}
 	times.Append(payload[:0])
+	e.meter.answered(end, times.Queue, card)
 	e.kind, e.payload = wire.TypeAPDUResponse, payload
 	return nil
 }

@@ -51,11 +51,6 @@ func (g *gathering) drop() {
 	*g = gathering{}
 }
 
-// identity is what a frame is besides its payload: a script that is to be judged is another frame than one that is to be executed.
-func identity(head wire.Header) wire.Type {
-	return head.Type | wire.Type(head.Flags&wire.FlagJudge)<<6
-}
-
 // script executes a part of a script, or says what the firewall thinks of it. All of its steps are judged before the first
 // is executed. What ends a script is a part of its result; an error is the answer to one that cannot be.
 func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrived time.Time) error {
@@ -71,6 +66,9 @@ func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrive
 	result := e.runScript(ctx, p, verdicts)
 	if result.Outcome != script.OK {
 		e.scripts.Wipe()
+	}
+	if result.Why != nil {
+		e.meter.failed(arrived, result.Why)
 	}
 	result.Times.Agent = time.Since(arrived)
 	e.payload = result.Append(e.payload)
@@ -123,10 +121,14 @@ func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []by
 	if e.before = commandPlain; command[0]&0x10 != 0 { // as in transmit
 		e.before = commandChained
 	}
+	start := time.Now()
 	response, card, err := e.card.Transmit(ctx, dst, command)
 	if err != nil {
 		return nil, 0, e.failed(err)
 	}
+	end := time.Now()
+	e.meter.answered(end, max(0, end.Sub(start)-card), card)
+	e.meter.tick(end)
 	return response, card, nil
 }
 
