@@ -84,31 +84,6 @@ func newExchange(h *Holder, t Tunnel) *exchange {
 		next: make(chan attached, 1), moved: make(chan struct{}, 1)}
 }
 
-// hello receives the first frame.
-func (e *exchange) hello() (wire.Hello, error) {
-	head, payload, err := e.conn.Receive()
-	if err != nil {
-		return wire.Hello{}, err
-	}
-	if head.Type != wire.TypeHello || head.Seq != 1 || head.Reader != 0 || head.Ack != 0 {
-		return wire.Hello{}, invalid("the first frame is not Hello with seq 1")
-	}
-	hello, err := wire.ParseHello(payload)
-	e.seq, e.share = 1, hello.Share
-	e.remember(head.Type, payload)
-	return hello, err
-}
-
-// welcome answers Hello.
-func (e *exchange) welcome(lease time.Duration, resume cardbroker.Secret) error {
-	w := wire.Welcome{Tunnel: e.tunnel.ID, Epoch: e.tunnel.Epoch, Lease: lease, Resume: resume, Reader: e.tunnel.Reader}
-	if !resume.Empty() {
-		w.Grace = Grace
-	}
-	e.kind, e.payload = wire.TypeWelcome, w.Append(nil)
-	return e.send()
-}
-
 // epoch returns the reader's card epoch now.
 func (e *exchange) epoch() uint64 {
 	if e.tunnel.Epochs == nil {
@@ -121,8 +96,8 @@ func (e *exchange) epoch() uint64 {
 // comes next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
-	defer e.scripts.Wipe()
 	defer e.meter.flush()
+	defer e.scripts.Wipe()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
