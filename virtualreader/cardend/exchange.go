@@ -218,31 +218,6 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	return err
 }
 
-// again answers the last frame once more: the card is not touched.
-func (e *exchange) again(kind wire.Type, payload []byte) error {
-	if err := e.same(kind, payload); err != nil {
-		return err
-	}
-	return e.send()
-}
-
-// same says that a frame is the last one once more.
-func (e *exchange) same(kind wire.Type, payload []byte) error {
-	before := e.digest
-	if e.remember(kind, payload); e.digest != before {
-		return invalid("seq %d was another frame before", e.seq)
-	}
-	return nil
-}
-
-// remember keeps what tells the last frame from any other.
-func (e *exchange) remember(kind wire.Type, payload []byte) {
-	e.mac.Reset()
-	e.mac.Write(append(e.scratch[:0], byte(kind)))
-	e.mac.Write(payload)
-	e.mac.Sum(e.digest[:0])
-}
-
 // execute does what a frame asks for and leaves the answer in kind and payload; Done is there already. An error is the
 // answer, too.
 func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) error {

@@ -54,11 +54,6 @@ func (g *gathering) drop() {
 	*g = gathering{}
 }
 
-// identity is what a frame is besides its payload: a script that is to be judged is another frame than one that is to be executed.
-func identity(head wire.Header) wire.Type {
-	return head.Type | wire.Type(head.Flags&wire.FlagJudge)<<6
-}
-
 // script executes a part of a script, or says what the firewall thinks of it. All of its steps are judged before the first
 // is executed. What ends a script is a part of its result; an error is the answer to one that cannot be.
 func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrived time.Time) error {
@@ -203,6 +198,7 @@ func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []by
 	}
 	end := time.Now()
 	e.meter.answered(end, max(0, end.Sub(start)-card), card)
+	e.meter.tick(end)
 	e.firewall.Saw(command, response[min(len(dst), len(response)):])
 	return response, card, nil
 }
