@@ -121,6 +121,8 @@ type Registered struct {
 	Epoch      uint64           `json:"epoch"`
 	Sharing    Sharing          `json:"sharing"`
 	Name       string           `json:"name,omitempty"` // that web pages may call this host by, besides localhost
+	// Dialled are the rendezvous that the broker calls, wss://host:port, by tenant.
+	Dialled map[cardbroker.Tenant]string `json:"dialled,omitempty"`
 }
 
 // Sharing tells an agent whether agents of another user are on the host. Of two that cross, the one with more turns is newer.
