@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/hex"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -67,22 +66,8 @@ type CardEvent struct {
 // standing offer needs no ticket: "". Open burns the ticket, even if it fails later on. Reasons: Unauthenticated,
 // ReaderUnknown, ReaderBusy, TenantDenied, RateLimited, Overloaded, Unavailable, Timeout.
 func (c *Client) Open(ctx context.Context, reader, ticket string, o Options) (*Tunnel, error) {
-	brokers := c.brokers
-	if o.Broker != "" {
-		if !slices.Contains(c.brokers, o.Broker) {
-			return nil, cardbroker.Errorf(cardbroker.Invalid, "the broker is not one of the client's")
-		}
-		brokers = []string{o.Broker}
-	}
-	var conn *socket.Conn
-	var err error
-	for _, broker := range brokers {
-		path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
-		conn, err = c.dial(ctx, c.tunnels, target{broker: broker, path: path, ticket: ticket})
-		if !elsewhere(err) {
-			break
-		}
-	}
+	path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
+	conn, err := c.anywhere(ctx, o.Broker, target{path: path, ticket: ticket})
 	if err != nil {
 		return nil, err
 	}

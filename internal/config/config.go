@@ -52,6 +52,8 @@ type Backend struct {
 	Key    string `yaml:"key"`    // PEM file
 	Tokens string `yaml:"tokens"` // file of lines TENANT TOKEN, mode 0600
 	URL    string `yaml:"url"`    // how back ends reach the door; wss:// and Listen
+
+	Connect []Connect `yaml:"connect"` // rendezvous that the broker calls; none
 }
 
 // Limits are what one user may have at a time.
@@ -79,6 +81,9 @@ func LoadHost(path string, flags Host) (Host, error) {
 		return cfg, err
 	}
 	if err := checkTenants(cmp.Or(path, HostFile), cfg.Tenants); err != nil {
+		return cfg, err
+	}
+	if err := checkConnect(cmp.Or(path, HostFile), cfg.Backend.Connect); err != nil {
 		return cfg, err
 	}
 	cfg.Listen = cmp.Or(flags.Listen, cfg.Listen, DefaultListen)
