@@ -108,7 +108,7 @@ func (c *Caller) header() (http.Header, error) {
 	return h, nil
 }
 
-// ended gives a regular end, which is none for who wants to stay, a reason.
+// ended gives a regular end a reason.
 func ended(err error) error {
 	if cardbroker.ReasonOf(err) == cardbroker.Internal {
 		return cardbroker.Wrapf(err, cardbroker.Unavailable, "the rendezvous has ended the connection")
@@ -166,6 +166,7 @@ func (c *Caller) asked(conn *socket.Conn, group *run.Group, id string) error {
 func (c *Caller) deliver(ctx context.Context, conn net.Conn) {
 	select {
 	case c.conns <- conn:
+		c.used.Store(true)
 	case <-c.closed:
 		conn.Close()
 	case <-ctx.Done():

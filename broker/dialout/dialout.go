@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -30,7 +31,7 @@ const MaxConns = 256
 const (
 	firstWait   = 500 * time.Millisecond // before the second call
 	maxWait     = time.Minute            // between two calls
-	stableAfter = time.Minute            // a call that lasted so long makes the next one wait firstWait again
+	stableAfter = time.Minute            // a call that lasted so long, or was of use, makes the next one wait firstWait again
 )
 
 // Config says whom to call. URL, Tenant, TLS, Host and Log are required.
@@ -55,6 +56,7 @@ type Caller struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	close  func()
+	used   atomic.Bool // the last call has brought a connection
 	status atomic.Pointer[status]
 }
 
@@ -119,19 +121,27 @@ func (c *Caller) Tenant() cardbroker.Tenant { return c.cfg.Tenant }
 
 // Run calls, and calls again, until ctx ends.
 func (c *Caller) Run(ctx context.Context) error {
-	for wait := firstWait; ; wait = min(2*wait, maxWait) {
+	wait := time.Duration(0)
+	for {
 		lasted, err := c.call(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if lasted >= stableAfter {
-			wait = firstWait
-		}
+		wait = nextWait(wait, lasted >= stableAfter || c.used.Swap(false))
 		c.ended(err)
 		if !pause(ctx, wait/2+rand.N(wait)) { // hosts that lost the same rendezvous do not come back together
 			return nil
 		}
 	}
+}
+
+// nextWait is how long to wait before the next call, half of it more or less. One that comes up and ends at once, again and
+// again, is called less and less often.
+func nextWait(wait time.Duration, good bool) time.Duration {
+	if good {
+		return firstWait
+	}
+	return max(firstWait, min(2*wait, maxWait))
 }
 
 // pause waits and says whether ctx still lasts.
@@ -151,8 +161,11 @@ func (c *Caller) ended(err error) {
 	before := c.status.Load()
 	again := !before.up && before.err != nil && cardbroker.ReasonOf(before.err) == cardbroker.ReasonOf(err)
 	level, since := slog.LevelWarn, time.Now()
-	if again {
+	switch {
+	case again:
 		level, since = slog.LevelDebug, before.since
+	case before.up && errors.Is(err, io.EOF):
+		level = slog.LevelInfo
 	}
 	c.status.Store(&status{since: since, err: err})
 	c.cfg.Log.Log(context.Background(), level, "no connection to the rendezvous", "backend", c.cfg.URL, "reason", cardbroker.ReasonOf(err), "err", err)

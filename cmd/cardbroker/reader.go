@@ -56,7 +56,7 @@ func (p *program) readerCommand() *cobra.Command {
 	for _, command := range c.Commands() {
 		command.RunE = p.listening(&flags, command.RunE)
 	}
-	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command; 0: none")
+	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command; 0: none (default with --listen: 2m)")
 	return c
 }
 

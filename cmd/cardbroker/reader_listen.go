@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,9 @@ import (
 	"github.com/cardbroker/cardbroker/internal/tlsfile"
 	"github.com/cardbroker/cardbroker/virtualreader/rendezvous"
 )
+
+// listenTimeout is for each request with --listen, unless the user says otherwise: hosts that found nobody call again within it.
+const listenTimeout = 2 * time.Minute
 
 // listening has a command listen for brokers while it runs, if it is to.
 func (p *program) listening(flags *readerFlags, run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
@@ -28,6 +32,9 @@ func (p *program) listening(flags *readerFlags, run func(*cobra.Command, []strin
 		}
 		defer called.Close()
 		flags.called = called
+		if !c.Flags().Changed("timeout") {
+			flags.timeout = listenTimeout
+		}
 		return run(c, args)
 	}
 }
