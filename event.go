@@ -38,6 +38,7 @@ const (
 	EventTunnelOpened    EventName = "tunnel_opened"
 	EventTunnelRefused   EventName = "tunnel_refused"
 	EventTunnelEnded     EventName = "tunnel_ended"
+	EventTunnelResumed   EventName = "tunnel_resumed" // its back end has come back over another connection
 	EventLeaseRevoked    EventName = "lease_revoked"
 	EventPINVerified     EventName = "pin_verified"
 	EventPINRefused      EventName = "pin_refused" // with the Reason
@@ -53,7 +54,7 @@ const (
 func (n EventName) ByAgents() bool {
 	switch n {
 	case EventConsentGranted, EventConsentRefused, EventConsentRevoked, EventOfferMade, EventTunnelOpened, EventTunnelRefused,
-		EventTunnelEnded, EventLeaseRevoked, EventPINVerified, EventPINRefused, EventPINSessionBegun, EventPINSessionEnded,
+		EventTunnelEnded, EventTunnelResumed, EventLeaseRevoked, EventPINVerified, EventPINRefused, EventPINSessionBegun, EventPINSessionEnded,
 		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventEventsLost:
 		return true
 	}

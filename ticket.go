@@ -4,7 +4,6 @@
 package cardbroker
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"strings"
 )
@@ -12,13 +11,6 @@ import (
 // Route finds the Agent of a Session through the Broker: 16 hexadecimal digits, which the Broker gives out when the Agent
 // registers, the same for the next Agent of the Session. It is public.
 type Route string
-
-// NewRoute returns a random Route.
-func NewRoute() Route {
-	var raw [8]byte
-	rand.Read(raw[:])
-	return Route(hex.EncodeToString(raw[:]))
-}
 
 // Ticket is the one-time proof that a user offered a reader to a tenant: cbt1.<route>.<secret>. The Agent mints, checks
 // and burns it; the Broker reads its Route only.

@@ -22,6 +22,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
+	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
@@ -45,7 +46,7 @@ type Config struct {
 	PCSC    PCSC
 	Lists   []string // of ATRs, internal/atrlist: the first file that is there says what cards are
 	Version string
-	Ready   func(Note) // is called once, when the agent is registered for the first time; must not block
+	Ready   func(home.Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
 }
 
@@ -67,7 +68,7 @@ type legs interface {
 type Agent struct {
 	cfg     Config
 	broker  registry
-	home    home
+	home    home.Home
 	secret  cardbroker.Secret
 	self    cardbroker.UserID
 	kernel  *peer.Kernel
@@ -101,18 +102,18 @@ const (
 
 // New returns an agent that has not started. It makes its state directory where that is missing.
 func New(cfg Config, broker registry) (*Agent, error) {
-	home, err := openHome(cfg.State)
+	folder, err := home.Open(cfg.State)
 	if err != nil {
 		return nil, err
 	}
-	secret, err := home.secret()
+	secret, err := folder.Secret()
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{
 		cfg:    cfg,
 		broker: broker,
-		home:   home,
+		home:   folder,
 		secret: secret,
 		self:   peer.Self(),
 		kernel: peer.NewKernel(),
@@ -128,6 +129,11 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	}
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
+	if journals, err := folder.Journals(cfg.Session); err == nil {
+		a.holder.Keep(journals)
+	} else {
+		cfg.Log.Warn("leases end with this agent: their journals have no place", "err", err)
+	}
 	a.present = newPresence(a)
 	a.consents = a.newConsents()
 	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
@@ -146,7 +152,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, a.present.leave = context.WithCancel(ctx)
 	defer a.present.leave()
 	defer a.kernel.Close()
-	defer a.home.takeNote(os.Getpid())
+	defer a.home.TakeNote(os.Getpid())
 	owners := run.New(context.WithoutCancel(ctx))
 	owners.Go("cards", a.cards.Run)
 	a.awaitSharing()
@@ -157,6 +163,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)
 	a.tunnels = run.New(owners.Context())
+	a.restoreLeases()
 	serving := run.New(owners.Context())
 	serving.Go("enrol", a.enrol)
 	serving.Go("presence", a.present.run)

@@ -24,7 +24,7 @@ import (
 // newConsents returns the book of consents of the agent's user.
 func (a *Agent) newConsents() *consent.Book {
 	cfg := consent.Config{
-		Dir: a.home.dir, Session: a.cfg.Session, Policy: a.cfg.Policy.Consent,
+		Dir: a.home.Dir(), Session: a.cfg.Session, Policy: a.cfg.Policy.Consent,
 		DeviceKey: a.keys.Thumbprint, Record: a.record, Log: a.cfg.Log,
 	}
 	if asker := prompt.NewConsent(a.cfg.Policy.Consent.Prompt, a.cfg.Log); asker != nil {

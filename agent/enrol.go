@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -132,8 +133,8 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 }
 
 // note says where this agent is.
-func (a *Agent) note(e enrolment) Note {
-	n := Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Listen: e.listen}
+func (a *Agent) note(e enrolment) home.Note {
+	n := home.Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Listen: e.listen}
 	for _, listener := range e.listeners {
 		n.Listen = append(n.Listen, listener.Addr().String())
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -42,7 +43,7 @@ func newTestAgent(t *testing.T, broker registry) *Agent {
 	a, err := New(Config{
 		Session: "1",
 		State:   t.TempDir() + "/state",
-		Ready:   func(Note) { t.Error("ready without a registration") },
+		Ready:   func(home.Note) { t.Error("ready without a registration") },
 		Log:     slog.New(slog.DiscardHandler),
 	}, broker)
 	if err != nil {

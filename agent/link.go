@@ -73,7 +73,7 @@ func register(conn *socket.Conn, r api.Register) (api.Registered, error) {
 // announceReady tells the outside that the agent is registered: by its note, and once by Config.Ready.
 func (a *Agent) announceReady(e enrolment) {
 	note := a.note(e)
-	if err := a.home.leaveNote(note); err != nil {
+	if err := a.home.LeaveNote(note); err != nil {
 		a.cfg.Log.Warn("cannot leave a note for agent status", "err", err)
 	}
 	a.ready.Do(func() {
@@ -115,13 +115,15 @@ func (a *Agent) listen(conn *socket.Conn, group *run.Group, forwards *httpserver
 
 // openTunnel decides on a back end's wish for a tunnel: it burns the ticket and brings the agent's leg, or says why not.
 func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
+	if ticket, err := cardbroker.ParseTicket(open.Ticket); err == nil && ticket.Resume {
+		a.resumeTunnel(link, open, ticket.Secret)
+		return
+	}
 	a.tunnels.Go("tunnel", func(ctx context.Context) error {
 		log := a.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 		offer, err := a.redeem(ctx, open)
 		if err != nil {
-			log.Info("tunnel refused", "reason", cardbroker.ReasonOf(err), "err", err)
-			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, "", err))
-			link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
+			a.refuseTunnel(link, open, err)
 			return nil
 		}
 		defer a.desk.finish(open.ID)
@@ -143,6 +145,13 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		log.Info("tunnel ended", "err", err)
 		return nil
 	})
+}
+
+// refuseTunnel tells the broker, and so the back end, why there is no tunnel.
+func (a *Agent) refuseTunnel(link *socket.Conn, open api.TunnelOpen, err error) {
+	a.cfg.Log.Info("tunnel refused", "tunnel", open.ID, "tenant", open.Tenant, "reason", cardbroker.ReasonOf(err), "err", err)
+	a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, "", err))
+	link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 }
 
 // redeem burns the ticket of a tunnel that is to be opened. A reader that is held costs nobody his ticket.
@@ -171,23 +180,42 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 		return err
 	}
 	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
-	a.pins.EndReader(offer.name, "a back end takes the reader")
-	changed, stop := a.cards.Watch()
-	defer stop()
-	policy := a.cfg.Policy.Tenant(open.Tenant)
-	return a.holder.Serve(ctx, leg, cardend.Tunnel{
-		ID:      id,
+	tunnel, stop := a.tunnel(cardend.Note{
 		Tenant:  open.Tenant,
 		Method:  open.Method,
 		Backend: open.Address,
 		Reader:  offer.name,
-		Epoch:   a.cards.Epoch(),
-		PIN:     policy.PIN,
-		Asker:   a.asker,
-		Control: policy.Control,
-		Changed: changed,
-		Present: func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), offer.name) },
+		Origin:  offer.origin,
 	})
+	defer stop()
+	tunnel.ID = id
+	return a.holder.Serve(ctx, leg, tunnel)
+}
+
+// tunnel returns what the holder wants to know of a tunnel for whom note says. stop ends what it watches.
+func (a *Agent) tunnel(note cardend.Note) (t cardend.Tunnel, stop func()) {
+	a.pins.EndReader(note.Reader, "a back end takes the reader")
+	changed, stop := a.cards.Watch()
+	policy := a.cfg.Policy.Tenant(note.Tenant)
+	t = cardend.Tunnel{
+		Tenant:     note.Tenant,
+		Method:     note.Method,
+		Backend:    note.Backend,
+		Reader:     note.Reader,
+		Origin:     note.Origin,
+		Epoch:      a.cards.Epoch(),
+		Epochs:     a.cards.Epoch,
+		Durability: policy.Durability,
+		PIN:        policy.PIN,
+		Asker:      a.asker,
+		Control:    policy.Control,
+		Changed:    changed,
+		Present:    func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), note.Reader) },
+	}
+	if registered := a.registration.Load(); registered != nil {
+		t.Route = registered.Route
+	}
+	return t, stop
 }
 
 // announce tells the broker of offers and leases whenever they, or the cards in offered readers, change, and of callers

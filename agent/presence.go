@@ -89,6 +89,7 @@ func (p *presence) apply(e hostsession.Event) {
 		p.agent.record(cardbroker.Event{Name: cardbroker.EventSessionBack})
 	case hostsession.Ended:
 		p.endPIN("the session has ended")
+		p.agent.leases.Close(cardbroker.Errorf(cardbroker.Forbidden, "the session has ended"))
 		p.leave()
 	}
 	if !stands.Locked && !stands.Away {

@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
@@ -153,7 +155,7 @@ func newLife(t *testing.T, program string) *life {
 		Session: "1",
 		State:   v.state,
 		Sandbox: cards.Config{Program: program, Args: []string{"softcard"}},
-		Ready:   func(Note) {},
+		Ready:   func(home.Note) {},
 		Log:     slog.New(slog.DiscardHandler),
 	}, registry)
 	if err != nil {
@@ -219,7 +221,7 @@ func (v *life) openStream() (chan error, error) {
 func (v *life) openLease() (chan error, error) {
 	b := &backEnd{hello: wire.Hello{Share: cardbroker.ShareShared}.Append(nil), welcomed: make(chan struct{}), closed: make(chan struct{})}
 	ended := make(chan error, 2)
-	tunnel := cardend.Tunnel{ID: cardend.TunnelID([]byte(cardbroker.NewRoute())), Tenant: "issuer", Reader: "R" + string(cardbroker.NewRoute())}
+	tunnel := cardend.Tunnel{ID: cardend.TunnelID([]byte(rand.Text()[:16])), Tenant: "issuer", Reader: "R" + rand.Text()}
 	go func() { ended <- v.agent.holder.Serve(v.agent.tunnels.Context(), b, tunnel) }()
 	select {
 	case <-b.welcomed:

@@ -8,6 +8,8 @@ package agent
 import (
 	"os"
 	"path/filepath"
+
+	"github.com/cardbroker/cardbroker/agent/home"
 )
 
 // reachable says whether other users may reach the socket: no directory on its path, links resolved, is our own and closed
@@ -18,7 +20,7 @@ func reachable(socket string) bool {
 		return true
 	}
 	for at := filepath.Dir(path); ; at = filepath.Dir(at) {
-		if info, err := os.Lstat(at); err == nil && private(info) {
+		if info, err := os.Lstat(at); err == nil && home.Private(info) {
 			return false
 		}
 		if at == filepath.Dir(at) {

@@ -140,13 +140,17 @@ func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (leg, error) {
 		if err != nil {
 			return nil, err
 		}
-		return b.hub.open(ctx, route, open)
+		return b.hub.open(ctx, route, open, refuseTicket())
 	}
 	ticket, err := cardbroker.ParseTicket(open.Ticket)
 	if err != nil {
 		return nil, refuseTicket()
 	}
-	return b.hub.open(ctx, ticket.Route, open)
+	absent := refuseTicket()
+	if ticket.Resume { // the agent, or its link, may be on its way back; and the next agent of the session knows the lease
+		absent = cardbroker.Errorf(cardbroker.AgentRestarting, "the agent is not there at the moment; try again")
+	}
+	return b.hub.open(ctx, ticket.Route, open, absent)
 }
 
 // standingRoute finds the agent that offers the reader to the tenant for good. Two sessions of one user may offer readers
@@ -175,7 +179,7 @@ func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
 	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
 		log.Info("tunnel opened")
-		b.record(nil, tunnelEvent(cardbroker.EventTunnelOpened, open))
+		b.record(nil, tunnelEvent(openedEvent(open), open))
 		forth, back, err := relay.Splice(ctx, backend, agent)
 		ended := tunnelEvent(cardbroker.EventTunnelEnded, open)
 		ended.Detail = fmt.Sprintf("%d frames, %d bytes", forth.Frames+back.Frames, forth.Bytes+back.Bytes)
@@ -183,6 +187,14 @@ func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
 		log.Info("tunnel ended", "frames", forth.Frames+back.Frames, "bytes", forth.Bytes+back.Bytes, "err", err)
 		return nil
 	})
+}
+
+// openedEvent tells a tunnel from the next connection of one.
+func openedEvent(open api.TunnelOpen) cardbroker.EventName {
+	if ticket, err := cardbroker.ParseTicket(open.Ticket); err == nil && ticket.Resume {
+		return cardbroker.EventTunnelResumed
+	}
+	return cardbroker.EventTunnelOpened
 }
 
 // tunnelEvent is what the broker knows of a tunnel: the back end that it let in. The agent tells of the reader.

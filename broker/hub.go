@@ -111,9 +111,13 @@ func (h *hub) join(ctx context.Context, l *link) error {
 	})
 }
 
-// leave takes a link away. Who waits for its agent waits no more.
-func (h *hub) leave(route cardbroker.Route) error {
+// leave takes a link away, unless that of the session's next agent has taken its place. Who waits for its agent waits no more.
+func (h *hub) leave(l *link) error {
+	route := l.agent.Route
 	return h.loop.Must(func(s *hubState) error {
+		if s.links[route] != l {
+			return nil
+		}
 		delete(s.links, route)
 		s.changed = true
 		s.leaveForwards(route)
@@ -210,8 +214,8 @@ func (h *hub) keyOf(route cardbroker.Route) api.DeviceKey {
 	return api.DeviceKey{}
 }
 
-// open asks the agent behind route for its leg of a tunnel with a new id, and waits for it.
-func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelOpen) (leg, error) {
+// open asks the agent behind route for its leg of a tunnel with a new id, and waits for it. Without a link it returns absent.
+func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelOpen, absent error) (leg, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	answer := make(chan legAnswer, 1)
@@ -220,7 +224,7 @@ func (h *hub) open(ctx context.Context, route cardbroker.Route, open api.TunnelO
 	err := h.loop.Do(ctx, func(s *hubState) error {
 		l := s.links[route]
 		if l == nil {
-			return refuseTicket()
+			return absent
 		}
 		send = l.send
 		s.pending[open.ID] = &pending{route: route, user: l.agent.Key.User, answer: answer}

@@ -63,8 +63,10 @@ func TestHubForwardsToNobody(t *testing.T) {
 		group.Go("hub", h.Run)
 		defer group.Stop()
 		agent := cardbroker.Agent{Key: cardbroker.AgentKey{User: alice, Session: "1"}, Route: "0123456789abcdef"}
+		var joined *link
 		join := func() {
-			err := h.join(t.Context(), &link{linkView: linkView{agent: agent}, send: func(m api.FromBroker) error { sent <- m; return nil }})
+			joined = &link{linkView: linkView{agent: agent}, send: func(m api.FromBroker) error { sent <- m; return nil }}
+			err := h.join(t.Context(), joined)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +81,7 @@ func TestHubForwardsToNobody(t *testing.T) {
 		want("no link", err)
 		join()
 		gone := run.New(t.Context())
-		gone.Go("leaves", func(context.Context) error { <-sent; return h.leave(agent.Route) })
+		gone.Go("leaves", func(context.Context) error { <-sent; return h.leave(joined) })
 		_, err = h.forward(t.Context(), agent.Route, api.Forward{ID: "2"})
 		want("an agent that goes", err)
 		gone.Wait()

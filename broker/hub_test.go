@@ -67,7 +67,7 @@ func TestHubOpensATunnel(t *testing.T) {
 		}
 		return nil
 	})
-	got, err := h.open(t.Context(), route, api.TunnelOpen{Tenant: "issuer"})
+	got, err := h.open(t.Context(), route, api.TunnelOpen{Tenant: "issuer"}, refuseTicket())
 	if err != nil || got != brought {
 		t.Errorf("open = %v, %v, want the leg that was brought", got, err)
 	}
@@ -77,7 +77,7 @@ func TestHubOpensATunnel(t *testing.T) {
 func TestHubRefusals(t *testing.T) {
 	sent := make(chan api.FromBroker, 1)
 	h, route := startHub(t, sent)
-	if _, err := h.open(t.Context(), "fedcba9876543210", api.TunnelOpen{}); cardbroker.RuleOf(err) != cardbroker.RuleTicket {
+	if _, err := h.open(t.Context(), "fedcba9876543210", api.TunnelOpen{}, refuseTicket()); cardbroker.RuleOf(err) != cardbroker.RuleTicket {
 		t.Errorf("open(unknown route) = %v, want what a wrong ticket gets", err)
 	}
 	busy := cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
@@ -85,7 +85,7 @@ func TestHubRefusals(t *testing.T) {
 	group.Go("agent", func(ctx context.Context) error {
 		return h.deliver(ctx, (<-sent).Open.ID, alice, legAnswer{err: busy})
 	})
-	if _, err := h.open(t.Context(), route, api.TunnelOpen{}); !errors.Is(err, busy) {
+	if _, err := h.open(t.Context(), route, api.TunnelOpen{}, refuseTicket()); !errors.Is(err, busy) {
 		t.Errorf("open = %v, want the agent's %v", err, busy)
 	}
 	if err := group.Wait(); err != nil {
@@ -99,7 +99,7 @@ func TestHubSilentAgent(t *testing.T) {
 		sent := make(chan api.FromBroker, 1)
 		h, route := startHub(t, sent)
 		start := time.Now()
-		_, err := h.open(t.Context(), route, api.TunnelOpen{})
+		_, err := h.open(t.Context(), route, api.TunnelOpen{}, refuseTicket())
 		if cardbroker.ReasonOf(err) != cardbroker.Timeout || time.Since(start) != openTimeout {
 			t.Errorf("open = %v after %v, want timeout after %v", err, time.Since(start), openTimeout)
 		}
@@ -125,7 +125,7 @@ func TestHubWatch(t *testing.T) {
 		t.Errorf("view = %+v, want the offer", view)
 	}
 	stop()
-	if err := h.leave(route); err != nil {
+	if err := h.leave(h.state.links[route]); err != nil {
 		t.Fatal(err)
 	}
 	select {

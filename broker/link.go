@@ -69,7 +69,7 @@ func (b *Broker) serveLink(ctx context.Context, conn *socket.Conn, caller peer.C
 	}
 	log.Info("agent's link ended", "err", err)
 	b.record(&agent.Key, cardbroker.Event{Name: cardbroker.EventAgentLeft, Detail: fmt.Sprintf("port %d", agent.Port)})
-	if err := b.registry.Detach(ctx, agent.Route); err != nil {
+	if err := b.registry.Detach(ctx, agent); err != nil {
 		log.Error("cannot mark the agent stale", "err", err)
 	}
 }
@@ -108,10 +108,11 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 		}
 		return err
 	}
-	if err := b.hub.join(ctx, &link{linkView: linkView{agent: agent}, send: send}); err != nil {
+	l := &link{linkView: linkView{agent: agent}, send: send}
+	if err := b.hub.join(ctx, l); err != nil {
 		return err
 	}
-	defer b.hub.leave(agent.Route)
+	defer b.hub.leave(l)
 	registered := api.Registered{
 		Port:       agent.Port,
 		Route:      agent.Route,

@@ -87,7 +87,7 @@ func (w *watch) follow(ctx context.Context, again bool) error {
 	for {
 		var e api.ReaderEvent
 		err := conn.NextJSON(&e)
-		if err == io.EOF {
+		if err == io.EOF || cardbroker.ReasonOf(err) == cardbroker.Canceled && ctx.Err() == nil {
 			return cardbroker.Wrapf(errEnded, cardbroker.Unavailable, "the broker ended the watch")
 		}
 		if err != nil {

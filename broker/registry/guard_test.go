@@ -96,9 +96,9 @@ func TestGuardHoldsThePortsOfAgentsThatAreGone(t *testing.T) {
 	if err != nil {
 		t.Fatalf("provePort(%d) = %v, want the port of a reservation to be free", port, err)
 	}
-	route := alice.register().Route
+	registered := alice.register()
 	for name, lose := range map[string]func(){
-		"stale":      func() { alice.detach(route) },
+		"stale":      func() { alice.detach(registered) },
 		"quarantine": func() { alice.release() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestGuardHoldsThePortsOfAgentsThatAreGone(t *testing.T) {
 			if _, err := registry.ProvePort(t.Context(), port); err != nil {
 				t.Errorf("provePort(%d) = %v, want it free after Free", port, err)
 			}
-			route = alice.register().Route
+			registered = alice.register()
 		})
 	}
 }
@@ -166,7 +166,7 @@ func TestGuardTakesAPortThatBecomesFree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alice.detach(alice.register().Route)
+	alice.detach(alice.register())
 	h.free(0) // the guard has tried
 	listeners[0].Close()
 	if len(listeners) == 2 {

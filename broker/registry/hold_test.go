@@ -76,9 +76,9 @@ func TestHoldAlways(t *testing.T) {
 		}
 	}
 	held("reserved")
-	route := alice.register().Route
+	registered := alice.register()
 	held("registered")
-	alice.detach(route)
+	alice.detach(registered)
 	held("stale")
 	alice.release()
 	held("quarantine")

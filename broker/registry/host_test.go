@@ -161,10 +161,10 @@ func (a *testAgent) register() cardbroker.Agent {
 	return agent
 }
 
-func (a *testAgent) detach(route cardbroker.Route) {
+func (a *testAgent) detach(agent cardbroker.Agent) {
 	a.h.t.Helper()
-	if err := a.h.Detach(a.h.t.Context(), route); err != nil {
-		a.h.t.Fatalf("Detach(%s) = %v", route, err)
+	if err := a.h.Detach(a.h.t.Context(), agent); err != nil {
+		a.h.t.Fatalf("Detach(%v) = %v", agent, err)
 	}
 	a.h.check()
 }

@@ -40,17 +40,17 @@ func TestRegistryAgainstModel(t *testing.T) {
 }
 
 type model struct {
-	h       *testHost
-	agents  map[cardbroker.AgentKey]*modelAgent
-	resting map[cardbroker.Port]rest
-	routes  []cardbroker.Route // all that there ever were
+	h          *testHost
+	agents     map[cardbroker.AgentKey]*modelAgent
+	resting    map[cardbroker.Port]rest
+	agentsEver []cardbroker.Agent // as Register returned them
 }
 
 type modelAgent struct {
 	port     cardbroker.Port
 	state    cardbroker.State
 	claim    [32]byte
-	route    cardbroker.Route
+	agent    cardbroker.Agent // as Register returned it; zero: it has not
 	deadline time.Time
 }
 
@@ -129,19 +129,19 @@ func (m *model) register(rt *rapid.T) {
 	agent, err := m.h.Register(m.h.t.Context(), c)
 	m.expect(rt, "Register", err, want)
 	if want == "" {
-		a.state, a.route, a.deadline = cardbroker.Registered, agent.Route, time.Time{}
-		m.routes = append(m.routes, agent.Route)
+		a.state, a.agent, a.deadline = cardbroker.Registered, agent, time.Time{}
+		m.agentsEver = append(m.agentsEver, agent)
 	}
 }
 
 func (m *model) detach(rt *rapid.T) {
-	if len(m.routes) == 0 {
+	if len(m.agentsEver) == 0 {
 		rt.Skip("nothing was ever registered")
 	}
-	route := rapid.SampledFrom(m.routes).Draw(rt, "route")
-	m.expect(rt, "Detach", m.h.Detach(m.h.t.Context(), route), "")
+	agent := rapid.SampledFrom(m.agentsEver).Draw(rt, "agent")
+	m.expect(rt, "Detach", m.h.Detach(m.h.t.Context(), agent), "")
 	for _, a := range m.agents {
-		if a.state == cardbroker.Registered && a.route == route {
+		if a.state == cardbroker.Registered && a.agent == agent {
 			a.state, a.deadline = cardbroker.Stale, time.Now().Add(30*time.Second)
 		}
 	}
@@ -192,7 +192,7 @@ func (m *model) compare(rt *rapid.T) {
 	}
 	for key, want := range m.agents {
 		got, ok := v.ByKey(key)
-		if !ok || got.Port != want.port || got.State != want.state || got.Route != want.route {
+		if !ok || got.Port != want.port || got.State != want.state || got.Route != want.agent.Route {
 			rt.Fatalf("ByKey(%v) = %+v, want %+v", key, got, want)
 		}
 		if byPort, _ := v.ByPort(want.port); byPort != got {

@@ -108,7 +108,7 @@ func (r *Registry) Renew(ctx context.Context, c Claim) (cardbroker.Reservation, 
 	return ask(ctx, r, func(t *tx) (cardbroker.Reservation, error) { return t.renew(c) })
 }
 
-// Register makes the agent REGISTERED. Its Route is new after a reservation, and the same as before when it re-attaches.
+// Register makes the agent REGISTERED. Its Route is the same for each agent of its session.
 // Whoever called it calls Detach when the Link ends, once. Errors: Unauthenticated (RuleClaim), Conflict (it is registered
 // already, and its Link is alive).
 func (r *Registry) Register(ctx context.Context, c Claim) (cardbroker.Agent, error) {
@@ -120,10 +120,10 @@ func (r *Registry) Register(ctx context.Context, c Claim) (cardbroker.Agent, err
 	return agent, err
 }
 
-// Detach makes the agent of an ended Link STALE, unless it has registered anew since the call. It tries until that is done
+// Detach makes the agent of an ended Link STALE, as Register returned it, unless it, or another of its session, has registered
+// anew. It tries until that is done
 // or ctx ends, which should be the service's: an agent that stayed REGISTERED without a Link could never come back.
-func (r *Registry) Detach(ctx context.Context, route cardbroker.Route) error {
-	agent, _ := r.View().ByRoute(route)
+func (r *Registry) Detach(ctx context.Context, agent cardbroker.Agent) error {
 	for {
 		_, err := ask(ctx, r, func(t *tx) (none struct{}, _ error) { t.detach(agent); return })
 		if err == nil {

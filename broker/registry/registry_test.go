@@ -26,7 +26,7 @@ func TestLifeOfAnAgent(t *testing.T) {
 		t.Errorf("ByRoute(%s) = %+v, want %+v", first.Route, found, first)
 	}
 
-	alice.detach(first.Route)
+	alice.detach(first)
 	h.wantState(alice, cardbroker.Stale)
 	second := alice.register()
 	if second.Port != port || second.Route != first.Route {
@@ -43,10 +43,10 @@ func TestLifeOfAnAgent(t *testing.T) {
 		t.Errorf("Reserve() after Release = %d, want %d: the quarantine is for others", again, port)
 	}
 	third := alice.register()
-	if _, ok := h.View().ByRoute(first.Route); ok || third.Route == first.Route {
-		t.Errorf("the route %s of a released agent is still good", first.Route)
+	if found, ok := h.View().ByRoute(first.Route); !ok || found != third {
+		t.Errorf("ByRoute(%s) = %+v, want the session's next agent, %+v", first.Route, found, third)
 	}
-	alice.detach(first.Route) // comes late: it must not end the new registration
+	alice.detach(first) // comes late: it must not end the new registration
 	h.wantState(alice, cardbroker.Registered)
 }
 
@@ -72,7 +72,7 @@ func TestReserveAgain(t *testing.T) {
 			if c.register {
 				registered := agent.register()
 				if c.detach {
-					agent.detach(registered.Route)
+					agent.detach(registered)
 				}
 			}
 			next := agent
@@ -131,7 +131,7 @@ func TestOnlyAReservationIsRenewed(t *testing.T) {
 	for range 2 { // REGISTERED, STALE
 		_, err := h.Renew(t.Context(), alice.Claim)
 		wantRefusal(t, "Renew()", err, cardbroker.Conflict, "")
-		alice.detach(registered.Route)
+		alice.detach(registered)
 	}
 }
 
@@ -252,12 +252,12 @@ func TestReleaseBeforeTheLinkEnds(t *testing.T) {
 	h := newTestHost(t, "")
 	alice := h.logon(1000, "3")
 	alice.reserve()
-	route := alice.register().Route
+	registered := alice.register()
 	if err := h.Release(t.Context(), alice.Claim); err != nil {
 		t.Fatalf("Release() = %v", err)
 	}
 	h.wantState(alice, "")
-	alice.detach(route)
+	alice.detach(registered)
 	_, err := h.Register(t.Context(), alice.Claim)
 	wantRefusal(t, "Register() after Release", err, cardbroker.Unauthenticated, cardbroker.RuleClaim)
 }
@@ -269,7 +269,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	sid.Key.User = cardbroker.UserID{SID: "S-1-5-21-1-2-3-1001"}
 	ports := map[*testAgent]cardbroker.Port{alice: alice.reserve(), bob: bob.reserve(), carol: carol.reserve(), sid: sid.reserve()}
 	bob.register()
-	carol.detach(carol.register().Route)
+	carol.detach(carol.register())
 	gone := h.logon(1003, "7")
 	gone.reserve()
 	gone.release()
@@ -326,13 +326,13 @@ func TestEndedRegistry(t *testing.T) {
 	h := newTestHost(t, "")
 	alice := h.logon(1000, "3")
 	alice.reserve()
-	route := alice.register().Route
+	registered := alice.register()
 	h.end()
 	h.wg.Wait()
 	_, err := h.Reserve(t.Context(), alice.Claim, nil)
 	wantRefusal(t, "Reserve()", err, cardbroker.Unavailable, "")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	wantRefusal(t, "Detach()", h.Detach(ctx, route), cardbroker.Canceled, "")
+	wantRefusal(t, "Detach()", h.Detach(ctx, registered), cardbroker.Canceled, "")
 	h.wantState(alice, cardbroker.Registered) // the last View stays
 }

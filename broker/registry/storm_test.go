@@ -78,7 +78,7 @@ func TestDeadlock(t *testing.T) {
 		switch {
 		case i%10 == 0: // killed, and started again
 			wg.Go(func() {
-				if err := h.Detach(t.Context(), registered[i].Route); err != nil {
+				if err := h.Detach(t.Context(), registered[i]); err != nil {
 					t.Errorf("Detach() = %v", err)
 				}
 				next := h.stormAgent(i)

@@ -8,6 +8,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -157,12 +158,22 @@ func (t *table) count(s slot, n int) {
 	}
 }
 
+// derive returns 32 bytes that are the same for one agent each time, and say nothing of it.
+func (t *table) derive(key cardbroker.AgentKey, use string) []byte {
+	mac := hmac.New(sha256.New, t.salt[:])
+	mac.Write([]byte(key.User.String() + " | " + string(key.Session) + use))
+	return mac.Sum(nil)
+}
+
+// route returns the agent's Route. It outlives the agent: what its tunnels left behind is taken up again by the next one.
+func (t *table) route(key cardbroker.AgentKey) cardbroker.Route {
+	return cardbroker.Route(hex.EncodeToString(t.derive(key, "\x00route")[:8]))
+}
+
 // search returns a Port for the agent: the first that is free, seen from a place that is the same each time.
 func (t *table) search(key cardbroker.AgentKey, avoid []cardbroker.Port) (cardbroker.Port, error) {
-	mac := hmac.New(sha256.New, t.salt[:])
-	mac.Write([]byte(key.User.String() + " | " + string(key.Session)))
 	n := uint64(len(t.cfg.Ports))
-	start := binary.BigEndian.Uint64(mac.Sum(nil)) % n
+	start := binary.BigEndian.Uint64(t.derive(key, "")) % n
 	for i := range n {
 		port := t.cfg.Ports[(start+i)%n]
 		s, taken := t.slots[port]

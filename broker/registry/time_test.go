@@ -42,12 +42,12 @@ func TestGrace(t *testing.T) {
 		alice, bob := h.logon(1000, "3"), h.logon(1001, "5")
 		alice.reserve()
 		bob.reserve()
-		route := alice.register().Route
-		bobsRoute := bob.register().Route
+		registered := alice.register()
+		bobs := bob.register()
 		time.Sleep(24 * time.Hour) // REGISTERED has no deadline: the link is the proof
 		h.wantState(alice, cardbroker.Registered)
-		alice.detach(route)
-		bob.detach(bobsRoute)
+		alice.detach(registered)
+		bob.detach(bobs)
 		time.Sleep(29 * time.Second)
 		bob.register()
 		time.Sleep(2 * time.Second)
@@ -111,7 +111,7 @@ func TestBrokenDisk(t *testing.T) {
 		h := newTestHost(t, "30000-30001")
 		alice, bob := h.logon(1000, "3"), h.logon(1001, "5")
 		alice.reserve()
-		route := alice.register().Route
+		registered := alice.register()
 		h.disk.broken.Store(true)
 
 		for range 3 { // no port leaks: there are but two
@@ -123,7 +123,7 @@ func TestBrokenDisk(t *testing.T) {
 		wantRefusal(t, "Degraded()", h.Degraded(), cardbroker.Unavailable, "")
 		h.wantState(alice, cardbroker.Registered)
 
-		alice.detach(route) // changes nothing that must last
+		alice.detach(registered) // changes nothing that must last
 		h.wantState(alice, cardbroker.Stale)
 		commits := h.disk.commits.Load()
 		time.Sleep(10 * time.Minute) // alice's grace ends meanwhile: it cannot be committed, and must not spin
@@ -242,7 +242,7 @@ func TestDetachComesThrough(t *testing.T) {
 		h := newTestHost(t, "")
 		alice := h.logon(1000, "3")
 		alice.reserve()
-		route := alice.register().Route
+		registered := alice.register()
 		h.disk.slow.Store(int64(3 * time.Second))
 		for i := range 3000 {
 			go h.Reserve(t.Context(), h.logon(uint32(2000+i), "1").Claim, nil)
@@ -251,7 +251,7 @@ func TestDetachComesThrough(t *testing.T) {
 		synctest.Wait()
 		_, err := h.Renew(t.Context(), alice.Claim)
 		wantRefusal(t, "Renew() with a full mailbox", err, cardbroker.Overloaded, "")
-		alice.detach(route)
+		alice.detach(registered)
 		h.wantState(alice, cardbroker.Stale)
 		h.disk.slow.Store(0)
 		time.Sleep(3 * time.Second)
@@ -264,15 +264,15 @@ func TestDetachKnowsItsRegistration(t *testing.T) {
 		h := newTestHost(t, "")
 		alice := h.logon(1000, "3")
 		alice.reserve()
-		route := alice.register().Route
+		registered := alice.register()
 		h.disk.slow.Store(int64(3 * time.Second))
 		go h.Reserve(t.Context(), h.logon(1001, "5").Claim, nil)
 		<-h.disk.entered
 		h.disk.slow.Store(0)
-		go h.Detach(t.Context(), route) // waits for the commit
+		go h.Detach(t.Context(), registered) // waits for the commit
 		time.Sleep(2500 * time.Millisecond)
 		late := make(chan error)
-		go func() { late <- h.Detach(t.Context(), route) }() // is refused while the disk stalls, and tries later
+		go func() { late <- h.Detach(t.Context(), registered) }() // is refused while the disk stalls, and tries later
 		time.Sleep(501 * time.Millisecond)
 		alice.register()
 		if err := <-late; err != nil {

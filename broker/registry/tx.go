@@ -122,8 +122,8 @@ func (t *tx) register(c Claim, r *registration) (cardbroker.Agent, error) {
 		return cardbroker.Agent{}, cardbroker.Errorf(cardbroker.Conflict, "an agent of this session is registered")
 	}
 	s.agent.State, s.agent.PID, s.agent.Since = cardbroker.Registered, c.PID, t.now
-	if s.agent.Route == "" { // an agent that re-attaches keeps its own: tickets name it
-		s.agent.Route = cardbroker.NewRoute()
+	if s.agent.Route == "" {
+		s.agent.Route = t.route(c.Key)
 	}
 	s.deadline = time.Time{}
 	t.set(s.agent.Port, s)

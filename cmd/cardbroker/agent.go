@@ -20,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/atrlist"
@@ -174,8 +175,8 @@ func atrLists(cfg config.Agent) []string {
 }
 
 // agentReady returns what writes the ready line, once.
-func (p *program) agentReady(out io.Writer, fail context.CancelCauseFunc) func(agent.Note) {
-	return func(n agent.Note) {
+func (p *program) agentReady(out io.Writer, fail context.CancelCauseFunc) func(home.Note) {
+	return func(n home.Note) {
 		if err := p.writeReady(out, ready{Session: n.Session, Port: n.Port, Listen: n.Listen}); err != nil {
 			fail(err)
 		}
@@ -234,7 +235,7 @@ func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (api.Sessi
 		}
 		return api.Session{}, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s", f.session)
 	}
-	note, noted := agent.ReadNote(f.state)
+	note, noted := home.ReadNote(f.state)
 	if noted != nil || string(note.Session) != f.session {
 		return api.Session{}, err
 	}

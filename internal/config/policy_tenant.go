@@ -13,11 +13,12 @@ import (
 
 // TenantPolicy is what one tenant may do.
 type TenantPolicy struct {
-	PIN      cardbroker.PINMode
-	Control  []uint32            // functions of the reader, by the control codes of pcsc-lite
-	Origins  []cardbroker.Origin // web pages that may offer readers to it
-	PageJWT  *PageJWT            // that those pages have to show; nil: none
-	Standing []string            // readers that are offered to it for good: names, in which * stands for any text
+	PIN        cardbroker.PINMode
+	Control    []uint32              // functions of the reader, by the control codes of pcsc-lite
+	Origins    []cardbroker.Origin   // web pages that may offer readers to it
+	PageJWT    *PageJWT              // that those pages have to show; nil: none
+	Durability cardbroker.Durability // of the records of its leases, at least
+	Standing   []string              // readers that are offered to it for good: names, in which * stands for any text
 }
 
 // Tenant returns a tenant's policy; one that no file names may nothing.
@@ -57,11 +58,12 @@ func fits(pattern, name string) bool {
 
 // tenantText is what a file says of one tenant.
 type tenantText struct {
-	PIN      *string  `yaml:"pin"`
-	Control  []uint32 `yaml:"control"`
-	Origins  []string `yaml:"origins"`
-	PageJWT  *PageJWT `yaml:"page_jwt"`
-	Standing []string `yaml:"standing"`
+	PIN        *string  `yaml:"pin"`
+	Durability *string  `yaml:"durability"`
+	Control    []uint32 `yaml:"control"`
+	Origins    []string `yaml:"origins"`
+	PageJWT    *PageJWT `yaml:"page_jwt"`
+	Standing   []string `yaml:"standing"`
 }
 
 // loadTenant puts what a file says of one tenant over what was read before.
@@ -74,6 +76,11 @@ func (p *Policy) loadTenant(path, name string, said tenantText) error {
 	if said.PIN != nil {
 		if known.PIN, err = cardbroker.ParsePINMode(*said.PIN); err != nil {
 			return wrong(path, "tenants.%s.pin: %q, want deny, agent or passthrough", name, *said.PIN)
+		}
+	}
+	if said.Durability != nil {
+		if known.Durability, err = cardbroker.ParseDurability(*said.Durability); err != nil {
+			return wrong(path, "tenants.%s.durability: %q, want none, crash or power", name, *said.Durability)
 		}
 	}
 	if said.Control != nil {

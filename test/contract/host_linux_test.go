@@ -20,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker"
 	"github.com/cardbroker/cardbroker/broker/issuer"
@@ -165,11 +166,11 @@ func (h *host) policy() config.Policy {
 // logon starts an agent with the given sandbox program and returns the address of its listener.
 func (h *host) logon(session, sandbox string) (address string, logoff func()) {
 	h.t.Helper()
-	notes := make(chan agent.Note, 1)
+	notes := make(chan home.Note, 1)
 	service, err := agent.New(agent.Config{
 		Session: cardbroker.SessionID(session), State: h.path("agent-" + session), Socket: h.path("broker.sock"), Version: "test",
 		Sandbox: cards.Config{Program: sandbox, Args: []string{"softcard"}, Log: slog.New(slog.DiscardHandler)},
-		Ready:   func(n agent.Note) { notes <- n }, Log: slog.New(slog.DiscardHandler), Policy: h.policy(),
+		Ready:   func(n home.Note) { notes <- n }, Log: slog.New(slog.DiscardHandler), Policy: h.policy(),
 	}, h.client())
 	h.check(err)
 	logoff = h.run(service.Run)

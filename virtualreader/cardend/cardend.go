@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package cardend is the user's end of a tunnel: it holds the card for a back end. It owns the leases ([Leases]), the
-// order of a back end's frames, each of which is executed once, and the firewall. It never opens a connection and never
-// sees PC/SC: tunnels and cards are given to it.
+// order of a back end's frames, each of which is executed once, and the firewall. A lease outlives its connection for a while,
+// and by its journal also the process; the back end comes back with a resume token. The package never opens a connection and
+// never sees PC/SC: tunnels and cards are given to it.
 package cardend
 
 import (
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -75,10 +77,15 @@ func (id TunnelID) String() string { return hex.EncodeToString(id[:]) }
 type Tunnel struct {
 	ID      TunnelID
 	Tenant  cardbroker.Tenant
-	Method  string // how the tenant has shown who it is: token, certificate or jwt
-	Backend string // the back end's address and port, for people
-	Reader  string // the reader's name
-	Epoch   uint64 // the reader's card epoch now
+	Method  string        // how the tenant has shown who it is: token, certificate or jwt
+	Backend string        // the back end's address and port, for people
+	Reader  string        // the reader's name
+	Epoch   uint64        // the reader's card epoch at the beginning; later on Epochs says
+	Epochs  func() uint64 // nil: it stays
+
+	Route      cardbroker.Route      // of the agent, for the resume token; empty: the lease ends with its connection
+	Durability cardbroker.Durability // at least this
+	Origin     cardbroker.Origin     // of the web page that offered the reader; empty: a program of the user
 
 	PIN     cardbroker.PINMode
 	Asker   Asker    // with PINAgent; nil: nobody can be asked
@@ -94,11 +101,16 @@ type Tunnel struct {
 
 // Holder serves the tunnels of one agent.
 type Holder struct {
-	cards  Cards
-	leases *Leases
+	cards    Cards
+	leases   *Leases
+	journals journal.Folder
 }
 
 // New returns a holder of cards. Somebody else runs leases.
 func New(cards Cards, leases *Leases) *Holder {
 	return &Holder{cards: cards, leases: leases}
 }
+
+// Keep has the journals of the leases kept in the folder, so that they outlive this process; without, they outlive cut
+// connections only. It is called before the first Serve.
+func (h *Holder) Keep(folder journal.Folder) { h.journals = folder }

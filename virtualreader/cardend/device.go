@@ -44,6 +44,9 @@ func (e *exchange) call(ctx context.Context, code uint32, input []byte) error {
 	if err := e.need(ctx); err != nil {
 		return err
 	}
+	if err := e.executing(); err != nil {
+		return err
+	}
 	payload, err := e.card.Control(ctx, e.payload, code, input)
 	if err != nil {
 		return e.failed(err)

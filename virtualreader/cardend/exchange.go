@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -21,9 +23,25 @@ import (
 // that reads the tunnel owns it.
 type exchange struct {
 	holder *Holder
-	conn   *lookahead
+	conn   *lookahead // the connection, until it is cut
 	tunnel Tunnel
 	lease  context.Context // ends when the lease does; its cause says why
+
+	// How the lease outlives its connection and the process.
+	token      token
+	durability cardbroker.Durability
+	since      time.Time
+	expires    time.Time
+	journal    *journal.Journal // nil: there is none
+	recorded   bool             // the journal says that the last frame is executing
+	restored   bool             // an earlier process held the lease: of its frames only those that reached the card are known
+
+	// Shared with the attendant.
+	next     chan attached             // capacity 1: a connection over which the lease is taken up again
+	current  atomic.Pointer[lookahead] // the connection that may be told of events; nil: there is none
+	greeting atomic.Pointer[lookahead] // a connection that has not said Resume yet
+	moved    chan struct{}             // capacity 1: current is another
+	grace    atomic.Int64              // how long the lease goes on without a connection, as a time.Duration
 
 	share cardbroker.ShareMode // how to connect when a command needs the card
 	card  Card                 // nil: not connected
@@ -53,10 +71,11 @@ const (
 	commandPIN             // with a PIN that the user entered
 )
 
-func newExchange(h *Holder, conn *lookahead, t Tunnel) *exchange {
+func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
-	return &exchange{holder: h, conn: conn, tunnel: t, mac: hmac.New(sha256.New, key[:])}
+	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]),
+		next: make(chan attached, 1), moved: make(chan struct{}, 1)}
 }
 
 // hello receives the first frame.
@@ -75,17 +94,49 @@ func (e *exchange) hello() (wire.Hello, error) {
 }
 
 // welcome answers Hello.
-func (e *exchange) welcome(lease time.Duration) error {
-	w := wire.Welcome{Tunnel: e.tunnel.ID, Epoch: e.tunnel.Epoch, Lease: lease, Reader: e.tunnel.Reader}
+func (e *exchange) welcome(lease time.Duration, resume cardbroker.Secret) error {
+	w := wire.Welcome{Tunnel: e.tunnel.ID, Epoch: e.tunnel.Epoch, Lease: lease, Resume: resume, Reader: e.tunnel.Reader}
+	if !resume.Empty() {
+		w.Grace = Grace
+	}
 	e.kind, e.payload = wire.TypeWelcome, w.Append(nil)
 	return e.send()
 }
 
-// run answers frames until the tunnel or the lease ends, and returns why. It leaves the card reset, so that whoever comes
-// next finds nothing of this back end: no verified PIN, no open secure channel.
+// epoch returns the reader's card epoch now.
+func (e *exchange) epoch() uint64 {
+	if e.tunnel.Epochs == nil {
+		return e.tunnel.Epoch
+	}
+	return e.tunnel.Epochs()
+}
+
+// run serves one connection after the other until the lease ends, and returns why. It leaves the card reset, so that whoever
+// comes next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
 	e.lease = lease
+	if e.restored {
+		e.reset(ctx)
+	}
+	for {
+		if e.conn != nil {
+			err := e.converse(ctx)
+			if !e.survives(err) {
+				return err
+			}
+			e.cut(err)
+		}
+		if err := e.reconnect(ctx); err != nil {
+			e.conn = nil
+			return err
+		}
+	}
+}
+
+// converse answers frames until the connection or the lease ends, and returns why.
+func (e *exchange) converse(ctx context.Context) error {
+	lease := e.lease
 	for {
 		head, payload, err := e.conn.Receive()
 		if err == nil {
@@ -95,7 +146,7 @@ func (e *exchange) run(ctx, lease context.Context) error {
 			err = e.answer(ctx, head, payload)
 		}
 		if cardbroker.ReasonOf(err) == cardbroker.Invalid {
-			e.refuse(head.Seq, err)
+			refuse(e.conn, head.Seq, err)
 		}
 		if err != nil {
 			return err
@@ -122,20 +173,23 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	if err != nil {
 		return err
 	}
-	e.seq = head.Seq
+	e.seq, e.recorded, e.restored = head.Seq, false, false
 	clear(e.payload) // of an answer that has arrived
 	e.kind, e.payload = wire.TypeDone, e.payload[:0]
-	if head.Type == wire.TypeControl {
-		e.remember(head.Type, payload) // what is read while the user is asked takes its place
+	first := head.Type == wire.TypeControl || e.journal != nil
+	if first {
+		e.remember(head.Type, payload) // what is read while the user is asked takes its place; and the journal wants it
 	}
 	if err := e.execute(ctx, r, arrived); err != nil {
 		if end, ok := errors.AsType[tunnelEnd](err); ok {
+			e.seq-- // it was not executed, and is when it comes again
 			return end.error
 		}
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
+	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
 	err = e.send()
-	if head.Type != wire.TypeControl {
+	if !first {
 		e.remember(head.Type, payload) // while the answer travels
 	}
 	for ; err == nil && e.repeats > 0; e.repeats-- {
@@ -210,6 +264,9 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	}
 	if e.before = commandPlain; command[0]&0x10 != 0 { // ISO/IEC 7816-4 §5.4.1, and GlobalPlatform's class 90
 		e.before = commandChained
+	}
+	if err := e.executing(); err != nil {
+		return err
 	}
 	var space [wire.TimesSize]byte
 	start := time.Now()
@@ -291,7 +348,11 @@ func (e *exchange) connect(ctx context.Context, share cardbroker.ShareMode) erro
 }
 
 func (e *exchange) renew(ctx context.Context, d time.Duration) error {
-	if err := e.holder.leases.renew(ctx, e.tunnel.ID, d); err != nil {
+	until := time.Now().Add(d)
+	if err := e.holder.leases.renew(ctx, e.tunnel.ID, until); err != nil {
+		return err
+	}
+	if err := e.noteExpires(until); err != nil {
 		return err
 	}
 	e.kind, e.payload = wire.TypeLease, wire.AppendLease(e.payload, d)
@@ -312,6 +373,6 @@ func (e *exchange) send() error {
 }
 
 // refuse tells the back end which error ends the tunnel.
-func (e *exchange) refuse(seq uint64, err error) {
-	e.conn.Send(wire.Header{Type: wire.TypeError, Seq: seq}, wire.AppendError(nil, shown(err)))
+func refuse(conn Conn, seq uint64, err error) {
+	conn.Send(wire.Header{Type: wire.TypeError, Seq: seq}, wire.AppendError(nil, shown(err)))
 }

@@ -21,7 +21,7 @@ const (
 	MaxLease     = time.Hour
 )
 
-// Lease is the timed, revocable use of one reader by one back end. It never outlives its tunnel.
+// Lease is the timed, revocable use of one reader by one back end.
 type Lease struct {
 	Tunnel  TunnelID
 	Reader  string
@@ -30,6 +30,7 @@ type Lease struct {
 	Backend string // of the Tunnel
 	Since   time.Time
 	Expires time.Time
+	Cut     time.Time // since when the back end has no connection, and may come back; zero: it has one
 }
 
 // Leases are the leases of one agent: at most one for each reader. Its loop is the only one that changes them.
@@ -97,44 +98,52 @@ func (l *Leases) Open() {
 	})
 }
 
-// acquire takes the reader of t for d and returns the lease's end: the channel has one value if it is revoked or expires.
-func (l *Leases) acquire(ctx context.Context, t Tunnel, d time.Duration) (<-chan *cardbroker.Error, error) {
-	h := &heldLease{revoked: make(chan *cardbroker.Error, 1)}
-	return h.revoked, l.loop.Do(ctx, func(table *leaseTable) error {
+// acquire takes the reader of t until a time, for a back end that has held it since another.
+func (l *Leases) acquire(ctx context.Context, t Tunnel, since, until time.Time, k token) (*heldLease, error) {
+	h := &heldLease{token: k, revoked: make(chan *cardbroker.Error, 1), attach: make(chan attached, 1)}
+	return h, l.loop.Do(ctx, func(table *leaseTable) error {
 		if table.closed != nil {
 			return table.closed
 		}
 		if table.held[t.Reader] != nil {
 			return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
 		}
-		now := time.Now()
 		h.Lease = Lease{Tunnel: t.ID, Reader: t.Reader, Tenant: t.Tenant, Method: t.Method, Backend: t.Backend,
-			Since: now, Expires: now.Add(d)}
+			Since: since, Expires: until}
 		table.held[t.Reader] = h
 		return nil
 	})
 }
 
-// renew makes the lease last for d from now.
-func (l *Leases) renew(ctx context.Context, tunnel TunnelID, d time.Duration) error {
+// renew makes the lease last until then.
+func (l *Leases) renew(ctx context.Context, tunnel TunnelID, until time.Time) error {
 	return l.loop.Do(ctx, func(t *leaseTable) error {
 		h := t.find(tunnel)
 		if h == nil || h.over {
 			return noLease()
 		}
-		h.Expires = time.Now().Add(d)
+		h.Expires = until
 		return nil
 	})
 }
 
 // release gives the reader back, once nothing of the tunnel uses it any more.
 func (l *Leases) release(tunnel TunnelID) {
+	var late []attached
 	l.loop.Must(func(t *leaseTable) error {
 		if h := t.find(tunnel); h != nil {
 			delete(t.held, h.Reader)
+			select {
+			case a := <-h.attach:
+				late = append(late, a)
+			default:
+			}
 		}
 		return nil
 	})
+	for _, a := range late {
+		discard(a.conn, noLease())
+	}
 }
 
 func noLease() error {
@@ -159,8 +168,10 @@ type leaseTable struct {
 
 type heldLease struct {
 	Lease
-	over    bool // revoked or expired; the reader is free once the tunnel has ended
-	revoked chan *cardbroker.Error
+	token   token
+	over    bool                   // revoked or expired; the reader is free once the tunnel has ended
+	revoked chan *cardbroker.Error // capacity 1: why it was revoked, or that it has expired
+	attach  chan attached          // capacity 1: a connection over which the back end takes it up again
 }
 
 // revoke ends the lease; only the first reason counts.

@@ -195,6 +195,9 @@ func (e *exchange) submit(ctx context.Context, entry *pinpad.Entry, pins []cardb
 	}
 	command := entry.Command(old, new)
 	defer clear(command)
+	if err := e.executing(); err != nil {
+		return 0, err
+	}
 	e.before = commandPIN
 	response, _, err := e.card.Transmit(ctx, nil, command)
 	defer clear(response)

@@ -109,7 +109,7 @@ func TestSplicePassesOnTheReason(t *testing.T) {
 		{"refused", func(s *spliced) { s.a.Shutdown(cardbroker.Errorf(cardbroker.Forbidden, "no")) }, cardbroker.Forbidden, cardbroker.Forbidden},
 		{"overloaded", func(s *spliced) { s.a.Shutdown(cardbroker.Errorf(cardbroker.Overloaded, "full")) }, cardbroker.Overloaded, cardbroker.Overloaded},
 		{"cut", func(s *spliced) { s.a.Close() }, "", ""},
-		{"stopped", func(s *spliced) { s.cancel() }, "", cardbroker.Canceled},
+		{"stopped", func(s *spliced) { s.cancel() }, cardbroker.Canceled, cardbroker.Canceled},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -48,8 +48,10 @@ func closeCode(err error) (code int, text string) {
 func closeError(e *websocket.CloseError) error {
 	reason := cardbroker.Internal
 	switch e.Code {
-	case websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived:
+	case websocket.CloseNormalClosure, websocket.CloseNoStatusReceived:
 		return io.EOF
+	case websocket.CloseGoingAway:
+		return cardbroker.Wrapf(e, cardbroker.Canceled, "the other side is stopping")
 	case websocket.CloseAbnormalClosure:
 		return cardbroker.Wrapf(e, cardbroker.Unavailable, "the connection was cut")
 	case websocket.CloseProtocolError, websocket.CloseUnsupportedData, websocket.CloseInvalidFramePayloadData:

@@ -49,7 +49,8 @@ type buffer struct{ b []byte }
 // before the first message is read; 0, as in the beginning, is no limit.
 func (c *Conn) LimitSilence(d time.Duration) { c.silent = d }
 
-// Next returns the next message, which is valid until Next is called again. The other side's regular end is io.EOF; a
+// Next returns the next message, which is valid until Next is called again. The other side's regular end is io.EOF, that of
+// its program Canceled; a
 // message of the other kind (text, binary) is Invalid, one over wire.MaxFrame TooLarge, silence Timeout, a connection that
 // was cut Unavailable; what a close code says, see [Conn.Shutdown].
 func (c *Conn) Next() ([]byte, error) {

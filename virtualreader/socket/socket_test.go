@@ -146,7 +146,7 @@ func TestCloseCodes(t *testing.T) {
 	}{
 		{nil, 1000, ""},
 		{io.EOF, 1000, ""},
-		{context.Canceled, 1001, ""},
+		{context.Canceled, 1001, cardbroker.Canceled},
 		{cardbroker.Errorf(cardbroker.Invalid, "wrong"), 1002, cardbroker.Invalid},
 		{cardbroker.Errorf(cardbroker.Forbidden, "revoked"), 1008, cardbroker.Forbidden},
 		{cardbroker.Errorf(cardbroker.ReaderBusy, "busy"), 1008, cardbroker.Forbidden},

@@ -10,6 +10,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -30,7 +31,7 @@ func Idle(group *run.Group, socket, state string, count int) error {
 			Socket:  socket,
 			Sandbox: cards.Config{Program: "none"},
 			Version: "bench",
-			Ready:   func(agent.Note) { ready <- struct{}{} },
+			Ready:   func(home.Note) { ready <- struct{}{} },
 			Log:     slog.New(slog.DiscardHandler),
 		}, Broker(socket))
 		if err != nil {

@@ -3,7 +3,7 @@
 
 //go:build unix
 
-package agent
+package home
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 
 func TestHomeIsPrivate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	if _, err := openHome(dir); err != nil {
+	if _, err := Open(dir); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -27,15 +27,15 @@ func TestHomeIsPrivate(t *testing.T) {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openHome(dir); cardbroker.ReasonOf(err) != cardbroker.Invalid {
-			t.Errorf("openHome(mode %04o) = %v, want invalid", mode, err)
+		if _, err := Open(dir); cardbroker.ReasonOf(err) != cardbroker.Invalid {
+			t.Errorf("Open(mode %04o) = %v, want invalid", mode, err)
 		}
 	}
 }
 
 // TestSecretIsOne has two agents of a user start at once: both get the same secret, and nobody else can read it.
 func TestSecretIsOne(t *testing.T) {
-	h, err := openHome(filepath.Join(t.TempDir(), "state"))
+	h, err := Open(filepath.Join(t.TempDir(), "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestSecretIsOne(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range secrets {
 		wg.Go(func() {
-			secret, err := h.secret()
+			secret, err := h.Secret()
 			if err != nil {
 				t.Error(err)
 				return
@@ -67,20 +67,20 @@ func TestSecretIsOne(t *testing.T) {
 }
 
 func TestDamagedSecret(t *testing.T) {
-	h, err := openHome(filepath.Join(t.TempDir(), "state"))
+	h, err := Open(filepath.Join(t.TempDir(), "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(h.dir, secretFile), []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.secret(); cardbroker.ReasonOf(err) != cardbroker.Invalid {
+	if _, err := h.Secret(); cardbroker.ReasonOf(err) != cardbroker.Invalid {
 		t.Errorf("secret() = %v, want invalid", err)
 	}
 }
 
 func TestNote(t *testing.T) {
-	h, err := openHome(filepath.Join(t.TempDir(), "state"))
+	h, err := Open(filepath.Join(t.TempDir(), "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,14 +88,14 @@ func TestNote(t *testing.T) {
 		t.Errorf("ReadNote without a note = %v, want unavailable", err)
 	}
 	want := Note{PID: 7, Session: "1", Port: 24800, Listen: []string{"127.0.0.1:24800"}, Broker: "/run/x"}
-	if err := h.leaveNote(want); err != nil {
+	if err := h.LeaveNote(want); err != nil {
 		t.Fatal(err)
 	}
-	h.takeNote(8) // another agent's
+	h.TakeNote(8) // another agent's
 	if got, err := ReadNote(h.dir); err != nil || got.Port != want.Port || got.PID != want.PID {
 		t.Errorf("ReadNote = %+v, %v, want %+v", got, err, want)
 	}
-	h.takeNote(7)
+	h.TakeNote(7)
 	if _, err := ReadNote(h.dir); err == nil {
 		t.Error("the note is still there after its agent has taken it")
 	}

@@ -3,7 +3,7 @@
 
 //go:build unix
 
-package agent
+package home
 
 import (
 	"io/fs"
@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// private says whether the directory is our own and closed to everybody else.
-func private(info fs.FileInfo) bool {
+// Private says whether the directory is our own and closed to everybody else.
+func Private(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(stat.Uid) == os.Geteuid() && info.IsDir() && info.Mode().Perm()&0o077 == 0
 }

@@ -1,9 +1,13 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package home is an agent's state directory, 0700: a secret from which the ids of readers are made, a note of where the agent
+// is, for `cardbroker agent status`, and the journals of leases. Agents of a user share it. It owns the files' names and modes.
+package home
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,11 +16,15 @@ import (
 	"path/filepath"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 )
 
-// home is the agent's state directory, 0700: a secret from which the ids of readers are made, and a note of where the
-// agent is, for `cardbroker agent status`.
-type home struct{ dir string }
+// Home is the directory.
+type Home struct{ dir string }
+
+// Dir returns its path.
+func (h Home) Dir() string { return h.dir }
 
 const (
 	secretFile = "secret"
@@ -32,23 +40,23 @@ type Note struct {
 	Broker  string               `json:"broker"` // the local socket
 }
 
-// openHome makes the directory where it is missing. One that others could read is refused.
-func openHome(dir string) (home, error) {
+// Open makes the directory where it is missing. One that others could read is refused.
+func Open(dir string) (Home, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return home{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot make the state directory %s; name another with --state", dir)
+		return Home{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot make the state directory %s; name another with --state", dir)
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
-		return home{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot use the state directory %s", dir)
+		return Home{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot use the state directory %s", dir)
 	}
-	if !private(info) {
-		return home{}, cardbroker.Errorf(cardbroker.Invalid, "the state directory %s is open to others; chmod 0700", dir)
+	if !Private(info) {
+		return Home{}, cardbroker.Errorf(cardbroker.Invalid, "the state directory %s is open to others; chmod 0700", dir)
 	}
-	return home{dir: dir}, nil
+	return Home{dir: dir}, nil
 }
 
-// secret returns the agent's secret; the first agent of the user makes it.
-func (h home) secret() (cardbroker.Secret, error) {
+// Secret returns the agent's secret; the first agent of the user makes it.
+func (h Home) Secret() (cardbroker.Secret, error) {
 	path := filepath.Join(h.dir, secretFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -68,6 +76,29 @@ func (h home) secret() (cardbroker.Secret, error) {
 	return cardbroker.NewSecret(text), nil
 }
 
+// Journals returns the folder of the session's journals. Two sessions of one user have two. What is over in those of other
+// sessions is removed: they may never come again.
+func (h Home) Journals(session cardbroker.SessionID) (journal.Folder, error) {
+	sum := sha256.Sum256([]byte(session))
+	own := hex.EncodeToString(sum[:8])
+	root := filepath.Join(h.dir, "leases")
+	others, err := os.ReadDir(root)
+	for _, other := range others {
+		path := filepath.Join(root, other.Name())
+		if other.Name() == own {
+			continue
+		}
+		if folder, err := journal.OpenFolder(path); err == nil {
+			cardend.Sweep(folder)
+			os.Remove(path) // if it is empty
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return journal.Folder{}, err
+	}
+	return journal.OpenFolder(filepath.Join(root, own))
+}
+
 // createOnce makes a file with its whole content, or finds that it is there: a reader never sees half of it.
 func createOnce(path string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
@@ -82,8 +113,8 @@ func createOnce(path string, content []byte) error {
 	return os.Link(f.Name(), path)
 }
 
-// leaveNote writes where the agent is.
-func (h home) leaveNote(n Note) error {
+// LeaveNote writes where the agent is.
+func (h Home) LeaveNote(n Note) error {
 	text, err := json.Marshal(n)
 	if err != nil {
 		return err
@@ -96,8 +127,8 @@ func (h home) leaveNote(n Note) error {
 	return os.Rename(temp, path)
 }
 
-// takeNote removes the note if it is this process's own.
-func (h home) takeNote(pid int) {
+// TakeNote removes the note if it is this process's own.
+func (h Home) TakeNote(pid int) {
 	if n, err := ReadNote(h.dir); err == nil && n.PID == pid {
 		os.Remove(filepath.Join(h.dir, noteFile))
 	}
