@@ -40,13 +40,19 @@ func (b *Broker) tokenRoutes() []httpserver.Route {
 	}
 }
 
-// readerRoutes are what every back end asks.
-func (d door) readerRoutes() []httpserver.Route {
-	return []httpserver.Route{
-		{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: d.remoteReaders},
-		{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: d.readerEvents},
-		{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: d.openTunnel},
-	}
+// server serves what every back end asks, and more. conns is how many connections one address may have.
+func (d door) server(conns int, more ...httpserver.Route) *httpserver.Server {
+	return httpserver.New(httpserver.Config{
+		Routes: append([]httpserver.Route{
+			{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: d.remoteReaders},
+			{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: d.readerEvents},
+			{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: d.openTunnel},
+		}, more...),
+		Authorize: d.authorize,
+		Refused:   d.refused,
+		MaxConns:  conns,
+		Log:       d.cfg.Log,
+	})
 }
 
 // authorize admits whoever can show that he is a tenant.

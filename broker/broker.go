@@ -177,12 +177,12 @@ func (b *Broker) serveLocal(ctx context.Context) error {
 
 func (b *Broker) serveBackend(ctx context.Context) error {
 	d := door{Broker: b, tenants: b.cfg.Backend.Tenants}
-	server := httpserver.New(httpserver.Config{
-		Routes:    append(d.readerRoutes(), b.tokenRoutes()...),
-		Authorize: d.authorize,
-		Refused:   b.refused,
-		MaxConns:  maxBackendConns,
-		Log:       b.cfg.Log,
-	})
-	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
+	return d.server(maxBackendConns, b.tokenRoutes()...).Serve(ctx,
+		httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
+}
+
+// serveDialled serves a rendezvous that the broker calls as a back end that came to the door.
+func (b *Broker) serveDialled(ctx context.Context, to *dialout.Caller) error {
+	d := door{Broker: b, tenants: tenant.Dialled{Tenant: to.Tenant(), URL: to.URL()}}
+	return to.Serve(ctx, d.server(dialout.MaxConns))
 }

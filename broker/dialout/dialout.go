@@ -22,6 +22,8 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
@@ -118,6 +120,16 @@ func (c *Caller) URL() string { return c.cfg.URL }
 
 // Tenant is whose rendezvous it is.
 func (c *Caller) Tenant() cardbroker.Tenant { return c.cfg.Tenant }
+
+// Serve calls, and serves what the rendezvous asks on its connections, until ctx ends.
+func (c *Caller) Serve(ctx context.Context, server *httpserver.Server) error {
+	group := run.New(ctx)
+	group.Go("serve", func(ctx context.Context) error {
+		return server.Serve(ctx, httpserver.Listener{Listener: c, Kind: Kind{}})
+	})
+	group.Go("call", c.Run)
+	return group.Wait()
+}
 
 // Run calls, and calls again, until ctx ends.
 func (c *Caller) Run(ctx context.Context) error {
