@@ -43,11 +43,9 @@ func (p *program) readerCommand() *cobra.Command {
 	c := p.group("reader", "List and drive readers that users have offered (back ends)",
 		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags), p.readerServe(&flags))
 	c.PersistentFlags().StringArrayVar(&flags.brokers, "broker", nil, "a broker's door, wss://host:port; may be repeated")
-	c.PersistentFlags().StringVar(&flags.listen, "listen", "",
-		"in place of --broker: address where brokers call that let nobody in (their backend.connect); needs --cert and --key, its own\n"+
-			"certificate, and --ca or --token-file, by which brokers are known")
-	c.PersistentFlags().StringArrayVar(&flags.hosts, "host", nil, "with --listen and --ca: name of a host that may call (default: all that --ca vouches for); may be repeated")
-	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token; read again for each request. With --listen: the token that brokers show")
+	c.PersistentFlags().StringVar(&flags.listen, "listen", "", "in place of --broker: where brokers call; --cert is its own then, --ca and --token-file are for who calls")
+	c.PersistentFlags().StringArrayVar(&flags.hosts, "host", nil, "with --listen and --ca: a host that may call (default: all); may be repeated")
+	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token; read again for each request")
 	c.PersistentFlags().StringVar(&flags.apiKeyFile, "api-key-file", "", "file with this tenant's API key, mode 0600, which is exchanged for tokens")
 	c.PersistentFlags().StringVar(&flags.certFile, "cert", "", "client certificate of this tenant, PEM, in place of a token; needs --key")
 	c.PersistentFlags().StringVar(&flags.keyFile, "key", "", "its private key, PEM")
@@ -56,7 +54,7 @@ func (p *program) readerCommand() *cobra.Command {
 	for _, command := range c.Commands() {
 		command.RunE = p.listening(&flags, command.RunE)
 	}
-	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command; 0: none (default with --listen: 2m)")
+	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command, 0: none; with --listen 2m unless it is given")
 	return c
 }
 
