@@ -121,8 +121,8 @@ func (r *Rendezvous) serve(ctx context.Context) error {
 		Refused: func(refused httpserver.Refusal) {
 			r.cfg.Log.Warn("a host is refused", "backend", refused.Caller.Client.String(), "err", refused.Err)
 		},
-		MaxConns:  maxConns,
-		Log:       r.cfg.Log,
+		MaxConns: maxConns,
+		Log:      r.cfg.Log,
 	})
 	return server.Serve(ctx, httpserver.Listener{Listener: r.listener, Kind: httpserver.Remote{}, TLS: config})
 }
