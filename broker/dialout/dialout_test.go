@@ -84,6 +84,18 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
+// receive waits for what a goroutine says.
+func receive[T any](t *testing.T, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-within(t).Done():
+		t.Fatal("nothing came")
+	}
+	panic("BUG: Fatal returned")
+}
+
 // hello asks the host over a new connection.
 func hello(t *testing.T, r *rendezvous.Rendezvous, host string) string {
 	t.Helper()
@@ -226,7 +238,7 @@ func TestStrangers(t *testing.T) {
 				return nil
 			})
 			c, _ := call(t, config(a, listener.Addr().String()))
-			if n := <-read; n != 0 {
+			if n := receive(t, read); n != 0 {
 				t.Error("the host has said something")
 			}
 			until(t, c, "fail", "no connection")
@@ -258,7 +270,7 @@ func TestOldTLS(t *testing.T) {
 	cfg := config(a, listener.Addr().String())
 	cfg.TLS.MinVersion = tls.VersionTLS12
 	call(t, cfg)
-	if err := <-failed; err == nil {
+	if err := receive(t, failed); err == nil {
 		t.Error("the host speaks TLS 1.2")
 	}
 }
