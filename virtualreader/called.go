@@ -45,10 +45,10 @@ func (c *Client) beyond(ctx context.Context, known []string) ([]string, error) {
 	return brokers, err
 }
 
-// anywhere opens a WebSocket at the named broker, else at the first that knows what it is for.
-func (c *Client) anywhere(ctx context.Context, broker string, to target) (*socket.Conn, error) {
+// anywhere opens a WebSocket at the named broker, else at the first that knows what it is for, and says at which.
+func (c *Client) anywhere(ctx context.Context, broker string, to target) (*socket.Conn, string, error) {
 	if broker != "" && c.called == nil && !slices.Contains(c.brokers, broker) {
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "the broker is not one of the client's")
+		return nil, "", cardbroker.Errorf(cardbroker.Invalid, "the broker is not one of the client's")
 	}
 	var tried []string
 	var failed error
@@ -58,7 +58,7 @@ func (c *Client) anywhere(ctx context.Context, broker string, to target) (*socke
 			if failed == nil {
 				failed = err
 			}
-			return nil, failed
+			return nil, "", failed
 		}
 		for _, to.broker = range brokers {
 			tried = append(tried, to.broker)
@@ -67,7 +67,7 @@ func (c *Client) anywhere(ctx context.Context, broker string, to target) (*socke
 			}
 			conn, err := c.dial(ctx, c.tunnels, to)
 			if err == nil || !elsewhere(err) || broker != "" {
-				return conn, err
+				return conn, to.broker, err
 			}
 			failed = err
 		}

@@ -2,8 +2,28 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package virtualreader is the Go client for back ends: it lists the readers that users offer to a tenant and drives a
-// card in one of them through a tunnel. It owns a [Tunnel]'s connection and the goroutines that read it and keep it
-// alive. It never sees a PIN prompt, and by default no PIN passes.
+// card in one of them through a tunnel.
+//
+// A [Client] speaks for one tenant to one or more brokers. [Client.List] and [Client.Watch] ask all of them at once; [Client.Open]
+// asks one after the other, until one knows of the reader. In the life of a [Tunnel],
+//
+//   - Open burns the ticket and takes the lease of the reader;
+//   - [Tunnel.Connect], [Tunnel.Transmit], [Tunnel.Begin] and their like are executed one at a time and once each;
+//   - [Tunnel.Events] tells of cards that come and go;
+//   - [Tunnel.Renew] makes the lease last longer, which otherwise ends by its deadline;
+//   - [Tunnel.Close] gives the reader back.
+//
+// A connection that is cut, a broker that restarts and an agent that does are no errors: the tunnel takes its lease up again,
+// through any of the brokers, and a command that was under way is answered as if nothing had happened, from the agent's
+// record if the card has executed it. Calls only take longer; their contexts bound them. The reason [cardbroker.Indeterminate]
+// is left for what nobody can know: whether the card has executed a command. It is never executed again by itself. What to do
+// then is the back end's to say: ask the card how far it is, after a Connect, where the tunnel still lasts, or else through
+// another one.
+//
+// Errors have a reason, [cardbroker.ReasonOf], and a message that is safe to show. Each call says which reasons it may have.
+//
+// The package owns a Tunnel's connection and the goroutines that read it and keep it alive. It never sees a PIN prompt, and by
+// default no PIN passes.
 package virtualreader
 
 import (
@@ -20,6 +40,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -38,8 +59,8 @@ type Config struct {
 	// about to expire and another request is made. It may be called by several goroutines at a time.
 	APIKey func(ctx context.Context) (cardbroker.Secret, error)
 
-	// Renew gives the token for a request to a broker, in place of Token: where tokens live for minutes, or open one tunnel.
-	// It may be called by several goroutines at a time.
+	// Renew gives the token for a request to a broker, in place of Token: where tokens live for minutes, or open one tunnel. It
+	// is called again for each attempt to take a tunnel up again. It may be called by several goroutines at a time.
 	Renew func(ctx context.Context, broker string) (cardbroker.Secret, error)
 }
 
@@ -104,22 +125,29 @@ type Reader struct {
 	Broker string
 }
 
-// List returns the readers that are offered to the tenant now, broker by broker. Where brokers fail, it returns the
-// readers of the others and an error: Unauthenticated, RateLimited, Unavailable or Timeout.
+// List returns the readers that are offered to the tenant now, broker by broker; it asks all brokers at a time. Where
+// brokers fail, it returns the readers of the others and an error: Unauthenticated, RateLimited, Unavailable or Timeout.
 func (c *Client) List(ctx context.Context) ([]Reader, error) {
-	var readers []Reader
-	var failed []error
 	brokers, err := c.beyond(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	for _, broker := range brokers {
-		list, err := c.list(ctx, broker)
-		if err != nil {
-			failed = append(failed, fmt.Errorf("cannot list the readers of %s: %w", broker, err))
-		}
+	lists := make([][]api.RemoteReader, len(brokers))
+	failed := make([]error, len(brokers))
+	group := run.New(ctx)
+	for i, broker := range brokers {
+		group.Go("list "+broker, func(ctx context.Context) (err error) {
+			if lists[i], err = c.list(ctx, broker); err != nil {
+				failed[i] = fmt.Errorf("cannot list the readers of %s: %w", broker, err)
+			}
+			return nil // the others go on
+		})
+	}
+	group.Wait()
+	var readers []Reader
+	for i, list := range lists {
 		for _, r := range list {
-			readers = append(readers, Reader{RemoteReader: r, Broker: broker})
+			readers = append(readers, Reader{RemoteReader: r, Broker: brokers[i]})
 		}
 	}
 	return readers, errors.Join(failed...)

@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -44,6 +46,27 @@ func TestList(t *testing.T) {
 	}
 	if bytes.Contains([]byte(err.Error()), []byte("wrong")) {
 		t.Errorf("the error %v shows the token", err)
+	}
+}
+
+// TestListAsksAllAtOnce has brokers that answer when each of them was asked, and one that does not answer in time.
+func TestListAsksAllAtOnce(t *testing.T) {
+	one, two, three := newDoor(t), newDoor(t), newDoor(t)
+	var asked sync.WaitGroup
+	asked.Add(3)
+	for _, d := range []*door{one, two, three} {
+		d.listed = func(context.Context) { asked.Done(); asked.Wait() }
+	}
+	readers, err := newClient(t, goodToken, one, two, three).List(t.Context())
+	if err != nil || len(readers) != 3 || readers[0].Broker != one.url || readers[2].Broker != three.url {
+		t.Errorf("List = %+v, %v, want the readers in the order of the brokers", readers, err)
+	}
+	one.listed, two.listed, three.listed = nil, func(ctx context.Context) { <-ctx.Done() }, nil
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	readers, err = newClient(t, goodToken, one, two, three).List(ctx)
+	if len(readers) != 2 || cardbroker.ReasonOf(err) != cardbroker.Timeout {
+		t.Errorf("List with a slow broker = %+v, %v, want the readers of the others and %s", readers, err, cardbroker.Timeout)
 	}
 }
 

@@ -23,10 +23,11 @@ type Answer struct {
 }
 
 // Transmit sends a command APDU, 4 to 65,544 bytes, to the card and returns its answer; it connects to the card if
-// [Tunnel.Connect] has not. Indeterminate: the command may have run, because ctx or the tunnel ended before the answer, or
-// because the card was lost meanwhile. Where ctx ends before the command was sent, the error is its own. Other reasons:
-// Invalid (malformed), Forbidden (firewall), CardAbsent, CardRemoved, CardReset (Connect goes on), CardMute, ReaderBusy,
-// Unavailable.
+// [Tunnel.Connect] has not. Nobody may change the command until Transmit returns: if the connection is cut it is sent again, and
+// nothing of it is kept elsewhere. Indeterminate: the command may have run, because ctx or the tunnel ended before the answer
+// ([Tunnel.Err] says why), or because the agent or the card was lost meanwhile (the tunnel goes on). Where ctx ends before the
+// command was sent, the error is its own. Other reasons: Invalid (malformed), Forbidden (firewall), CardAbsent, CardRemoved,
+// CardReset (Connect goes on), CardMute, ReaderBusy, Unavailable.
 func (t *Tunnel) Transmit(ctx context.Context, command []byte) (Answer, error) {
 	if len(command) > wire.MaxPayload {
 		return Answer{}, cardbroker.Errorf(cardbroker.Invalid, "a command APDU has %d bytes", len(command))

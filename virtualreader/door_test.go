@@ -33,7 +33,8 @@ type door struct {
 	server *httptest.Server
 	reader *cardtest.Reader
 	leases *cardend.Leases
-	events chan api.ReaderEvent // what is pushed to who watches; its end ends the watch
+	events chan api.ReaderEvent      // what is pushed to who watches; its end ends the watch
+	listed func(ctx context.Context) // called while a list is asked for; nil: nothing
 	// serve takes a tunnel that has been let in; in the beginning, it is the holder of the reader.
 	serve func(ctx context.Context, conn *socket.Conn) error
 	close func()
@@ -58,6 +59,9 @@ func startDoor() *door {
 	tunnels, watches := socket.NewMaker(wire.Subprotocol), socket.NewJSONMaker("")
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /cb/v1/readers", func(w http.ResponseWriter, r *http.Request) {
+		if d.listed != nil {
+			d.listed(r.Context())
+		}
 		api.WriteJSON(w, http.StatusOK, api.RemoteReaders{Readers: []api.RemoteReader{
 			{ID: readerID, Name: cardtest.ReaderName, Host: "host", Session: "7", Card: api.NewCard(d.reader.Present())},
 		}})

@@ -5,7 +5,7 @@ package virtualreader
 
 import (
 	"context"
-	"io"
+	"errors"
 	"slices"
 	"time"
 
@@ -17,7 +17,7 @@ import (
 // attendant reads, so that events are seen; a command that finds it reading gets its answer from it.
 
 const (
-	maxSilent = 3 // pings that an idle holder may leave unanswered
+	maxSilent = 3 // pings that a holder may leave unanswered
 
 	// The attendant waits so long, so as not to meet the next command. A timer of 10 ms, which the kernel has to heed at
 	// every wait of the process, would make a command a µs dearer.
@@ -25,7 +25,8 @@ const (
 )
 
 // ask sends a frame and returns the payload of its answer, which is of type want. If ctx or the tunnel ends before the
-// answer is there, the error is Indeterminate, and the tunnel is over.
+// answer is there, the error is Indeterminate, and the tunnel is over. A connection that is cut meanwhile is no error: the
+// frame is sent again, from the caller's own bytes, over the next one.
 func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want wire.Type) ([]byte, error) {
 	select {
 	case t.turn <- struct{}{}:
@@ -47,11 +48,11 @@ func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want w
 		return nil, err
 	}
 	t.seq++
-	if err := t.conn.Send(wire.Header{Type: kind, Seq: t.seq, Ack: t.seq - 1}, payload); err != nil {
-		t.fail(err)
-		return nil, t.unanswered()
+	head := wire.Header{Type: kind, Seq: t.seq, Ack: t.seq - 1}
+	if conn := t.conn.Load(); conn.Send(head, payload) != nil {
+		conn.Shutdown(passing()) // who reads finds out within a second why it is of no use
 	}
-	a, err := t.await()
+	a, err := t.await(head, payload)
 	t.idle.Reset(idleAfter)
 	switch {
 	case err != nil:
@@ -63,7 +64,32 @@ func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want w
 	case a.kind != want:
 		return nil, t.broken("the answer to a frame of type %d has type %d", kind, a.kind)
 	}
+	t.pause = 0
+	if err := t.note(a); err != nil {
+		t.fail(err)
+		return nil, err
+	}
 	return a.payload, nil
+}
+
+// note keeps what an answer says of the lease. The caller has turn.
+func (t *Tunnel) note(a answer) error {
+	switch a.kind {
+	case wire.TypeWelcome:
+		w, err := wire.ParseWelcome(a.payload)
+		if err != nil {
+			return err
+		}
+		t.expires = time.Now().Add(w.Lease)
+		t.welcome.Store(&w)
+	case wire.TypeLease:
+		d, err := wire.ParseLease(a.payload)
+		if err != nil {
+			return err
+		}
+		t.expires = time.Now().Add(d)
+	}
+	return nil
 }
 
 // askerLeft ends the tunnel if the asker's frame is outstanding.
@@ -73,8 +99,8 @@ func (t *Tunnel) askerLeft(why error) {
 	}
 }
 
-// await returns the answer to the frame that was just sent.
-func (t *Tunnel) await() (answer, error) {
+// await returns the answer to the frame that was just sent. The caller has turn.
+func (t *Tunnel) await(head wire.Header, payload []byte) (answer, error) {
 	select {
 	case t.reading <- struct{}{}:
 		defer func() { <-t.reading }()
@@ -83,7 +109,15 @@ func (t *Tunnel) await() (answer, error) {
 			return a, nil
 		default:
 		}
-		return t.receive()
+		for {
+			a, err := t.receive()
+			if err == nil {
+				return a, nil
+			}
+			if t.cut == nil || t.resume(head, payload) != nil {
+				return answer{}, t.unanswered()
+			}
+		}
 	case a := <-t.answers:
 		return a, nil
 	case <-t.life.Done():
@@ -91,25 +125,30 @@ func (t *Tunnel) await() (answer, error) {
 	return answer{}, t.unanswered()
 }
 
-// receive reads up to the next answer, and tells of the events before it. The caller holds reading.
+// receive reads up to the next answer, and tells of the events before it. After an error either cut is set, or the tunnel is
+// over. The caller has reading.
 func (t *Tunnel) receive() (answer, error) {
-	for {
-		head, payload, err := t.conn.Receive()
-		if err == io.EOF {
-			err = cardbroker.Errorf(cardbroker.Unavailable, "the holder of the card closed the tunnel")
-		}
-		if err == nil {
-			t.heard.Add(1)
-			if head.Seq != 0 {
-				return answer{kind: head.Type, seq: head.Seq, payload: slices.Clone(payload)}, nil
-			}
-			err = t.event(head.Type, payload)
-		}
+	conn := t.conn.Load()
+	for t.cut == nil {
+		head, payload, err := conn.Receive()
 		if err != nil {
+			if t.passes(err) {
+				t.cut = err
+				hangUp(conn)
+				break
+			}
+			return answer{}, t.lost(err)
+		}
+		t.heard.Add(1)
+		if head.Seq != 0 {
+			return answer{kind: head.Type, seq: head.Seq, payload: slices.Clone(payload)}, nil
+		}
+		if err := t.event(head.Type, payload); err != nil {
 			t.fail(err)
-			return answer{}, t.unanswered()
+			return answer{}, err
 		}
 	}
+	return answer{}, t.cut
 }
 
 // event takes a frame that answers nothing.
@@ -154,19 +193,38 @@ func (t *Tunnel) attend(ctx context.Context) error {
 		default:
 			continue // an asker reads, and will set the timer again
 		}
-		if a, err := t.receive(); err == nil {
-			select {
-			case t.answers <- a:
-			default:
-				t.broken("two answers to one frame")
-			}
-		}
+		t.attendOnce()
 		<-t.reading
 	}
 }
 
-// keepAlive sends pings, for whatever between here and the holder forgets idle connections, and ends the tunnel when an
-// idle holder has been silent for too long. A busy one may be: it waits for the card.
+// attendOnce reads an answer for an asker. If it finds that the connection is cut, it takes the lease up again, unless
+// somebody asks: he does it himself, with his frame. The caller has reading.
+func (t *Tunnel) attendOnce() {
+	a, err := t.receive()
+	if err == nil {
+		select {
+		case t.answers <- a:
+		default:
+			t.broken("two answers to one frame")
+		}
+		return
+	}
+	if t.cut == nil {
+		return
+	}
+	select {
+	case t.turn <- struct{}{}:
+		t.resume(wire.Header{}, nil) // its error ends the tunnel
+		<-t.turn
+	default:
+	}
+	t.idle.Reset(idleAfter)
+}
+
+// keepAlive sends pings, for whatever between here and the holder forgets idle connections, and takes the connection for cut
+// when nothing has come for too long. A busy holder may be silent, as it waits for the card: then that does no harm, and only
+// a tunnel that cannot be taken up again is left as it is.
 func (t *Tunnel) keepAlive(ctx context.Context) error {
 	ticker := time.NewTicker(wire.PingInterval)
 	defer ticker.Stop()
@@ -178,22 +236,32 @@ func (t *Tunnel) keepAlive(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if now := t.heard.Load(); now != heard || len(t.turn) > 0 {
+		resumable := t.resumable()
+		if now := t.heard.Load(); now != heard || len(t.turn) > 0 && !resumable {
 			heard, silent = now, 0
 		}
 		if silent++; silent > maxSilent {
-			t.fail(cardbroker.Errorf(cardbroker.Timeout, "the holder of the card is silent"))
-			return nil
+			if !resumable {
+				t.fail(cardbroker.Errorf(cardbroker.Timeout, "the holder of the card is silent"))
+				return nil
+			}
+			silent = 0
+			hangUp(t.conn.Load()) // who reads goes on from there
+			continue
 		}
-		t.conn.Send(wire.Header{Type: wire.TypePing}, ping[:]) // a failure shows to who reads
+		t.conn.Load().Send(wire.Header{Type: wire.TypePing}, ping[:]) // a failure shows to who reads
 	}
 }
 
-// fail ends the tunnel; only the first reason counts.
+// fail ends the tunnel; only the first reason counts. The holder is told of a broken protocol; all else is a regular end to
+// it, which ends the lease.
 func (t *Tunnel) fail(why error) {
 	t.end(why)
-	t.conn.Shutdown(t.Err())
-	t.conn.Close()
+	conn := t.conn.Load() // not an older one: who puts in another looks at life afterwards
+	if err := t.Err(); cardbroker.ReasonOf(err) == cardbroker.Invalid {
+		conn.Shutdown(err)
+	}
+	conn.Close()
 }
 
 // broken ends the tunnel because the holder broke the protocol.
@@ -205,7 +273,11 @@ func (t *Tunnel) broken(format string, args ...any) error {
 
 // unanswered is the error of a frame that was sent when the tunnel ended.
 func (t *Tunnel) unanswered() error {
-	return cardbroker.Wrapf(t.Err(), cardbroker.Indeterminate, "the tunnel ended before the answer; the command may have run")
+	why := t.Err()
+	if e, ok := errors.AsType[*cardbroker.Error](why); ok && e.Message != "" {
+		return cardbroker.Wrapf(why, cardbroker.Indeterminate, "the tunnel ended before the answer; the command may have run: %s", e.Message)
+	}
+	return cardbroker.Wrapf(why, cardbroker.Indeterminate, "the tunnel ended before the answer; the command may have run")
 }
 
 // holderError returns the error that the holder sent.

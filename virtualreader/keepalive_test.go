@@ -5,7 +5,6 @@ package virtualreader
 
 import (
 	"context"
-	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -16,42 +15,22 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// pipes is a listener whose connections are made by dial, without a network.
-type pipes chan net.Conn
-
-func (p pipes) Accept() (net.Conn, error) {
-	c, ok := <-p
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return c, nil
-}
-func (p pipes) Close() error   { close(p); return nil } // once, by the server
-func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
-
-func (p pipes) dial(context.Context) (net.Conn, error) {
-	near, far := net.Pipe()
-	p <- far
-	return near, nil
-}
-
 // inBubble opens a tunnel in a bubble of its own time; hold has the holder's end, from its first frame on.
 func inBubble(t *testing.T, hold func(*socket.Conn), f func(*testing.T, *Tunnel)) {
 	synctest.Test(t, func(t *testing.T) {
-		m := socket.NewMaker(wire.Subprotocol)
 		ended := make(chan struct{})
 		server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if conn, err := m.Upgrade(w, r); err == nil {
+			if conn, err := tunnels.Upgrade(w, r); err == nil {
 				go func() { defer close(ended); hold(conn); conn.Close() }()
 			}
 		})}
 		listener := make(pipes)
 		go server.Serve(listener)
-		conn, _, err := m.Dial(t.Context(), socket.Dial{URL: "ws://holder/", Net: listener.dial})
+		conn, _, err := tunnels.Dial(t.Context(), socket.Dial{URL: "ws://holder/", Net: listener.dial})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tunnel, err := newTunnel(t.Context(), conn, Options{})
+		tunnel, err := newTunnel(t.Context(), conn, wire.Hello{Share: cardbroker.ShareShared}, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

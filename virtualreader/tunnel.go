@@ -4,6 +4,7 @@
 package virtualreader
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"net/url"
@@ -19,36 +20,59 @@ import (
 // TicketReader is the id of the reader that a ticket is for.
 const TicketReader = string(cardbroker.TicketReader)
 
-// Options say how to open a tunnel. The zero value asks for a shared reader with the holder's usual lease.
+// Options say how to open a tunnel. The zero value asks for a shared reader with the holder's usual lease, which outlives
+// cut connections and the end of any program.
 type Options struct {
 	Share  cardbroker.ShareMode // shared or exclusive; 0: shared
 	Lease  time.Duration        // whole seconds; 0: the holder's default, five minutes
 	Broker string               // one of the client's; "": the first that knows the reader
+
+	// What the holder's record of commands outlives: crash, or power, which costs a write to the disk for each command.
+	// 0: crash.
+	Durability cardbroker.Durability
+	Volatile   bool // no record is kept: the lease ends with its connection
 }
 
 // Tunnel drives the card in one reader. It lasts until Close, until the lease ends, until a command's context ends before
-// its answer, or until the user, the agent or the network ends it: a closed [Tunnel.Events] says so. Its methods may be
-// called by any number of goroutines; they take turns.
+// its answer, or until the user or the agent ends it: a closed [Tunnel.Events] says so. A connection that is cut is not the
+// end: the tunnel takes its lease up again over another one, and whoever asks waits. Its methods may be called by any number
+// of goroutines; they take turns.
 type Tunnel struct {
 	ID     string // in the logs of both sides, 32 hexadecimal digits
 	Reader string // the reader's name
 	Lease  time.Duration
 
-	conn  *socket.Conn
-	group *run.Group
-	life  context.Context // its cause is why the tunnel has ended
-	end   context.CancelCauseFunc
+	dial    dialer
+	group   *run.Group
+	life    context.Context // its cause is why the tunnel has ended
+	end     context.CancelCauseFunc
+	welcome atomic.Pointer[wire.Welcome] // how the lease may be taken up again; nil: not known yet
+	resumed atomic.Uint64                // how often it was
+	asking  atomic.Bool                  // the asker's frame is outstanding: the end of his context is the tunnel's
+	heard   atomic.Uint64                // frames received
+	answers chan answer                  // capacity 1: what the attendant read for an asker
+	idle    *time.Timer                  // fires when nobody has asked for idleAfter
+	events  chan CardEvent
 
-	turn    chan struct{} // capacity 1: held by who has a frame outstanding; guards seq and asker
+	// Who has turn sends over conn, who has reading receives from it, and who has both may put another connection in its place.
+	// An asker takes turn, then reading. The attendant has reading first, and takes turn only if nobody has it, so that neither
+	// waits for the other. Anybody may ping over conn and close it.
+	conn    atomic.Pointer[socket.Conn]
+	turn    chan struct{} // capacity 1: of who has a frame outstanding
+	reading chan struct{} // capacity 1: of who reads: the asker himself or, between commands, the attendant
+
+	// Of who has turn.
 	seq     uint64        // of the last frame
 	asker   run.Watch     // on the context of who asked last
-	asking  atomic.Bool   // his frame is outstanding: the end of his context is the tunnel's
-	reading chan struct{} // capacity 1: held by who reads: the asker himself or, between commands, the attendant
-	answers chan answer   // capacity 1: what the attendant read for an asker
-	idle    *time.Timer   // fires when nobody has asked for idleAfter
-	events  chan CardEvent
-	heard   atomic.Uint64 // frames received
+	expires time.Time     // the lease, as far as is known here
+	brokers []string      // that may lead to the holder, the one of conn first
+	pause   time.Duration // before the next attempt to take the lease up; 0: there was an answer since the last one
+
+	cut error // why nothing comes over conn any more; nil: it is good; of who has reading
 }
+
+// dialer opens the WebSocket of a tunnel.
+type dialer func(ctx context.Context, to target) (*socket.Conn, error)
 
 // answer is what the holder answered to the frame seq.
 type answer struct {
@@ -63,15 +87,44 @@ type CardEvent struct {
 }
 
 // Open opens a tunnel to a reader, named by the id that [Client.List] gives or, with [TicketReader], by its ticket. A
-// standing offer needs no ticket: "". Open burns the ticket, even if it fails later on. Reasons: Unauthenticated,
-// ReaderUnknown, ReaderBusy, TenantDenied, RateLimited, Overloaded, Unavailable, Timeout.
+// standing offer needs no ticket: "". Open asks one broker after the other, until one knows of the reader. It burns the
+// ticket, even if it fails later on. Reasons: Unauthenticated, ReaderUnknown, ReaderBusy, TenantDenied, RateLimited,
+// Overloaded, Unavailable, Timeout; Invalid for options that do not fit.
 func (c *Client) Open(ctx context.Context, reader, ticket string, o Options) (*Tunnel, error) {
-	path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
-	conn, err := c.anywhere(ctx, o.Broker, target{path: path, ticket: ticket})
+	hello, err := o.hello()
 	if err != nil {
 		return nil, err
 	}
-	return newTunnel(ctx, conn, o)
+	dial := func(ctx context.Context, to target) (*socket.Conn, error) { return c.dial(ctx, c.tunnels, to) }
+	path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
+	conn, broker, err := c.anywhere(ctx, o.Broker, target{path: path, ticket: ticket})
+	if err != nil {
+		return nil, err
+	}
+	return newTunnel(ctx, conn, hello, dial, first(c.brokers, broker))
+}
+
+// hello returns what the options ask the holder for.
+func (o Options) hello() (wire.Hello, error) {
+	h := wire.Hello{Share: cmp.Or(o.Share, cardbroker.ShareShared), Lease: o.Lease, Durability: o.Durability}
+	switch {
+	case o.Volatile && o.Durability != cardbroker.DurabilityNone:
+		return h, cardbroker.Errorf(cardbroker.Invalid, "a tunnel is volatile or durable, not both")
+	case !o.Volatile && o.Durability == cardbroker.DurabilityNone:
+		h.Durability = cardbroker.DurabilityCrash
+	}
+	return h, nil
+}
+
+// first returns the brokers with this one at the front.
+func first(brokers []string, broker string) []string {
+	ordered := []string{broker}
+	for _, other := range brokers {
+		if other != broker {
+			ordered = append(ordered, other)
+		}
+	}
+	return ordered
 }
 
 // elsewhere says whether another broker may know more.
@@ -86,41 +139,40 @@ func elsewhere(err error) bool {
 }
 
 // newTunnel says Hello on conn, which the tunnel owns from now on.
-func newTunnel(ctx context.Context, conn *socket.Conn, o Options) (*Tunnel, error) {
+func newTunnel(ctx context.Context, conn *socket.Conn, hello wire.Hello, dial dialer, brokers []string) (*Tunnel, error) {
 	t := &Tunnel{
-		conn:    conn,
+		dial:    dial,
 		turn:    make(chan struct{}, 1),
 		reading: make(chan struct{}, 1),
 		answers: make(chan answer, 1),
 		idle:    time.NewTimer(idleAfter),
 		events:  make(chan CardEvent, 1),
+		brokers: brokers,
 	}
+	t.conn.Store(conn)
 	t.life, t.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	t.group = run.New(t.life)
 	t.group.Go("attend", t.attend)
 	t.group.Go("keep alive", t.keepAlive)
-	if o.Share == 0 {
-		o.Share = cardbroker.ShareShared
-	}
-	payload, err := t.ask(ctx, wire.TypeHello, wire.Hello{Share: o.Share, Lease: o.Lease}.Append(nil), wire.TypeWelcome)
+	_, err := t.ask(ctx, wire.TypeHello, hello.Append(nil), wire.TypeWelcome)
 	if err != nil {
+		if cardbroker.ReasonOf(err) == cardbroker.Indeterminate { // no command was sent
+			err = t.Err()
+		}
 		t.Close()
 		return nil, err
 	}
-	welcome, err := wire.ParseWelcome(payload)
-	if err != nil {
-		t.Close()
-		return nil, err
-	}
-	t.ID, t.Reader, t.Lease = hex.EncodeToString(welcome.Tunnel[:]), welcome.Reader, welcome.Lease
+	w := t.welcome.Load()
+	t.ID, t.Reader, t.Lease = hex.EncodeToString(w.Tunnel[:]), w.Reader, w.Lease
 	return t, nil
 }
 
 // Close ends the tunnel and its lease. A card that is still connected is reset, so that nothing is left of what the back
-// end did: [Tunnel.Disconnect] first leaves it otherwise.
+// end did: [Tunnel.Disconnect] first leaves it otherwise. While the connection is cut nobody can be told, and the lease ends
+// with its grace time.
 func (t *Tunnel) Close() error {
 	t.end(cardbroker.Errorf(cardbroker.Unavailable, "the tunnel is closed"))
-	t.conn.Close() // a regular end, unless it has ended otherwise before
+	t.conn.Load().Close() // a regular end, unless it has ended otherwise before
 	err := t.group.Stop()
 	t.turn <- struct{}{} // who has it leaves now
 	t.asker.End()
@@ -134,5 +186,8 @@ func (t *Tunnel) Events() <-chan CardEvent { return t.events }
 
 // Err returns why the tunnel has ended: Forbidden (revoked), Timeout (the lease has expired, a command's deadline has
 // passed, or silence), Canceled (a command's context), Invalid (one side broke the protocol), Unavailable (closed by either
-// side, or cut); nil while it lasts.
+// side, or cut and not taken up again in time), or the reason why a broker refused to take it up again; nil while it lasts.
 func (t *Tunnel) Err() error { return context.Cause(t.life) }
+
+// Resumed returns how often the connection was cut and the lease taken up again over another one.
+func (t *Tunnel) Resumed() uint64 { return t.resumed.Load() }

@@ -117,7 +117,9 @@ func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
 	e.lease = lease
 	if e.restored {
+		lost := e.lost
 		e.reset(ctx)
+		e.lost = lost
 	}
 	for {
 		if e.conn != nil {

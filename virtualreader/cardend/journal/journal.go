@@ -115,7 +115,7 @@ func (j *Journal) Note(note []byte) error {
 func (j *Journal) Executing(seq uint64, digest [DigestSize]byte) error {
 	old := j.end
 	j.seq, j.end = seq, records
-	j.buffer = j.appendRecord(j.buffer[:0], kindExecuting, 0, digest[:])
+	j.buffer = j.appendRecord(j.buffer[:0], kindExecuting, 0, nil, digest[:])
 	size := int64(len(j.buffer))
 	if more := old - records - size; more > 0 { // of an answer that has arrived nothing stays
 		j.buffer = append(j.buffer, make([]byte, more)...)
@@ -129,23 +129,23 @@ func (j *Journal) Executing(seq uint64, digest [DigestSize]byte) error {
 
 // Step records that a step of the frame, a script, is about to be executed. The same holds as for Executing.
 func (j *Journal) Step(step int) error {
-	return j.add(kindStep, step, nil, j.power)
+	return j.add(kindStep, step, nil, nil, j.power)
 }
 
 // Answered records what the card answered to the step.
 func (j *Journal) Answered(step int, response []byte) error {
-	return j.add(kindAnswered, step, response, false) // on the disk with the next step; without it the step is in doubt
+	return j.add(kindAnswered, step, nil, response, false) // on the disk with the next step; without it the step is in doubt
 }
 
 // Done records the answer to the frame.
 func (j *Journal) Done(answer Answer) error {
-	payload := append(append(make([]byte, 0, 1+len(answer.Payload)), answer.Type), answer.Payload...)
-	defer clear(payload)
-	return j.add(kindDone, 0, payload, false)
+	kind := [...]byte{answer.Type}
+	return j.add(kindDone, 0, kind[:], answer.Payload, false)
 }
 
-func (j *Journal) add(k kind, step int, payload []byte, sync bool) error {
-	j.buffer = j.appendRecord(j.buffer[:0], k, step, payload)
+// add adds a record, whose payload is given in two parts.
+func (j *Journal) add(k kind, step int, head, payload []byte, sync bool) error {
+	j.buffer = j.appendRecord(j.buffer[:0], k, step, head, payload)
 	size := int64(len(j.buffer))
 	if j.end+size > maxSize {
 		return failed(fmt.Errorf("the records of one frame are over %d bytes", maxSize))
@@ -160,13 +160,13 @@ func (j *Journal) add(k kind, step int, payload []byte, sync bool) error {
 	return nil
 }
 
-func (j *Journal) appendRecord(b []byte, k kind, step int, payload []byte) []byte {
+func (j *Journal) appendRecord(b []byte, k kind, step int, head, payload []byte) []byte {
 	start := len(b)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(payload)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(head)+len(payload)))
 	b = append(b, byte(k))
 	b = binary.BigEndian.AppendUint64(b, j.seq)
 	b = binary.BigEndian.AppendUint32(b, uint32(step))
-	b = append(b, payload...)
+	b = append(append(b, head...), payload...)
 	return binary.BigEndian.AppendUint32(b, sum(b[start:]))
 }
 
