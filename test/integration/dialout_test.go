@@ -7,6 +7,7 @@ package integration
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
 	"github.com/cardbroker/cardbroker/virtualreader/rendezvous"
@@ -68,7 +70,7 @@ func (h *closedHost) reader(status int, address string, answer any, args ...stri
 func TestDialOut(t *testing.T) {
 	h := newClosedHost(t)
 	h.tenantPolicy("standing: ['cardbroker *']")
-	rival := h.rivals()
+	rival := h.listenHere(h.rival)
 	h.start()
 	if h.ready.Backend != "" {
 		t.Errorf("the broker says that back ends come to %s, want no door", h.ready.Backend)
@@ -118,12 +120,6 @@ func TestDialOut(t *testing.T) {
 		}
 		return len(leases.Leases) == 1
 	})
-	h.broker.Kill()
-	serve.Wait()
-	h.start()
-	h.await("the agent", func(s api.Session) bool { return s.State == cardbroker.Registered })
-	h.reader(0, h.issuer, nil, "apdu", reader, "80EE0000020102")
-	serve = h.serveAt("serve again", reader)
 	if err := serve.Stop(); err != nil {
 		t.Error(err)
 	}
@@ -132,21 +128,67 @@ func TestDialOut(t *testing.T) {
 	h.auditTells("rendezvous")
 }
 
-// rivals returns a client at the other tenant's rendezvous.
-func (h *closedHost) rivals() *virtualreader.Client {
+// TestDialOutBrokerKilled: a watch and a tunnel outlive the broker that they go through.
+func TestDialOutBrokerKilled(t *testing.T) {
+	h := newClosedHost(t)
+	h.tenantPolicy("standing: ['cardbroker *']")
+	h.start()
+	h.logon(&h.Users[0])
+	issuer := h.listenHere(h.issuer)
+	events := make(chan virtualreader.Event, 16)
+	watching := run.New(t.Context())
+	watching.Go("watch", func(ctx context.Context) error {
+		return issuer.Watch(ctx, func(e virtualreader.Event) error { events <- e; return nil })
+	})
+	defer watching.Stop()
+	next := func(want string) cardbroker.ReaderID {
+		t.Helper()
+		for {
+			select {
+			case e := <-events:
+				if e.Event == want && e.Broker == "vda7" {
+					return e.Reader
+				}
+			case <-h.Context().Done():
+				t.Fatalf("no event %s", want)
+			}
+		}
+	}
+	reader := next(api.EventReaderAdded)
+	tunnel, err := issuer.Open(h.Context(), string(reader), "", virtualreader.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tunnel.Close()
+	transmit := func() {
+		t.Helper()
+		answer, err := tunnel.Transmit(h.Context(), []byte{0x80, 0xEE, 0, 0, 2, 1, 2})
+		if err != nil || len(answer.Response) < 2 {
+			t.Fatalf("Transmit = %x, %v", answer.Response, err)
+		}
+	}
+	for range 2 {
+		transmit()
+		h.broker.Kill()
+		next(api.EventReaderRemoved)
+		h.start()
+		transmit()
+		next(api.EventReaderAdded)
+	}
+}
+
+// listenHere returns a client at a rendezvous of this process, which knows hosts by the token.
+func (h *closedHost) listenHere(address string) *virtualreader.Client {
 	h.t.Helper()
 	pair, err := tls.LoadX509KeyPair(h.Path("door.pem"), h.Path("door.key"))
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	token, err := os.ReadFile(h.Path("token"))
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	token := cardbroker.NewSecret([]byte(h.read("token")))
 	called, err := rendezvous.Listen(h.t.Context(), rendezvous.Config{
-		Addr:        h.rival,
+		Addr:        address,
 		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil },
-		Token:       func() (cardbroker.Secret, error) { return cardbroker.NewSecret(token), nil },
+		Token:       func() (cardbroker.Secret, error) { return token, nil },
 	})
 	if err != nil {
 		h.t.Fatal(err)
