@@ -179,7 +179,7 @@ type OfferedReader struct {
 type TunnelOpen struct {
 	ID      string              `json:"id"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant   `json:"tenant"`
-	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate or jwt
+	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate, jwt or rendezvous
 	Address string              `json:"address"` // of the back end, for the user
 	Reader  cardbroker.ReaderID `json:"reader"`  // TicketReader: the ticket's own
 	Ticket  string              `json:"ticket"`  // empty: the reader is offered for good
