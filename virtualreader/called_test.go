@@ -182,6 +182,9 @@ func TestOpenAsksWhoComes(t *testing.T) {
 		if why, d := open(t, c, virtualreader.Options{}); why != cardbroker.ReaderBusy || d != 20*time.Second {
 			t.Errorf("Open = %s after %v, want what vda2 says, after 20s", why, d)
 		}
+		if why, d := open(t, c, virtualreader.Options{Broker: "vda2"}); why != cardbroker.ReaderBusy || d != 0 {
+			t.Errorf("Open at vda2 = %s after %v, want what it says, at once, and vda1 not asked", why, d)
+		}
 		if why, d := open(t, c, virtualreader.Options{Broker: "vda1"}); why != cardbroker.Unauthenticated || d != 0 {
 			t.Errorf("Open at vda1 = %s after %v, want that the ticket is unknown, at once", why, d)
 		}
