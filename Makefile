@@ -2,10 +2,11 @@
 
 GOVULNCHECK := go tool -modfile=tools.mod govulncheck
 FUZZTIME    ?= 20000x
+ROUNDS      ?= 1000
 TEST        ?= $(MAKE) test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench build deps fmt vet lint cross fuzz vuln clean
+.PHONY: help demo test check bench chaos build deps fmt vet lint cross fuzz vuln clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ check: deps fmt vet lint cross fuzz ## what continuous integration runs: all but
 
 bench: deps build ## the figures, against their limits; writes build/bench.json
 	@go run ./test/bench
+
+chaos: deps ## kill agent, broker and sandbox 1,000 times while a card counts; ROUNDS=100 for fewer
+	CARDBROKER_CHAOS=$(ROUNDS) go test -count=1 -timeout 60m -v -run '^TestChaos$$' ./test/integration
 
 build: deps ## the programs, into build/; only the one that reaches the cards has cgo
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o build/ ./cmd/cardbroker

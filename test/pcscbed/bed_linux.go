@@ -33,6 +33,7 @@ type Card struct {
 	Mute bool   // the reader sees it, but it gives no ATR
 
 	Commands io.Writer // not nil: gets a byte for each command, before the card runs it
+	Copies   io.Writer // not nil, and no Commands: gets each command, its length before it (u16 big-endian), before the card runs it
 	Seen     io.Writer // not nil, and no Commands: gets a byte when the reader has got the card's ATR for the first time
 }
 
@@ -277,6 +278,9 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 	if card.Commands != nil {
 		args = append(args, "tell")
 	}
+	if card.Copies != nil {
+		args = append(args, "copy")
+	}
 	if card.Seen != nil {
 		args = append(args, "seen")
 	}
@@ -288,7 +292,7 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 		args = append(args, card.File)
 	}
 	cmd := b.Command(context.WithoutCancel(ctx), b.cfg.Card, args...)
-	cmd.Stdout, cmd.Stderr = cmp.Or(card.Commands, card.Seen), os.Stderr
+	cmd.Stdout, cmd.Stderr = cmp.Or(card.Commands, card.Copies, card.Seen), os.Stderr
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ type vcard struct {
 	card sandbox.Card
 	atr  []byte
 	tell bool // each command is told on standard output
+	copy bool // and copied there, with its length before it, u16 big-endian
 	seen bool // so is the reader's first sight of the card, which is yet to come
 }
 
@@ -61,7 +62,7 @@ func run(args []string) error {
 		return err
 	}
 	if len(args) < 1 || len(args) > 2 {
-		return errors.New("usage: vcard [mute] [tell] [seen] [atr=HEX] ADDRESS [FILE]")
+		return errors.New("usage: vcard [mute] [tell | copy] [seen] [atr=HEX] ADDRESS [FILE]")
 	}
 	reader, err := softcard.New(strings.Join(args[1:], ""), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
@@ -94,6 +95,8 @@ func (v *vcard) options(args []string) (rest []string, mute bool, err error) {
 			mute = true
 		case arg == "tell":
 			v.tell = true
+		case arg == "copy":
+			v.copy = true
 		case arg == "seen":
 			v.seen = true
 		default:
@@ -205,6 +208,11 @@ func (v *vcard) answer(message []byte) ([]byte, error) {
 	}
 	if v.tell {
 		if _, err := os.Stdout.Write([]byte{'.'}); err != nil {
+			return nil, err
+		}
+	}
+	if v.copy {
+		if _, err := os.Stdout.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)); err != nil {
 			return nil, err
 		}
 	}
