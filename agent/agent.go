@@ -91,6 +91,7 @@ type Agent struct {
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
 	recorded     chan api.Event                 // for the broker's audit log; bounded
+	measured     chan api.Usage                 // of tunnels, for the broker's metrics; bounded
 	lostEvents   atomic.Uint64                  // had no room in recorded, and the broker does not know of it yet
 }
 
@@ -98,6 +99,7 @@ type Agent struct {
 const (
 	maxRefusals = 64
 	maxEvents   = 256
+	maxUsages   = 64
 )
 
 // New returns an agent that has not started. It makes its state directory where that is missing.
@@ -126,6 +128,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
+		measured: make(chan api.Usage, maxUsages),
 	}
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)

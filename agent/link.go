@@ -211,6 +211,7 @@ func (a *Agent) tunnel(note cardend.Note) (t cardend.Tunnel, stop func()) {
 		Control:    policy.Control,
 		Changed:    changed,
 		Present:    func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), note.Reader) },
+		Report:     a.tellUsage,
 	}
 	if registered := a.registration.Load(); registered != nil {
 		t.Route = registered.Route
@@ -265,6 +266,10 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err
 			}
+		case usage := <-a.measured:
+			if err := conn.WriteJSON(api.FromAgent{Usage: &usage}); err != nil {
+				return err
+			}
 		case event := <-a.recorded:
 			if err := a.tellEvent(conn, event); err != nil {
 				return err
@@ -290,6 +295,15 @@ func (a *Agent) tellRefused(r httpserver.Refusal) {
 	}
 	select {
 	case a.refusals <- told:
+	default:
+	}
+}
+
+// tellUsage has the broker told what a tunnel's commands took. It waits for nobody: what has no room is lost, for it is for
+// statistics only.
+func (a *Agent) tellUsage(u api.Usage) {
+	select {
+	case a.measured <- u:
 	default:
 	}
 }

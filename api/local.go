@@ -91,6 +91,7 @@ type FromAgent struct {
 	Event    *Event         `json:"event,omitempty"`
 	Presence *Presence      `json:"presence,omitempty"`
 	Answer   *Answer        `json:"answer,omitempty"`
+	Usage    *Usage         `json:"usage,omitempty"`
 	// DeviceKey is told once for each link, as soon as it is made.
 	DeviceKey *DeviceKey `json:"deviceKey,omitempty"`
 }

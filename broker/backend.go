@@ -13,10 +13,10 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/metrics"
 	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
-	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -126,8 +126,9 @@ func (d door) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		Reader:     cardbroker.ReaderID(r.PathValue("id")),
 		Ticket:     r.Header.Get("Cardbroker-Ticket"),
 	}
-	agent, err := d.askLeg(r.Context(), open)
+	route, agent, err := d.askLeg(r.Context(), open)
 	if err != nil {
+		d.metrics.TunnelRefused(open.Tenant, err)
 		return tenant.RefuseLate(r.Context(), asked, err)
 	}
 	backend, err := d.tunnels.Upgrade(w, r)
@@ -135,28 +136,29 @@ func (d door) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		agent.Close()
 		return nil // it has answered
 	}
-	d.splice(open, backend, agent)
+	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
+	d.splice(open, d.metrics.Open(open, route, backend), agent)
 	return nil
 }
 
-// askLeg finds the agent that a tunnel leads to and returns its leg.
-func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (leg, error) {
+// askLeg finds the agent that a tunnel leads to and returns its route and its leg.
+func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (route cardbroker.Route, agent leg, err error) {
 	if open.Ticket == "" {
-		route, err := b.standingRoute(open.Tenant, open.Reader)
-		if err != nil {
-			return nil, err
+		if route, err = b.standingRoute(open.Tenant, open.Reader); err == nil {
+			agent, err = b.hub.open(ctx, route, open, refuseTicket())
 		}
-		return b.hub.open(ctx, route, open, refuseTicket())
+		return route, agent, err
 	}
 	ticket, err := cardbroker.ParseTicket(open.Ticket)
 	if err != nil {
-		return nil, refuseTicket()
+		return "", nil, refuseTicket()
 	}
 	absent := refuseTicket()
 	if ticket.Resume { // the agent, or its link, may be on its way back; and the next agent of the session knows the lease
 		absent = cardbroker.Errorf(cardbroker.AgentRestarting, "the agent is not there at the moment; try again")
 	}
-	return b.hub.open(ctx, ticket.Route, open, absent)
+	agent, err = b.hub.open(ctx, ticket.Route, open, absent)
+	return ticket.Route, agent, err
 }
 
 // standingRoute finds the agent that offers the reader to the tenant for good. Two sessions of one user may offer readers
@@ -180,10 +182,10 @@ func (b *Broker) standingRoute(tenant cardbroker.Tenant, reader cardbroker.Reade
 }
 
 // splice passes the frames of a tunnel on, in a goroutine of its own, until either leg ends.
-func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
-	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
+func (b *Broker) splice(open api.TunnelOpen, backend *metrics.Tunnel, agent leg) {
 	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
+		defer backend.Ended()
 		log.Info("tunnel opened")
 		b.record(nil, tunnelEvent(openedEvent(open), open))
 		forth, back, err := relay.Splice(ctx, backend, agent)

@@ -20,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker/broker/dialout"
 	"github.com/cardbroker/cardbroker/broker/forward"
 	"github.com/cardbroker/cardbroker/broker/issuer"
+	"github.com/cardbroker/cardbroker/broker/metrics"
 	"github.com/cardbroker/cardbroker/broker/nearest"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/broker/tenant"
@@ -40,6 +41,7 @@ type Config struct {
 	Backend  *Backend          // the back-end door; nil: none
 	DialOut  []*dialout.Caller // rendezvous that the broker calls
 	Browsers Browsers          // TLS and further ports for web pages
+	Metrics  Scrapers          // who may read the metrics over TCP; the zero one: nobody
 	Registry registry.Config
 	Audit    Auditor // nil: nothing is recorded
 	MaxConns int     // of one user at a time; 0: 64
@@ -81,16 +83,23 @@ type Broker struct {
 	tunnels  *socket.Maker
 	front    *httpserver.Server // of connections that are forwarded to agents
 	splicer  *forward.Splicer
+	metrics  *metrics.Metrics
 }
 
 // New returns a broker that has not started. It loads the registry from the ledger.
 func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, error) {
-	cfg.Registry.Hold = cfg.Browsers.TLS != nil
+	var b *Broker
+	count := metrics.New(metrics.Config{
+		Version: cfg.Version,
+		Agents:  func() []cardbroker.Agent { return b.registry.View().Agents() },
+		Links:   func() int { return len(*b.hub.view.Load()) },
+	})
+	cfg.Registry.Hold, cfg.Registry.Committed = cfg.Browsers.TLS != nil, count.Committed
 	entries, err := registry.New(ctx, cfg.Registry, ledger, cfg.Log)
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{
+	b = &Broker{
 		cfg:      cfg,
 		registry: entries,
 		hub:      newHub(),
@@ -100,6 +109,7 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
 		splicer:  forward.New(),
+		metrics:  count,
 	}
 	b.front = b.newFront()
 	b.guard = registry.NewGuard(entries, b.restarting(), cfg.Log)
@@ -133,6 +143,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	servers.Go("local", b.serveLocal)
 	servers.Go("sharing", b.tellSharing)
+	servers.Go("metrics", b.serveMetrics)
 	if b.cfg.Backend != nil {
 		servers.Go("backend", b.serveBackend)
 	}

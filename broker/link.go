@@ -161,6 +161,10 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 			if err = news.Wait(ctx); err == nil {
 				b.say(agent.Key, *message.Event)
 			}
+		case message.Usage != nil:
+			if news.Allow() { // else it is lost: it is for statistics only
+				b.metrics.Used(agent.Route, *message.Usage)
+			}
 		case message.Presence != nil:
 			if err = news.Wait(ctx); err == nil {
 				err = b.hub.setPresence(ctx, agent.Route, *message.Presence)

@@ -43,6 +43,7 @@ func (b *Broker) localRoutes() []httpserver.Route {
 		{Method: "POST", Path: "/local/v1/tokens/revoke", Access: httpserver.Admin, Handle: b.revoke},
 		{Method: "POST", Path: "/local/v1/tokens/rotate", Access: httpserver.Admin, Handle: b.rotate},
 		{Method: "GET", Path: "/local/v1/tunnels/{id}", Access: httpserver.Agent, Handle: b.tunnelLeg},
+		{Method: "GET", Path: "/metrics", Access: httpserver.Admin, Handle: b.metrics.Serve},
 	}
 }
 

@@ -218,6 +218,7 @@ func (b *bed) script() (indeterminate, wrong int) {
 		switch {
 		case cardbroker.ReasonOf(err) == cardbroker.Indeterminate:
 			indeterminate++
+			b.t.Logf("command %d: %v", n, err)
 		case err != nil || !bytes.Equal(a.Response, append(command(n), 0x90, 0)):
 			b.t.Errorf("command %d: % x, %v", n, a.Response, err)
 			wrong++

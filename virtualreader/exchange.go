@@ -4,6 +4,7 @@
 package virtualreader
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -151,14 +152,21 @@ func (t *Tunnel) receive() (answer, error) {
 	return answer{}, t.cut
 }
 
-// event takes a frame that answers nothing.
+// event takes a frame that answers nothing. The caller has reading.
 func (t *Tunnel) event(kind wire.Type, payload []byte) error {
 	switch kind {
 	case wire.TypeCardIn:
 		in, err := wire.ParseCardIn(payload)
+		if err != nil {
+			return err
+		}
+		if t.card != nil && t.card.Protocol == in.Protocol && bytes.Equal(t.card.ATR, in.ATR) {
+			return nil // the holder says it again, on a new connection; that it was taken out would have come before
+		}
+		t.card = &cardbroker.Card{ATR: slices.Clone(in.ATR), Protocol: in.Protocol}
 		t.tell(CardEvent{Card: &cardbroker.Card{ATR: slices.Clone(in.ATR), Protocol: in.Protocol}})
-		return err
 	case wire.TypeCardOut:
+		t.card = nil
 		t.tell(CardEvent{})
 	case wire.TypeRevoked, wire.TypeError:
 		return holderError(payload)

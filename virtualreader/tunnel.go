@@ -68,7 +68,9 @@ type Tunnel struct {
 	brokers []string      // that may lead to the holder, the one of conn first
 	pause   time.Duration // before the next attempt to take the lease up; 0: there was an answer since the last one
 
-	cut error // why nothing comes over conn any more; nil: it is good; of who has reading
+	// Of who has reading.
+	cut  error            // why nothing comes over conn any more; nil: it is good
+	card *cardbroker.Card // that was told of last; nil: none
 }
 
 // dialer opens the WebSocket of a tunnel.
@@ -81,7 +83,8 @@ type answer struct {
 	payload []byte
 }
 
-// CardEvent says that the card in the reader may be another than before.
+// CardEvent says which card is in the reader now. One that comes after another is in its place, though no event between them
+// may say so.
 type CardEvent struct {
 	Card *cardbroker.Card // nil: none
 }

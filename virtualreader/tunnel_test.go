@@ -131,6 +131,50 @@ func TestNewerEventsReplaceOlder(t *testing.T) {
 	}
 }
 
+// TestCardsWhileAway changes the card while the back end cannot be told of it.
+func TestCardsWhileAway(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(d *door)
+		card   bool // what is told; else that there is none
+		event  bool // something is told
+	}{
+		{"nothing happens", func(*door) {}, false, false},
+		{"the card is taken out", func(d *door) { d.reader.Remove() }, false, true},
+		{"another one is put in", func(d *door) { d.reader.Replace() }, true, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := newDoor(t)
+			tunnel := d.open(t)
+			<-tunnel.Events()
+			d.away.Store(true)
+			d.wires.cut()
+			test.change(d)
+			d.away.Store(false)
+			if test.event {
+				for e := range tunnel.Events() { // of one that was replaced both may be seen
+					if (e.Card != nil) == test.card {
+						return
+					}
+				}
+				t.Fatalf("the tunnel has ended: %v", tunnel.Err())
+			}
+			if _, err := tunnel.Attribute(t.Context(), 0x00090303); err != nil { // so that it has read what was sent
+				t.Errorf("Attribute = %v", err)
+			}
+			select {
+			case e := <-tunnel.Events():
+				t.Errorf("the event is %+v, want none", e)
+			default:
+			}
+			if tunnel.Resumed() != 1 {
+				t.Errorf("resumed %d times", tunnel.Resumed())
+			}
+		})
+	}
+}
+
 // TestCancel ends a command's context while the card has it: the caller is free at once, and the tunnel is over.
 func TestCancel(t *testing.T) {
 	for _, idle := range []bool{false, true} { // whether the attendant reads when the command comes
@@ -292,6 +336,10 @@ func TestTunnelsLeaveNothing(t *testing.T) {
 	for range 5 {
 		use(func(*virtualreader.Tunnel) {})
 		use(func(tunnel *virtualreader.Tunnel) { d.leases.Revoke(t.Context(), d.leases.List()[0].Tunnel, "") })
+		use(func(tunnel *virtualreader.Tunnel) {
+			d.wires.cut()
+			tunnel.Transmit(t.Context(), selectCommand)
+		})
 		use(func(tunnel *virtualreader.Tunnel) {
 			gate := d.reader.Hold()
 			ctx, cancel := context.WithCancel(t.Context())

@@ -72,6 +72,7 @@ type ready struct {
 	PID     int                  `json:"pid"`
 	Listen  []string             `json:"listen,omitempty"`
 	Fixed   []string             `json:"fixed,omitempty"`
+	Metrics []string             `json:"metrics,omitempty"`
 	Socket  string               `json:"socket,omitempty"`
 	Backend string               `json:"backend,omitempty"`
 	Session cardbroker.SessionID `json:"session,omitempty"`

@@ -41,6 +41,8 @@ type Host struct {
 	Tenants map[string]Tenant `yaml:"tenants"` // whose back ends may come; beside those of Backend.Tokens
 	Audit   Audit             `yaml:"audit"`
 
+	Metrics Metrics `yaml:"metrics"` // over TCP; none: the local socket alone
+
 	TLS        TLS         `yaml:"tls"`         // with web pages; none
 	FixedPorts []FixedPort `yaml:"fixed_ports"` // of all sessions; none
 }
@@ -95,6 +97,9 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
 	if _, err := cfg.Audit.Bytes(); err != nil {
+		return cfg, err
+	}
+	if err := cfg.Metrics.check(); err != nil {
 		return cfg, err
 	}
 	return cfg, cfg.checkBrowsers()

@@ -61,6 +61,7 @@ tls:
   key: tk
   name: cards.example
   plain: deny
+metrics: {listen: '[::1]:9', users: [scraper]}
 fixed_ports:
   - {port: 7, tls: true}
   - port: 8
@@ -80,6 +81,8 @@ var fromFile = config.Host{
 	}},
 	Audit: config.Audit{KeepDays: 7, MaxSize: "8GiB"},
 
+	Metrics: config.Metrics{Listen: "[::1]:9", Users: []string{"scraper"}},
+
 	TLS:        config.TLS{Cert: "tc", Key: "tk", Name: "cards.example", Plain: "deny"},
 	FixedPorts: []config.FixedPort{{Port: 7, TLS: true}, {Port: 8}},
 }
@@ -94,7 +97,7 @@ func TestPrecedence(t *testing.T) {
 	overridden := flags
 	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
 	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
-	overridden.Audit, overridden.Backend.Connect = fromFile.Audit, fromFile.Backend.Connect
+	overridden.Audit, overridden.Metrics, overridden.Backend.Connect = fromFile.Audit, fromFile.Metrics, fromFile.Backend.Connect
 	overridden.TLS, overridden.FixedPorts = fromFile.TLS, fromFile.FixedPorts
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"

@@ -32,6 +32,7 @@ var ends = []string{"SCARD_F_COMM_ERROR", "SCARD_E_NO_SERVICE", "SCARD_E_SERVICE
 // TestServeEnds ends `reader serve` in each way while PC/SC programs wait for an event, for another's transaction and for
 // the card: they are all told, at once, and it ends in time.
 func TestServeEnds(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*host, *stage.Service) error{
 		"told to": func(_ *host, serve *stage.Service) error { return serve.Stop() },
 		"killed":  func(_ *host, serve *stage.Service) error { serve.Kill(); return nil },

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -97,6 +98,9 @@ type Tunnel struct {
 	// told in any case. Both nil: no events are sent.
 	Changed <-chan struct{}
 	Present func() *cardbroker.Card
+
+	// Report is told what the tunnel's commands took, every 30 s at most; it must not block. nil: nobody wants to know.
+	Report func(api.Usage)
 }
 
 // Holder serves the tunnels of one agent.

@@ -48,6 +48,7 @@ type exchange struct {
 	used  bool                 // the card may still be as the back end made it
 	lost  *cardbroker.Error    // why it is not connected; the back end has to connect again
 
+	meter    *meter
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
@@ -74,7 +75,7 @@ const (
 func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
-	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]),
+	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: newMeter(t),
 		next: make(chan attached, 1), moved: make(chan struct{}, 1)}
 }
 
@@ -115,6 +116,7 @@ func (e *exchange) epoch() uint64 {
 // comes next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
+	defer e.meter.flush()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
@@ -159,6 +161,7 @@ func (e *exchange) converse(ctx context.Context) error {
 // answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
+	e.meter.tick(arrived)
 	switch {
 	case head.Reader != 0:
 		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
@@ -187,6 +190,7 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 			e.seq-- // it was not executed, and is when it comes again
 			return end.error
 		}
+		e.meter.failed(arrived, err)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
 	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
@@ -282,6 +286,7 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	}
 	times := wire.Times{Queue: max(0, end.Sub(start)-card), Card: card, Agent: end.Sub(arrived)}
 	times.Append(payload[:0])
+	e.meter.answered(end, times.Queue, card)
 	e.kind, e.payload = wire.TypeAPDUResponse, payload
 	return nil
 }

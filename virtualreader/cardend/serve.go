@@ -149,8 +149,12 @@ func (a *attendant) look() {
 		}
 		a.cut, a.conn = false, conn
 		if a.e.tunnel.Present != nil {
-			a.said = a.e.tunnel.Present()
-			a.sendPresence(a.said)
+			card := a.e.tunnel.Present()
+			if a.said != nil && card != nil && card != a.said { // another one was put in while nobody could be told
+				a.sendPresence(nil)
+			}
+			a.said = card
+			a.sendPresence(card)
 		}
 	}
 }
