@@ -79,7 +79,7 @@ func call(t *testing.T, cfg dialout.Config) (c *dialout.Caller, stop func()) {
 
 // within is a context for what must not take long.
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -140,9 +140,10 @@ func TestRedirections(t *testing.T) {
 // TestFloodOfConnections: a rendezvous gets so many connections and no more, and is told so; when they end there is room again.
 func TestFloodOfConnections(t *testing.T) {
 	a := testenv.NewAuthority(t)
-	const more = 40
+	const more, batch = 40, 16
 	open := make(chan net.Conn, dialout.MaxConns+more)
-	full, done := make(chan int, 1), make(chan struct{})
+	opened := make(chan struct{}, cap(open))
+	full, room := make(chan int, 1), make(chan struct{})
 	h := &hostile{
 		connect: func(w http.ResponseWriter, r *http.Request) error {
 			conn, _, err := http.NewResponseController(w).Hijack()
@@ -151,11 +152,24 @@ func TestFloodOfConnections(t *testing.T) {
 			}
 			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+api.ReverseProtocol+"\r\n\r\n")
 			open <- conn
+			opened <- struct{}{}
 			return nil
 		},
 		talk: func(ctx context.Context, conn *socket.Conn) error {
-			for i := range dialout.MaxConns + more {
-				conn.WriteJSON(api.FromRendezvous{Connect: &api.Connect{ID: id(i)}})
+			for n := 0; n < dialout.MaxConns; n += batch { // not all handshakes at a time: they have a deadline
+				for i := range batch {
+					conn.WriteJSON(api.FromRendezvous{Connect: &api.Connect{ID: id(n + i)}})
+				}
+				for range batch {
+					select {
+					case <-opened:
+					case <-ctx.Done():
+						return nil
+					}
+				}
+			}
+			for i := range more {
+				conn.WriteJSON(api.FromRendezvous{Connect: &api.Connect{ID: id(1000 + i)}})
 			}
 			refused := 0
 			for refused < more {
@@ -168,22 +182,35 @@ func TestFloodOfConnections(t *testing.T) {
 				}
 			}
 			full <- refused
-			<-done
-			conn.WriteJSON(api.FromRendezvous{Connect: &api.Connect{ID: id(9999)}})
-			<-ctx.Done()
-			return nil
+			select {
+			case <-room:
+			case <-ctx.Done():
+			}
+			again := time.NewTicker(40 * time.Millisecond) // the host notices the ends one after the other
+			defer again.Stop()
+			for {
+				conn.WriteJSON(api.FromRendezvous{Connect: &api.Connect{ID: id(9999)}})
+				var m api.FromHost
+				for m.Failed == nil { // until then, or the test's end
+					if err := conn.NextJSON(&m); err != nil {
+						return err
+					}
+				}
+				<-again.C
+			}
 		},
 	}
 	call(t, config(a, h.start(t, a)))
 	if n := receive(t, full); n != more {
 		t.Errorf("%d were refused, want %d", n, more)
 	}
-	for range dialout.MaxConns {
-		conn := receive(t, open)
-		conn.Close()
+	if n := len(open); n != dialout.MaxConns {
+		t.Errorf("%d connections are open, want %d", n, dialout.MaxConns)
 	}
-	// The host notices the ends by itself: a request that never came.
-	close(done)
+	for range dialout.MaxConns {
+		receive(t, open).Close()
+	}
+	close(room)
 	receive(t, open).Close()
 }
 
