@@ -6,6 +6,7 @@ package dialout
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -71,7 +72,7 @@ func (c *Caller) greet(ctx context.Context) (*socket.Conn, error) {
 		return nil, api.ReadError(response)
 	}
 	if err != nil {
-		return nil, err
+		return nil, ended(err)
 	}
 	late := context.AfterFunc(ctx, func() { conn.Close() })
 	conn.LimitSilence(maxSilence)
@@ -108,8 +109,11 @@ func (c *Caller) header() (http.Header, error) {
 	return h, nil
 }
 
-// ended gives a regular end a reason.
+// ended gives a regular end a reason, and says what did not come in time.
 func ended(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return cardbroker.Wrapf(err, cardbroker.Unavailable, "the rendezvous does not answer")
+	}
 	if cardbroker.ReasonOf(err) == cardbroker.Internal {
 		return cardbroker.Wrapf(err, cardbroker.Unavailable, "the rendezvous has ended the connection")
 	}
