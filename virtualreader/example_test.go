@@ -12,6 +12,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/virtualreader"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 )
 
 // selectApplication is ISO/IEC 7816-4 SELECT. The card of these examples answers each command with itself and 9000.
@@ -183,4 +184,34 @@ func ExampleClient_Watch() {
 	// Output:
 	// card_in 00112233445566aa 3B80800101
 	// true
+}
+
+// A back end has the card's end run a script: the answer to the first command goes into the second without coming here.
+func ExampleTunnel_Run() {
+	broker := startDoor()
+	defer broker.close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	tunnel, err := clientOf(broker).Open(ctx, virtualreader.TicketReader, goodTicket, virtualreader.Options{})
+	check(err)
+	defer tunnel.Close()
+
+	s, err := script.Parse([]byte(`
+steps:
+  - command: 00 CA 01 02 04
+    capture: {register: a, offset: 2, length: 2}
+  - command: 80 50 00 00 04 FF FF FF FF
+    insert: {register: a, offset: 1}
+`))
+	check(err)
+	result, err := tunnel.Run(ctx, s, nil)
+	check(err)
+	fmt.Println(result.Outcome)
+	for _, step := range result.Steps {
+		fmt.Printf("%d: % X %v, card %v\n", step.Step, step.Data, step.SW, step.Times.Card)
+	}
+	// Output:
+	// ok
+	// 0: 00 CA 01 02 04 9000, card 1ms
+	// 1: 80 50 00 00 04 FF 01 02 FF 9000, card 1ms
 }

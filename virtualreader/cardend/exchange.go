@@ -16,6 +16,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -34,6 +35,7 @@ type exchange struct {
 	expires    time.Time
 	journal    *journal.Journal // nil: there is none
 	recorded   bool             // the journal says that the last frame is executing
+	step       int              // with recorded: of a script, the step that it says is executing
 	restored   bool             // an earlier process held the lease: of its frames only those that reached the card are known
 
 	// Shared with the attendant.
@@ -52,6 +54,9 @@ type exchange struct {
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
+
+	gathering gathering    // of a script whose frames have not all come
+	scripts   script.State // between the parts of a script
 
 	// The last frame and its answer. The frame itself is not kept: it may hold a PIN, which a plain hash gives away.
 	seq     uint64
@@ -79,31 +84,6 @@ func newExchange(h *Holder, t Tunnel) *exchange {
 		next: make(chan attached, 1), moved: make(chan struct{}, 1)}
 }
 
-// hello receives the first frame.
-func (e *exchange) hello() (wire.Hello, error) {
-	head, payload, err := e.conn.Receive()
-	if err != nil {
-		return wire.Hello{}, err
-	}
-	if head.Type != wire.TypeHello || head.Seq != 1 || head.Reader != 0 || head.Ack != 0 {
-		return wire.Hello{}, invalid("the first frame is not Hello with seq 1")
-	}
-	hello, err := wire.ParseHello(payload)
-	e.seq, e.share = 1, hello.Share
-	e.remember(head.Type, payload)
-	return hello, err
-}
-
-// welcome answers Hello.
-func (e *exchange) welcome(lease time.Duration, resume cardbroker.Secret) error {
-	w := wire.Welcome{Tunnel: e.tunnel.ID, Epoch: e.tunnel.Epoch, Lease: lease, Resume: resume, Reader: e.tunnel.Reader}
-	if !resume.Empty() {
-		w.Grace = Grace
-	}
-	e.kind, e.payload = wire.TypeWelcome, w.Append(nil)
-	return e.send()
-}
-
 // epoch returns the reader's card epoch now.
 func (e *exchange) epoch() uint64 {
 	if e.tunnel.Epochs == nil {
@@ -117,6 +97,7 @@ func (e *exchange) epoch() uint64 {
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
 	defer e.meter.flush()
+	defer e.scripts.Wipe()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
@@ -162,13 +143,17 @@ func (e *exchange) converse(ctx context.Context) error {
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
 	e.meter.tick(arrived)
+	head, payload, whole, err := e.gathering.gather(head, payload)
+	if err != nil || !whole {
+		return err
+	}
 	switch {
 	case head.Reader != 0:
 		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
 	case head.Type == wire.TypePing && head.Seq == 0:
 		return e.pong(payload)
 	case head.Seq == e.seq:
-		return e.again(head.Type, payload)
+		return e.again(identity(head), payload)
 	case head.Seq != e.seq+1:
 		return invalid("a frame has seq %d, want %d", head.Seq, e.seq+1)
 	case head.Ack > e.seq:
@@ -178,12 +163,13 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	if err != nil {
 		return err
 	}
+	r.judge = head.Flags&wire.FlagJudge != 0
 	e.seq, e.recorded, e.restored = head.Seq, false, false
 	clear(e.payload) // of an answer that has arrived
 	e.kind, e.payload = wire.TypeDone, e.payload[:0]
 	first := head.Type == wire.TypeControl || e.journal != nil
 	if first {
-		e.remember(head.Type, payload) // what is read while the user is asked takes its place; and the journal wants it
+		e.remember(identity(head), payload) // what is read while the user is asked takes its place; and the journal wants it
 	}
 	if err := e.execute(ctx, r, arrived); err != nil {
 		if end, ok := errors.AsType[tunnelEnd](err); ok {
@@ -196,7 +182,10 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
 	err = e.send()
 	if !first {
-		e.remember(head.Type, payload) // while the answer travels
+		e.remember(identity(head), payload) // while the answer travels
+	}
+	if head.Type == wire.TypeScript {
+		clear(payload) // which may be a buffer of its own, with secrets in it
 	}
 	for ; err == nil && e.repeats > 0; e.repeats-- {
 		err = e.send()
@@ -246,6 +235,8 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 		return e.control(ctx, r.number, r.input)
 	case wire.TypeAttribute:
 		return e.attribute(ctx, r.number)
+	case wire.TypeScript:
+		return e.script(ctx, r.script, r.judge, arrived)
 	}
 	if err := e.need(ctx); err != nil {
 		return err
@@ -376,7 +367,7 @@ func (e *exchange) pong(p []byte) error {
 
 // send sends the answer to the last frame, for the first time or again.
 func (e *exchange) send() error {
-	return e.conn.Send(wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
+	return wire.SendFrames(e.conn, wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
 }
 
 // refuse tells the back end which error ends the tunnel.
