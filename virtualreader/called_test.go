@@ -26,14 +26,14 @@ type meeting struct {
 	settled time.Time
 	mu      sync.Mutex // guards what follows
 	names   []string
-	hosts   map[string]wires
+	hosts   map[string]hostPipes
 	changed chan struct{} // closed when a host has come
 }
 
 var _ virtualreader.Rendezvous = (*meeting)(nil)
 
 func newMeeting() *meeting {
-	return &meeting{settled: time.Now().Add(time.Minute), hosts: map[string]wires{}, changed: make(chan struct{})}
+	return &meeting{settled: time.Now().Add(time.Minute), hosts: map[string]hostPipes{}, changed: make(chan struct{})}
 }
 
 func (m *meeting) Beyond(ctx context.Context, known []string) ([]string, error) {
@@ -62,10 +62,10 @@ func (m *meeting) Dial(ctx context.Context, broker string) (net.Conn, error) {
 	return host.dial(ctx)
 }
 
-// wires is a listener of connections in memory.
-type wires chan net.Conn
+// hostPipes is a listener of connections in memory.
+type hostPipes chan net.Conn
 
-func (w wires) Accept() (net.Conn, error) {
+func (w hostPipes) Accept() (net.Conn, error) {
 	conn, ok := <-w
 	if !ok {
 		return nil, net.ErrClosed
@@ -73,10 +73,10 @@ func (w wires) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-func (w wires) Close() error   { close(w); return nil } // once, by the server
-func (w wires) Addr() net.Addr { return &net.UnixAddr{Name: "wire"} }
+func (w hostPipes) Close() error   { close(w); return nil } // once, by the server
+func (w hostPipes) Addr() net.Addr { return &net.UnixAddr{Name: "wire"} }
 
-func (w wires) dial(ctx context.Context) (net.Conn, error) {
+func (w hostPipes) dial(ctx context.Context) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
 	case w <- there:
@@ -88,7 +88,7 @@ func (w wires) dial(ctx context.Context) (net.Conn, error) {
 
 // come has a host call that offers one reader of that name, and refuses tunnels with an error.
 func (m *meeting) come(group *run.Group, name string, refusal error) {
-	host := make(wires)
+	host := make(hostPipes)
 	server := httpserver.New(httpserver.Config{
 		Routes: []httpserver.Route{
 			{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: func(w http.ResponseWriter, _ *http.Request) error {
