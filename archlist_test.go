@@ -14,13 +14,14 @@ var areas = []arch.Area{
 	{Name: "apdu", Folders: []string{"apdu"}},
 	{Name: "root", Folders: []string{"."}, Imports: []string{"apdu"}},
 	{Name: "api", Folders: []string{"api"}, Imports: []string{"root", "apdu"}},
-	{Name: "internal", Folders: []string{"internal"}, Imports: []string{"api", "root", "apdu"}},
-	{Name: "testenv", Folders: []string{"internal/testenv"}}, // imported by tests, which are free
+	{Name: "internal", Folders: []string{"internal"}, Imports: []string{"firewall", "api", "root", "apdu"}}, // config reads its rules
+	{Name: "testenv", Folders: []string{"internal/testenv"}},                                                // imported by tests, which are free
 	{Name: "wire", Folders: []string{"virtualreader/wire"}, Imports: []string{"root", "apdu"}},
 	{Name: "script", Folders: []string{"virtualreader/script"}, Imports: []string{"wire", "root", "apdu"}},
 	{Name: "socket", Folders: []string{"virtualreader/socket"}, Imports: []string{"wire", "internal", "api", "root", "apdu"}},
 	{Name: "relay", Folders: []string{"virtualreader/relay"}, Imports: []string{"wire", "socket", "internal", "api", "root", "apdu"}},
-	{Name: "cardend", Folders: []string{"virtualreader/cardend"}, Imports: []string{"wire", "script", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "firewall", Folders: []string{"virtualreader/cardend/firewall"}, Imports: []string{"root", "apdu"}},
+	{Name: "cardend", Folders: []string{"virtualreader/cardend"}, Imports: []string{"firewall", "wire", "script", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "pcscd", Folders: []string{"virtualreader/pcscd"}, Imports: []string{"internal", "root", "apdu"}},
 	{Name: "remote", Folders: []string{"virtualreader/remote"}, Imports: []string{"virtualreader", "pcscd", "internal", "root", "apdu"}},
 	{Name: "virtualreader", Folders: []string{"virtualreader"}, Imports: []string{"wire", "script", "socket", "internal", "api", "root", "apdu"}},
@@ -30,7 +31,7 @@ var areas = []arch.Area{
 	{Name: "election", Folders: []string{"election"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
 	{Name: "sandbox", Folders: []string{"sandbox"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
 	{Name: "broker", Folders: []string{"broker"}, Imports: []string{"relay", "wire", "socket", "internal", "api", "root", "apdu"}},
-	{Name: "agent", Folders: []string{"agent"}, Imports: []string{"web", "cardend", "client", "wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "agent", Folders: []string{"agent"}, Imports: []string{"web", "cardend", "firewall", "client", "wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "web", Folders: []string{"web"}, Imports: []string{"root", "apdu"}},
 	{Name: "cmd", Folders: []string{"cmd"}, Imports: []string{"*"}},
 	{Name: "test", Folders: []string{"test"}, Imports: []string{"*"}},

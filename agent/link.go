@@ -207,6 +207,8 @@ func (a *Agent) tunnel(note cardend.Note) (t cardend.Tunnel, stop func()) {
 		Epochs:     a.cards.Epoch,
 		Durability: policy.Durability,
 		PIN:        policy.PIN,
+		Firewall:   policy.Firewall.Compiled(),
+		Refused:    a.commandsRefused(note),
 		Asker:      a.asker,
 		Control:    policy.Control,
 		Changed:    changed,

@@ -60,9 +60,11 @@ func (t *Tunnel) askWith(ctx context.Context, kind wire.Type, flags uint16, payl
 	}
 	a, err := t.await(head, payload)
 	t.idle.Reset(idleAfter)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	t.pause = 0
+	switch {
 	case a.seq != t.seq:
 		return nil, t.broken("an answer has seq %d, want %d", a.seq, t.seq)
 	case a.kind == wire.TypeError:
@@ -70,7 +72,6 @@ func (t *Tunnel) askWith(ctx context.Context, kind wire.Type, flags uint16, payl
 	case a.kind != want:
 		return nil, t.broken("the answer to a frame of type %d has type %d", kind, a.kind)
 	}
-	t.pause = 0
 	if err := t.note(a); err != nil {
 		t.fail(err)
 		return nil, err

@@ -400,7 +400,7 @@ func TestTwoBrokers(t *testing.T) {
 		s.whileDown(func(broker string) error {
 			switch {
 			case broker == "one":
-				return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
+				return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleToken, "unknown token")
 			case time.Now().Before(back):
 				return cardbroker.Errorf(cardbroker.NoAgent, "restarting")
 			}
@@ -413,22 +413,22 @@ func TestTwoBrokers(t *testing.T) {
 	})
 }
 
-// TestRefusedForGoodByAll ends when each of the brokers refuses.
-func TestRefusedForGoodByAll(t *testing.T) {
-	h := lost(&holder{})
-	onStage(t, h, func(t *testing.T, s *stage) {
-		s.brokers = []string{"one", "two"}
-		tunnel, err := s.tunnel(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.whileDown(func(string) error {
-			return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
+// TestRefusedByBrokers ends a tunnel when each of the brokers refuses the back end, or when the first that finds the agent says
+// that the lease is gone.
+func TestRefusedByBrokers(t *testing.T) {
+	for rule, asked := range map[cardbroker.Rule]int{cardbroker.RuleToken: 2, cardbroker.RuleTicket: 1} {
+		onStage(t, lost(&holder{}), func(t *testing.T, s *stage) {
+			s.brokers = []string{"one", "two"}
+			tunnel, err := s.tunnel(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.whileDown(func(string) error { return cardbroker.Refusef(cardbroker.Unauthenticated, rule, "no") })
+			_, err = tunnel.Transmit(t.Context(), command(1))
+			if cardbroker.ReasonOf(err) != cardbroker.Indeterminate || len(s.wereAsked()) != 1+asked {
+				t.Errorf("Transmit = %v after %q were asked, want %s after %d", err, s.wereAsked(), cardbroker.Indeterminate, asked)
+			}
+			tunnel.Close()
 		})
-		_, err = tunnel.Transmit(t.Context(), command(1))
-		if cardbroker.ReasonOf(err) != cardbroker.Indeterminate || len(s.wereAsked()) != 3 {
-			t.Errorf("Transmit = %v after %q were asked, want %s after both", err, s.wereAsked(), cardbroker.Indeterminate)
-		}
-		tunnel.Close()
-	})
+	}
 }

@@ -22,7 +22,7 @@ func (p *program) hostCommand() *cobra.Command {
 	var socket string
 	c := p.group("host", "Run and look after the broker of this host (administrators)",
 		p.hostRun(), p.hostSessions(&socket), p.hostLeases(&socket), p.hostKick(&socket), p.hostExplain(&socket), p.hostDoctor(&socket), p.hostATRList(), p.hostStore(),
-		p.hostToken(&socket), p.hostTLS(), p.hostAudit(&socket))
+		p.hostToken(&socket), p.hostTLS(), p.hostAudit(&socket), p.hostConfig())
 	c.PersistentFlags().StringVar(&socket, "socket", defaultSocket(""), "the broker's local socket")
 	return c
 }

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ type TenantPolicy struct {
 	PageJWT    *PageJWT              // that those pages have to show; nil: none
 	Durability cardbroker.Durability // of the records of its leases, at least
 	Standing   []string              // readers that are offered to it for good: names, in which * stands for any text
+	Firewall   *Firewall             // which commands its back ends may send; nil: all that no tenant is forbidden
 }
 
 // Tenant returns a tenant's policy; one that no file names may nothing.
@@ -26,15 +28,11 @@ func (p Policy) Tenant(name cardbroker.Tenant) TenantPolicy { return p.tenants[n
 
 // Standing returns the tenants that readers are offered to for good, sorted.
 func (p Policy) Standing() []cardbroker.Tenant {
-	var names []cardbroker.Tenant
-	for name, tenant := range p.tenants {
-		if len(tenant.Standing) > 0 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
+	return slices.DeleteFunc(p.names(), func(name cardbroker.Tenant) bool { return len(p.tenants[name].Standing) == 0 })
 }
+
+// names returns the tenants that policy names, sorted.
+func (p Policy) names() []cardbroker.Tenant { return slices.Sorted(maps.Keys(p.tenants)) }
 
 // Stands says whether the reader of that name is offered to the tenant for good.
 func (t TenantPolicy) Stands(reader string) bool {
@@ -64,6 +62,8 @@ type tenantText struct {
 	Origins    []string `yaml:"origins"`
 	PageJWT    *PageJWT `yaml:"page_jwt"`
 	Standing   []string `yaml:"standing"`
+
+	Firewall *firewallText `yaml:"firewall"`
 }
 
 // loadTenant puts what a file says of one tenant over what was read before.
@@ -108,6 +108,11 @@ func (p *Policy) loadTenant(path, name string, said tenantText) error {
 			return wrong(path, "tenants.%s.standing: a reader's name is empty; * stands for all", name)
 		}
 		known.Standing = said.Standing
+	}
+	if said.Firewall != nil {
+		if known.Firewall, err = known.Firewall.load(path, name, *said.Firewall); err != nil {
+			return err
+		}
 	}
 	p.tenants[tenant] = known
 	return nil

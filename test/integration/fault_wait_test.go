@@ -55,6 +55,17 @@ func (c *chain) free() {
 	})
 }
 
+// endLeases has the user end what back ends hold.
+func (c *chain) endLeases() {
+	c.t.Helper()
+	agent := []string{"--socket", c.socket, "--state", c.alice.Home + "/state"}
+	var leases api.Leases
+	c.run(c.alice, 0, &leases, append([]string{"agent", "leases"}, agent...)...)
+	for _, lease := range leases.Leases {
+		c.run(c.alice, 0, nil, append([]string{"agent", "leases", "revoke", lease.Tunnel}, agent...)...)
+	}
+}
+
 // TestImpatient has a back end leave while its command runs: the tunnel is over, and the next one finds the card reset.
 func TestImpatient(t *testing.T) {
 	t.Parallel()

@@ -139,7 +139,7 @@ func (s *Stage) Context() context.Context { return s.ctx }
 func (s *Stage) Command(p *Person, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(s.ctx, s.Path("bin", program), args...)
 	cmd.Dir = s.dir
-	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "GORACE=" + os.Getenv("GORACE")} // of actors that are tests
 	if p != nil {
 		cmd.Env = append(cmd.Env, "HOME="+p.Home)
 		cmd.Env = append(cmd.Env, p.Env...)

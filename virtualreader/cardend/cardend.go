@@ -14,6 +14,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -88,7 +89,11 @@ type Tunnel struct {
 	Durability cardbroker.Durability // at least this
 	Origin     cardbroker.Origin     // of the web page that offered the reader; empty: a program of the user
 
-	PIN     cardbroker.PINMode
+	PIN      cardbroker.PINMode
+	Firewall *firewall.Rules // nil: all that no tenant is forbidden
+	// Refused is told what the firewall refuses, and how many commands by the same rule since it was told last: not of each, where there are
+	// many. It waits for nobody. Nil: nobody is told.
+	Refused func(id TunnelID, count uint64, why error)
 	Asker   Asker    // with PINAgent; nil: nobody can be asked
 	Control []uint32 // the reader's functions that the back end may call, as pcsc-lite numbers them
 

@@ -11,10 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
@@ -50,6 +52,9 @@ type exchange struct {
 	used  bool                 // the card may still be as the back end made it
 	lost  *cardbroker.Error    // why it is not connected; the back end has to connect again
 
+	firewall *firewall.Judge
+	refused  firewall.Tally
+
 	meter    *meter
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
@@ -81,7 +86,7 @@ func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
 	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: newMeter(t),
-		next: make(chan attached, 1), moved: make(chan struct{}, 1)}
+		firewall: firewall.New(t.Firewall, t.PIN), next: make(chan attached, 1), moved: make(chan struct{}, 1)}
 }
 
 // epoch returns the reader's card epoch now.
@@ -96,6 +101,7 @@ func (e *exchange) epoch() uint64 {
 // comes next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
+	defer e.tellRest()
 	defer e.meter.flush()
 	defer e.scripts.Wipe()
 	e.lease = lease
@@ -128,12 +134,30 @@ func (e *exchange) converse(ctx context.Context) error {
 			err = context.Cause(lease) // what comes after its end does not reach the card
 		}
 		if err == nil {
-			err = e.answer(ctx, head, payload)
+			err = e.parting(e.answer(ctx, head, payload))
 		}
 		if cardbroker.ReasonOf(err) == cardbroker.Invalid {
 			refuse(e.conn, head.Seq, err)
 		}
 		if err != nil {
+			return err
+		}
+	}
+}
+
+// parting returns why a connection ends over which an answer could not be sent: a back end that left in order, while its command
+// ran, has said so, and that waits to be read. It takes a second at most.
+func (e *exchange) parting(err error) error {
+	if reason := cardbroker.ReasonOf(err); reason != cardbroker.Unavailable && reason != cardbroker.Timeout || context.Cause(e.lease) != nil {
+		return err
+	}
+	e.conn.Shutdown(err)
+	for {
+		_, _, last := e.conn.Receive()
+		if errors.Is(last, io.EOF) {
+			return last
+		}
+		if last != nil {
 			return err
 		}
 	}
@@ -176,6 +200,7 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 			e.seq-- // it was not executed, and is when it comes again
 			return end.error
 		}
+		e.tell(err)
 		e.meter.failed(arrived, err)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
@@ -244,13 +269,17 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 	if r.kind == wire.TypeBegin {
 		return e.failed(e.card.Begin(ctx))
 	}
-	return e.failed(e.card.End(ctx, r.disposition))
+	err := e.card.End(ctx, r.disposition)
+	if err != nil || r.disposition != cardbroker.LeaveCard {
+		e.left(r.disposition, err)
+	}
+	return e.failed(err)
 }
 
 // transmit sends a command APDU to the card. The response is received behind the space for its times, and so is not
 // copied.
 func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Time) error {
-	if err := judge(command, e.tunnel.PIN); err != nil {
+	if err := e.firewall.Check(command); err != nil {
 		return err
 	}
 	if e.before == commandPIN && command[1] == 0xC0 { // what is answered to that is a status word alone
@@ -269,9 +298,11 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	start := time.Now()
 	payload, card, err := e.card.Transmit(ctx, append(e.payload, space[:]...), command)
 	if err != nil {
+		e.firewall.Saw(command, nil)
 		return e.failed(err)
 	}
 	end := time.Now()
+	e.firewall.Saw(command, payload[min(len(payload), wire.TimesSize):])
 	if n := len(payload) - wire.TimesSize; n < 2 || len(payload) > wire.MaxPayload {
 		return fmt.Errorf("a response APDU has %d bytes", n)
 	}
@@ -320,6 +351,7 @@ func (e *exchange) leave(d cardbroker.Disposition) error {
 	e.card = nil
 	err := card.Close(d)
 	e.used = err != nil || d == cardbroker.LeaveCard
+	e.left(d, err)
 	return err
 }
 
