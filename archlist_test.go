@@ -25,6 +25,7 @@ var areas = []arch.Area{
 	{Name: "pcscd", Folders: []string{"virtualreader/pcscd"}, Imports: []string{"internal", "root", "apdu"}},
 	{Name: "remote", Folders: []string{"virtualreader/remote"}, Imports: []string{"virtualreader", "pcscd", "internal", "root", "apdu"}},
 	{Name: "virtualreader", Folders: []string{"virtualreader"}, Imports: []string{"wire", "script", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "rendezvous", Folders: []string{"virtualreader/rendezvous"}, Imports: []string{"socket", "internal", "api", "root", "apdu"}},
 	{Name: "client", Folders: []string{"client"}, Imports: []string{"socket", "wire", "internal", "api", "root", "apdu"}},
 	{Name: "store", Folders: []string{"store"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
 	{Name: "election", Folders: []string{"election"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
@@ -57,7 +58,7 @@ var fences = []arch.Fence{
 	{Library: "golang.org/x/sys/unix", Folders: []string{"*"}, Suffixes: []string{"_linux.go", "_linux_test.go", "_unix.go", "_unix_test.go"}},
 	{Library: "golang.org/x/sys/unix", Folders: []string{"sandbox/confine"}, Suffixes: []string{"_linux_amd64.go", "_linux_arm64.go"}}, // system calls have other numbers
 	{Library: "golang.org/x/sys/windows", Folders: []string{"*"}, Suffixes: []string{"_windows.go", "_windows_test.go"}},
-	{Library: "golang.org/x/time", Folders: []string{"internal", "broker", "agent"}},
+	{Library: "golang.org/x/time", Folders: []string{"internal", "broker", "agent", "virtualreader/rendezvous"}},
 	{Library: "github.com/getkin/kin-openapi", Folders: []string{"*"}, Tests: true},
 	{Library: "github.com/getkin/kin-openapi", Folders: []string{"test/openapi"}},
 	{Library: "github.com/rogpeppe/go-internal", Folders: []string{"*"}, Tests: true},

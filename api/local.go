@@ -124,6 +124,8 @@ type Registered struct {
 	Epoch      uint64           `json:"epoch"`
 	Sharing    Sharing          `json:"sharing"`
 	Name       string           `json:"name,omitempty"` // that web pages may call this host by, besides localhost
+	// Dialled are the rendezvous that the broker calls, wss://host:port, by tenant.
+	Dialled map[cardbroker.Tenant]string `json:"dialled,omitempty"`
 }
 
 // Sharing tells an agent whether agents of another user are on the host. Of two that cross, the one with more turns is newer.
@@ -180,7 +182,7 @@ type OfferedReader struct {
 type TunnelOpen struct {
 	ID      string              `json:"id"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant   `json:"tenant"`
-	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate or jwt
+	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate, jwt or rendezvous
 	Address string              `json:"address"` // of the back end, for the user
 	Reader  cardbroker.ReaderID `json:"reader"`  // TicketReader: the ticket's own
 	Ticket  string              `json:"ticket"`  // empty: the reader is offered for good

@@ -113,7 +113,7 @@ type Lease struct {
 	Tunnel  string               `json:"tunnel"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant    `json:"tenant"`
 	Reader  string               `json:"reader"`            // its name
-	Method  string               `json:"method,omitempty"`  // how the tenant has shown who it is: token, certificate or jwt
+	Method  string               `json:"method,omitempty"`  // how the tenant has shown who it is: token, certificate, jwt or rendezvous
 	Backend string               `json:"backend,omitempty"` // the back end's address and port
 	Session cardbroker.SessionID `json:"session,omitempty"`
 	User    string               `json:"user,omitempty"` // whose session; `cardbroker host leases` only

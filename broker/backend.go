@@ -14,33 +14,58 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker/metrics"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// backendRoutes are what back ends ask at their door.
-func (b *Broker) backendRoutes() []httpserver.Route {
+// door is how back ends come to the broker: through the port that they connect to, or by a rendezvous that the broker calls.
+type door struct {
+	*Broker
+	tenants authority
+}
+
+// authority says which tenant a back end is.
+type authority interface {
+	Authenticate(r *http.Request) (tenant.Credential, error)
+	Burn(ctx context.Context, c tenant.Credential) error
+}
+
+// tokenRoutes are what back ends ask at the port beside.
+func (b *Broker) tokenRoutes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/cb/v1/jwks.json", Access: httpserver.Public, Handle: b.publishedKeys},
-		{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: b.remoteReaders},
-		{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: b.readerEvents},
-		{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: b.openTunnel},
 		{Method: "POST", Path: "/cb/v1/tokens", Access: httpserver.Key, Handle: b.exchange},
 	}
 }
 
-// authorizeBackend admits whoever can show that he is a tenant.
-func (b *Broker) authorizeBackend(r *http.Request, access httpserver.Access) error {
+// server serves what every back end asks, and more. conns is how many connections one address may have.
+func (d door) server(conns int, more ...httpserver.Route) *httpserver.Server {
+	return httpserver.New(httpserver.Config{
+		Routes: append([]httpserver.Route{
+			{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: d.remoteReaders},
+			{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: d.readerEvents},
+			{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: d.openTunnel},
+		}, more...),
+		Authorize: d.authorize,
+		Refused:   d.refused,
+		MaxConns:  conns,
+		Log:       d.cfg.Log,
+	})
+}
+
+// authorize admits whoever can show that he is a tenant.
+func (d door) authorize(r *http.Request, access httpserver.Access) error {
 	if access == httpserver.Public || access == httpserver.Key {
 		return nil
 	}
 	asked := time.Now()
-	_, err := b.cfg.Backend.Tenants.Authenticate(r)
-	return lateRefusal(r.Context(), asked, err)
+	_, err := d.tenants.Authenticate(r)
+	return tenant.RefuseLate(r.Context(), asked, err)
 }
 
-// backendURL is where tickets send back ends to; empty where there is no door.
+// backendURL is where tickets send back ends to; empty where there is no port for them.
 func (b *Broker) backendURL() string {
 	if b.cfg.Backend == nil {
 		return ""
@@ -49,12 +74,12 @@ func (b *Broker) backendURL() string {
 }
 
 // remoteReaders lists what is offered to the tenant now. It burns no ticket.
-func (b *Broker) remoteReaders(w http.ResponseWriter, r *http.Request) error {
-	who, err := b.cfg.Backend.Tenants.Authenticate(r)
+func (d door) remoteReaders(w http.ResponseWriter, r *http.Request) error {
+	who, err := d.tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
-	return httpserver.JSON(w, api.RemoteReaders{Readers: b.offeredTo(who.Tenant)})
+	return httpserver.JSON(w, api.RemoteReaders{Readers: d.offeredTo(who.Tenant)})
 }
 
 // offeredTo returns the readers that the tenant may know of, sorted by host, session and name.
@@ -80,16 +105,16 @@ func (b *Broker) offeredTo(tenant cardbroker.Tenant) []api.RemoteReader {
 
 // openTunnel joins a back end to the agent that its ticket names, or that has the reader which is offered for good. The
 // agent decides; only when it has brought its leg is the back end's request answered.
-func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
+func (d door) openTunnel(w http.ResponseWriter, r *http.Request) error {
 	asked := time.Now()
-	who, err := b.cfg.Backend.Tenants.Authenticate(r)
+	who, err := d.tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
-	if err := b.tunnels.Check(r); err != nil {
+	if err := d.tunnels.Check(r); err != nil {
 		return err
 	}
-	if err := b.cfg.Backend.Tenants.Burn(r.Context(), who); err != nil {
+	if err := d.tenants.Burn(r.Context(), who); err != nil {
 		return err
 	}
 	open := api.TunnelOpen{
@@ -101,18 +126,18 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		Reader:     cardbroker.ReaderID(r.PathValue("id")),
 		Ticket:     r.Header.Get("Cardbroker-Ticket"),
 	}
-	route, agent, err := b.askLeg(r.Context(), open)
+	route, agent, err := d.askLeg(r.Context(), open)
 	if err != nil {
-		b.metrics.TunnelRefused(open.Tenant, err)
-		return lateRefusal(r.Context(), asked, err)
+		d.metrics.TunnelRefused(open.Tenant, err)
+		return tenant.RefuseLate(r.Context(), asked, err)
 	}
-	backend, err := b.tunnels.Upgrade(w, r)
+	backend, err := d.tunnels.Upgrade(w, r)
 	if err != nil {
 		agent.Close()
 		return nil // it has answered
 	}
 	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
-	b.splice(open, b.metrics.Open(open, route, backend), agent)
+	d.splice(open, d.metrics.Open(open, route, backend), agent)
 	return nil
 }
 
@@ -154,25 +179,6 @@ func (b *Broker) standingRoute(tenant cardbroker.Tenant, reader cardbroker.Reade
 		return routes[0], nil
 	}
 	return "", cardbroker.Errorf(cardbroker.SessionAmbiguous, "%d sessions of one user offer this reader", len(routes))
-}
-
-// refusalTime is how long after its request a ticket, or a tenant's credential, is refused. Whether it names an agent at all,
-// and whether that agent knows it, or whether there is such a tenant, makes a difference of a millisecond, which is hidden so; it
-// also slows down who guesses.
-const refusalTime = 100 * time.Millisecond
-
-// lateRefusal returns err; if it says that a ticket or a credential is not good, when refusalTime has passed since the request.
-func lateRefusal(ctx context.Context, asked time.Time, err error) error {
-	if rule := cardbroker.RuleOf(err); rule != cardbroker.RuleTicket && rule != cardbroker.RuleToken {
-		return err
-	}
-	wait := time.NewTimer(time.Until(asked.Add(refusalTime)))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
-	}
-	return err
 }
 
 // splice passes the frames of a tunnel on, in a goroutine of its own, until either leg ends.

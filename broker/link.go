@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/dialout"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
@@ -120,6 +121,7 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 		Epoch:      b.registry.View().Epoch(),
 		Sharing:    *b.sharing(), // read after joining: who joined is told of every turn
 		Name:       b.hostAlias(),
+		Dialled:    dialout.ByTenant(b.cfg.DialOut),
 	}
 	if err := send(api.FromBroker{Registered: &registered}); err != nil {
 		return err

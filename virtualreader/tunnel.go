@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/hex"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -101,26 +100,13 @@ func (c *Client) Open(ctx context.Context, reader, ticket string, o Options) (*T
 	if err != nil {
 		return nil, err
 	}
-	brokers := c.brokers
-	if o.Broker != "" {
-		if !slices.Contains(c.brokers, o.Broker) {
-			return nil, cardbroker.Errorf(cardbroker.Invalid, "the broker is not one of the client's")
-		}
-		brokers = []string{o.Broker}
-	}
 	dial := func(ctx context.Context, to target) (*socket.Conn, error) { return c.dial(ctx, c.tunnels, to) }
-	for _, broker := range brokers {
-		path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
-		var conn *socket.Conn
-		conn, err = dial(ctx, target{broker: broker, path: path, ticket: ticket})
-		if err == nil {
-			return newTunnel(ctx, conn, hello, dial, first(c.brokers, broker))
-		}
-		if !elsewhere(err) {
-			break
-		}
+	path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
+	conn, broker, err := c.anywhere(ctx, o.Broker, target{path: path, ticket: ticket})
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	return newTunnel(ctx, conn, hello, dial, first(c.brokers, broker))
 }
 
 // hello returns what the options ask the holder for.

@@ -104,7 +104,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	defer closePorts(browsers, scrapers)
-	backend, err := openDoor(ctx, cfg, ledger, log)
+	backend, calls, err := openDoors(ctx, cfg, ledger, log)
 	if err != nil {
 		return err
 	}
@@ -112,6 +112,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		Listen:   listeners,
 		Socket:   socket,
 		Backend:  backend,
+		DialOut:  calls,
 		Browsers: browsers,
 		Metrics:  scrapers,
 		Registry: registry.Config{Ports: ports, PerUser: int(cfg.Limits.ReservationsPerUser)},

@@ -56,6 +56,8 @@ type Backend struct {
 	Key    string `yaml:"key"`    // PEM file
 	Tokens string `yaml:"tokens"` // file of lines TENANT TOKEN, mode 0600
 	URL    string `yaml:"url"`    // how back ends reach the door; wss:// and Listen
+
+	Connect []Connect `yaml:"connect"` // rendezvous that the broker calls; none
 }
 
 // Limits are what one user may have at a time.
@@ -79,7 +81,8 @@ func LoadHost(path string, flags Host) (Host, error) {
 	if err := read(cmp.Or(path, HostFile), path != "", &cfg); err != nil {
 		return cfg, err
 	}
-	problems := []error{checkIssuer(cmp.Or(path, HostFile), cfg.Issuer), checkTenants(cmp.Or(path, HostFile), cfg.Tenants)}
+	problems := []error{checkIssuer(cmp.Or(path, HostFile), cfg.Issuer), checkTenants(cmp.Or(path, HostFile), cfg.Tenants),
+		checkConnect(cmp.Or(path, HostFile), cfg.Backend.Connect)}
 	cfg.Listen = cmp.Or(flags.Listen, cfg.Listen, DefaultListen)
 	cfg.Ports = cmp.Or(flags.Ports, cfg.Ports, cardbroker.DefaultPorts)
 	cfg.Socket = cmp.Or(flags.Socket, cfg.Socket)
