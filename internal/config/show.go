@@ -36,7 +36,7 @@ func hostDefaults() []Setting {
 		{Key: "limits.reservationsPerUser", Value: "16"}, {Key: "limits.connectionsPerUser", Value: "64"},
 		{Key: "issuer.life", Value: "5m"}, {Key: "issuer.rotate", Value: "720h"},
 		{Key: "audit.keep_days", Value: "400"}, {Key: "audit.max_size", Value: "4GiB"},
-		{Key: "tls.local_ca", Value: "false"}, {Key: "tls.plain", Value: plainAllow}, {Key: "fixed_ports", Value: "[]"}, {Key: "metrics.users", Value: "[]"},
+		{Key: "tls.local_ca", Value: "false"}, {Key: "tls.plain", Value: plainAllow}, {Key: "fixed_ports", Value: "[]"}, {Key: "backend.connect", Value: "[]"}, {Key: "metrics.users", Value: "[]"},
 	}
 }
 
