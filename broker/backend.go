@@ -114,8 +114,10 @@ func (d door) openTunnel(w http.ResponseWriter, r *http.Request) error {
 	if err := d.tunnels.Check(r); err != nil {
 		return err
 	}
-	if err := d.tenants.Burn(r.Context(), who); err != nil {
-		return err
+	if !resumes(r.Header.Get("Cardbroker-Ticket")) { // a lease that was opened with a token goes on with it, too, as long as the token lives
+		if err := d.tenants.Burn(r.Context(), who); err != nil {
+			return err
+		}
 	}
 	open := api.TunnelOpen{
 		ID:         newTunnelID(),
@@ -203,10 +205,16 @@ func (b *Broker) splice(open api.TunnelOpen, backend *metrics.Tunnel, agent leg)
 
 // openedEvent tells a tunnel from the next connection of one.
 func openedEvent(open api.TunnelOpen) cardbroker.EventName {
-	if ticket, err := cardbroker.ParseTicket(open.Ticket); err == nil && ticket.Resume {
+	if resumes(open.Ticket) {
 		return cardbroker.EventTunnelResumed
 	}
 	return cardbroker.EventTunnelOpened
+}
+
+// resumes says whether a ticket is a resume token.
+func resumes(text string) bool {
+	ticket, err := cardbroker.ParseTicket(text)
+	return err == nil && ticket.Resume
 }
 
 // tunnelEvent is what the broker knows of a tunnel: the back end that it let in. The agent tells of the reader.
