@@ -8,6 +8,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -235,6 +236,9 @@ func TestRevokeWhileCut(t *testing.T) {
 		g.raw.Close()
 		<-changed
 		g.at(time.Second, true, true)
+		if err := g.leases.List()[0].Busy(); cardbroker.ReasonOf(err) != cardbroker.ReaderBusy || !strings.Contains(err.Error(), "a minute at most") {
+			t.Errorf("others are told %v, not that the reader may be free soon", err)
+		}
 		if err := g.leases.Revoke(g.t.Context(), g.leases.List()[0].Tunnel, "over"); err != nil {
 			t.Fatal(err)
 		}

@@ -32,7 +32,11 @@ func (l *Leases) setShare(tunnel TunnelID, share cardbroker.ShareMode) {
 	})
 }
 
-// Busy is what another back end is told of the lease: not whose it is.
+// Busy is what another back end is told of the lease: not whose it is, but whether it may be free soon.
 func (l Lease) Busy() error {
+	if !l.Cut.IsZero() {
+		return cardbroker.Errorf(cardbroker.ReaderBusy,
+			"another back end, whose connection was cut, holds the reader until %s, or a minute at most if it does not come back", l.Expires.UTC().Format("15:04 UTC"))
+	}
 	return cardbroker.Errorf(cardbroker.ReaderBusy, "another back end holds the reader until %s", l.Expires.UTC().Format("15:04 UTC"))
 }
