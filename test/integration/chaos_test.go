@@ -43,7 +43,6 @@ const (
 type chaos struct {
 	*chain
 	service *stage.Service // alice's agent
-	policy  []string
 	tunnel  *virtualreader.Tunnel
 	heard   []byte      // of the card's copies, what is not a whole command yet; of Write
 	begun   chan uint32 // the numbers of commands, as the card begins them
