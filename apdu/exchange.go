@@ -106,13 +106,14 @@ func (x *exchange) gather(c Command) (Response, error) {
 		if !ok {
 			return Response{Data: data, SW: r.SW}, nil
 		}
-		c, corrected = getResponse(c.CLA, n), false
+		c, corrected = GetResponse(c.CLA, n), false
 	}
 	return Response{}, errors.New("the card says again and again that more data are available")
 }
 
-// getResponse fetches n bytes on the channel of cla, without its chaining and secure messaging bits.
-func getResponse(cla byte, n int) Command {
+// GetResponse returns the command that fetches n bytes, 1 to 256, on the logical channel of cla, without its chaining and secure
+// messaging bits, ISO/IEC 7816-4 §11.5.1.
+func GetResponse(cla byte, n int) Command {
 	channel := cla & 0x03
 	if cla&furtherBit != 0 {
 		channel = furtherBit | cla&0x0F

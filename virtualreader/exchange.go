@@ -28,6 +28,11 @@ const (
 // answer is there, the error is Indeterminate, and the tunnel is over. A connection that is cut meanwhile is no error: the
 // frame is sent again, from the caller's own bytes, over the next one.
 func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want wire.Type) ([]byte, error) {
+	return t.askWith(ctx, kind, 0, payload, want)
+}
+
+// askWith is ask with flags. The payload, and that of the answer, may be more than a frame holds.
+func (t *Tunnel) askWith(ctx context.Context, kind wire.Type, flags uint16, payload []byte, want wire.Type) ([]byte, error) {
 	select {
 	case t.turn <- struct{}{}:
 		defer func() { <-t.turn }()
@@ -48,8 +53,8 @@ func (t *Tunnel) ask(ctx context.Context, kind wire.Type, payload []byte, want w
 		return nil, err
 	}
 	t.seq++
-	head := wire.Header{Type: kind, Seq: t.seq, Ack: t.seq - 1}
-	if conn := t.conn.Load(); conn.Send(head, payload) != nil {
+	head := wire.Header{Type: kind, Flags: flags, Seq: t.seq, Ack: t.seq - 1}
+	if conn := t.conn.Load(); wire.SendFrames(conn, head, payload) != nil {
 		conn.Shutdown(passing()) // who reads finds out within a second why it is of no use
 	}
 	a, err := t.await(head, payload)
@@ -128,6 +133,7 @@ func (t *Tunnel) await(head wire.Header, payload []byte) (answer, error) {
 // receive reads up to the next answer, and tells of the events before it. After an error either cut is set, or the tunnel is
 // over. The caller has reading.
 func (t *Tunnel) receive() (answer, error) {
+	var a answer // as far as its frames have come
 	conn := t.conn.Load()
 	for t.cut == nil {
 		head, payload, err := conn.Receive()
@@ -141,7 +147,14 @@ func (t *Tunnel) receive() (answer, error) {
 		}
 		t.heard.Add(1)
 		if head.Seq != 0 {
-			return answer{kind: head.Type, seq: head.Seq, payload: slices.Clone(payload)}, nil
+			more, err := a.add(head, payload)
+			if err != nil {
+				t.fail(err)
+			}
+			if err != nil || !more {
+				return a, err
+			}
+			continue
 		}
 		if err := t.event(head.Type, payload); err != nil {
 			t.fail(err)
@@ -162,6 +175,8 @@ func (t *Tunnel) event(kind wire.Type, payload []byte) error {
 		t.tell(CardEvent{})
 	case wire.TypeRevoked, wire.TypeError:
 		return holderError(payload)
+	case wire.TypeProgress:
+		return t.progressed(payload)
 	case wire.TypePong:
 	default:
 		return cardbroker.Errorf(cardbroker.Invalid, "a frame of type %d is not an event", kind)

@@ -198,7 +198,7 @@ func (t *Tunnel) again(conn *socket.Conn, head wire.Header, payload []byte) erro
 	if err := conn.Send(resume, nil); err != nil {
 		return err
 	}
-	return conn.Send(head, payload)
+	return wire.SendFrames(conn, head, payload)
 }
 
 // welcomed receives what comes first on a new connection.

@@ -51,6 +51,8 @@ type Tunnel struct {
 	resumed atomic.Uint64                // how often it was
 	asking  atomic.Bool                  // the asker's frame is outstanding: the end of his context is the tunnel's
 	heard   atomic.Uint64                // frames received
+	scripts chan struct{}                // capacity 1: of who runs a script, whose parts follow each other
+	steps   atomic.Pointer[func(int)]    // is told of that script's progress; nil: nobody is
 	answers chan answer                  // capacity 1: what the attendant read for an asker
 	idle    *time.Timer                  // fires when nobody has asked for idleAfter
 	events  chan CardEvent
@@ -162,6 +164,7 @@ func newTunnel(ctx context.Context, conn *socket.Conn, hello wire.Hello, dial di
 		idle:    time.NewTimer(idleAfter),
 		events:  make(chan CardEvent, 1),
 		brokers: brokers,
+		scripts: make(chan struct{}, 1),
 	}
 	t.conn.Store(conn)
 	t.life, t.end = context.WithCancelCause(context.WithoutCancel(ctx))

@@ -101,7 +101,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 	var fd int
 	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
-	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in `FILE` or in memory, and no real one")
+	c.Flags().StringVar(&card, "software-card", "", "serve a software card, kept in `FILE` or in memory, or recorded there, and no real one")
 	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
 	c.Flags().StringVar(&policyDir, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.Flags().StringVar(&pcsc, "pcsc-socket", "", "socket of this session's PC/SC service (default: $PCSCLITE_CSOCK_NAME, else the system's)")

@@ -36,7 +36,7 @@ type readerFlags struct {
 func (p *program) readerCommand() *cobra.Command {
 	var flags readerFlags
 	c := p.group("reader", "List and drive readers that users have offered (back ends)",
-		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags), p.readerServe(&flags))
+		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags), p.readerRun(&flags), p.readerServe(&flags))
 	c.PersistentFlags().StringArrayVar(&flags.brokers, "broker", nil, "a broker's door, wss://host:port; may be repeated")
 	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token; read again for each request")
 	c.PersistentFlags().StringVar(&flags.apiKeyFile, "api-key-file", "", "file with this tenant's API key, mode 0600, which is exchanged for tokens")
@@ -131,12 +131,12 @@ type apduTimes struct {
 }
 
 func (p *program) readerAPDU(flags *readerFlags) *cobra.Command {
-	var expect string
+	var expect, record string
 	c := &cobra.Command{Use: "apdu READER HEX…", Short: "Send command APDUs to the card in a reader",
 		Long: "Send command APDUs, in hexadecimal, one after the other to the card in READER (an id of `reader list`, or - for the\n" +
 			"reader of the ticket). Each answer is one line. With --expect, the first other status word ends the run with status 5.",
 		Args: cobra.MinimumNArgs(2),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) (err error) {
 			commands, err := parseCommands(args[1:])
 			if err != nil {
 				return err
@@ -154,27 +154,55 @@ func (p *program) readerAPDU(flags *readerFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			trace, err := newRecorder(record) // before the ticket is burnt
+			if err != nil {
+				return err
+			}
+			defer func() { err = trace.close(err) }()
 			tunnel, err := flags.open(ctx, asked, args[0], ticket, virtualreader.Options{})
 			if err != nil {
 				return err
 			}
 			defer tunnel.Close()
+			to := sending{flags: flags, tunnel: tunnel, trace: trace, expect: strings.ToUpper(expect)}
+			if err := to.begin(ctx); err != nil {
+				return err
+			}
 			for i, command := range commands {
-				if err := p.transmit(ctx, flags, tunnel, i+1, command, strings.ToUpper(expect)); err != nil {
+				if err := p.transmit(ctx, to, i+1, command); err != nil {
 					return err
 				}
 			}
 			return nil
 		}}
 	c.Flags().StringVar(&expect, "expect", "", "status word that each answer must have, 9000 for example")
+	c.Flags().StringVar(&record, "record", "", "write a trace to this new file, without PINs and keys; agent run --software-card plays it")
 	return c
 }
 
-// transmit sends one command and prints its answer.
-func (p *program) transmit(ctx context.Context, flags *readerFlags, tunnel *virtualreader.Tunnel, seq int, command []byte, expect string) error {
-	ctx, cancel := flags.within(ctx)
+// sending is where commands go.
+type sending struct {
+	flags  *readerFlags
+	tunnel *virtualreader.Tunnel
+	trace  recorder
+	expect string // the status word that is wanted; "": any
+}
+
+func (to sending) begin(ctx context.Context) error {
+	ctx, cancel := to.flags.within(ctx)
 	defer cancel()
-	answer, err := tunnel.Transmit(ctx, command)
+	return to.trace.begin(ctx, to.tunnel)
+}
+
+// transmit sends one command and prints its answer.
+func (p *program) transmit(ctx context.Context, to sending, seq int, command []byte) error {
+	ctx, cancel := to.flags.within(ctx)
+	defer cancel()
+	sent := time.Now()
+	answer, err := to.tunnel.Transmit(ctx, command)
+	if failed := to.trace.command(sent, command, answer, err); err == nil {
+		err = failed
+	}
 	if err != nil {
 		return err
 	}
@@ -199,8 +227,8 @@ func (p *program) transmit(ctx context.Context, flags *readerFlags, tunnel *virt
 		fmt.Fprintf(w, "> %s\n< %s%s  %s  (%v; card %v, network %v)\n", line.Command, line.Response, line.SW, response.SW.Words(),
 			answer.Total.Round(time.Microsecond), answer.Card, answer.Network.Round(time.Microsecond))
 	})
-	if err == nil && expect != "" && line.SW != expect {
-		return cardbroker.Errorf(cardbroker.CardUnexpected, "command %d was answered %s (%s), want %s", seq, line.SW, response.SW.Words(), expect)
+	if err == nil && to.expect != "" && line.SW != to.expect {
+		return cardbroker.Errorf(cardbroker.CardUnexpected, "command %d was answered %s (%s), want %s", seq, line.SW, response.SW.Words(), to.expect)
 	}
 	return err
 }

@@ -41,11 +41,11 @@ type card struct {
 	rest   []byte        // of the last answer, for GET RESPONSE
 }
 
-// reset is a loss of power: all but the applet's store is forgotten.
-func (c *card) reset() { *c = card{applet: piv{store: c.applet.store}} }
+// Reset is a loss of power: all but the applet's store is forgotten.
+func (c *card) Reset() { *c = card{applet: piv{store: c.applet.store}} }
 
-// transmit appends the response to dst.
-func (c *card) transmit(dst, raw []byte) []byte {
+// Transmit appends the response to dst.
+func (c *card) Transmit(dst, raw []byte) []byte {
 	cmd, err := apdu.ParseCommand(raw)
 	if err != nil {
 		return apdu.WrongLength.Append(dst)

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/trace"
 )
 
 // readPrivate reads a file that nobody but its owner can read, of at most limit bytes.
@@ -33,6 +34,31 @@ func readPrivate(name string, limit int64) ([]byte, error) {
 		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the file %s cannot be read", name)
 	}
 	return data, nil
+}
+
+// maxTrace is the longest trace that is played, in bytes.
+const maxTrace = 64 << 20
+
+// openTrace reads the trace in a file; nil: the file is not there, or none.
+func openTrace(name string) (*trace.Play, error) {
+	if name == "" {
+		return nil, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil // whoever reads it as a state says why
+	}
+	mark := make([]byte, len(trace.Mark))
+	_, err = io.ReadFull(f, mark)
+	f.Close()
+	if err != nil || string(mark) != trace.Mark {
+		return nil, nil
+	}
+	text, err := readPrivate(name, maxTrace)
+	if err != nil {
+		return nil, err
+	}
+	return trace.Parse(text)
 }
 
 // replaceFile puts data in the place of a file: at every moment, and after a crash, the file is the old one or the new

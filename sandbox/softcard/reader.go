@@ -22,11 +22,20 @@ var _ sandbox.Readers = (*Reader)(nil)
 type Reader struct {
 	turn chan struct{} // capacity 1: one inside while a call runs, and what is below is its own
 
-	card   *card
+	info   cardbroker.Card
+	card   inside
 	users  int         // open connections
 	sole   bool        // one connection is open, and exclusive
 	holder *connection // whose transaction it is, or nil
 	resets uint64      // how often the card was reset
+}
+
+// inside is the card: its own (card), or one that was recorded (trace.Play).
+type inside interface {
+	// Transmit appends the response APDU to dst.
+	Transmit(dst, command []byte) []byte
+	// Reset is a loss of power.
+	Reset()
 }
 
 // New returns a reader with a card whose state is in the file, or in memory only if file is "". A file that does not
@@ -35,16 +44,26 @@ type Reader struct {
 //
 // A change that cannot be saved is not made: the card answers 6581, and the cause goes to log.
 func New(file string, log *slog.Logger) (*Reader, error) {
+	r := &Reader{turn: make(chan struct{}, 1), info: cardInfo()}
+	recorded, err := openTrace(file)
+	if err != nil {
+		return nil, err
+	}
+	if recorded != nil {
+		r.info, r.card = recorded.Card(), recorded
+		return r, nil
+	}
 	s, err := openStore(file, log)
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{turn: make(chan struct{}, 1), card: &card{applet: piv{store: s}}}, nil
+	r.card = &card{applet: piv{store: s}}
+	return r, nil
 }
 
 // Watch tells emit of the reader and its card, that this was all, and then waits for the end of ctx: nothing ever changes.
 func (r *Reader) Watch(ctx context.Context, emit func(sandbox.Event)) error {
-	info := cardInfo()
+	info := r.info
 	emit(sandbox.Event{Reader: Name, Present: true, Card: &info})
 	emit(sandbox.Event{}) // that was all
 	<-ctx.Done()
@@ -77,7 +96,7 @@ func (r *Reader) Connect(name string, share cardbroker.ShareMode) (sandbox.Card,
 	}
 	r.users++
 	r.sole = exclusive
-	info := cardInfo()
+	info := r.info
 	if share == cardbroker.ShareDirect {
 		info.Protocol = cardbroker.ProtocolUndefined
 	}
@@ -138,7 +157,7 @@ func (c *connection) Transmit(dst, command []byte) ([]byte, error) {
 		return dst, err
 	}
 	defer c.reader.leave()
-	return c.reader.card.transmit(dst, command), nil
+	return c.reader.card.Transmit(dst, command), nil
 }
 
 // Control knows no function: the software reader has no pin pad and nothing to be set.
@@ -204,7 +223,7 @@ func (c *connection) dispose(d cardbroker.Disposition) error {
 	}
 	r := c.reader
 	if d != cardbroker.LeaveCard && (r.holder == nil || r.holder == c) {
-		r.card.reset()
+		r.card.Reset()
 		r.resets++
 		c.resets = r.resets
 	}

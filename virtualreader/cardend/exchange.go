@@ -16,6 +16,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -34,6 +35,7 @@ type exchange struct {
 	expires    time.Time
 	journal    *journal.Journal // nil: there is none
 	recorded   bool             // the journal says that the last frame is executing
+	step       int              // with recorded: of a script, the step that it says is executing
 	restored   bool             // an earlier process held the lease: of its frames only those that reached the card are known
 
 	// Shared with the attendant.
@@ -51,6 +53,9 @@ type exchange struct {
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
+
+	gathering gathering    // of a script whose frames have not all come
+	scripts   script.State // between the parts of a script
 
 	// The last frame and its answer. The frame itself is not kept: it may hold a PIN, which a plain hash gives away.
 	seq     uint64
@@ -115,6 +120,7 @@ func (e *exchange) epoch() uint64 {
 // comes next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
+	defer e.scripts.Wipe()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
@@ -159,13 +165,17 @@ func (e *exchange) converse(ctx context.Context) error {
 // answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
+	head, payload, whole, err := e.gathering.gather(head, payload)
+	if err != nil || !whole {
+		return err
+	}
 	switch {
 	case head.Reader != 0:
 		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
 	case head.Type == wire.TypePing && head.Seq == 0:
 		return e.pong(payload)
 	case head.Seq == e.seq:
-		return e.again(head.Type, payload)
+		return e.again(identity(head), payload)
 	case head.Seq != e.seq+1:
 		return invalid("a frame has seq %d, want %d", head.Seq, e.seq+1)
 	case head.Ack > e.seq:
@@ -175,12 +185,13 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	if err != nil {
 		return err
 	}
+	r.judge = head.Flags&wire.FlagJudge != 0
 	e.seq, e.recorded, e.restored = head.Seq, false, false
 	clear(e.payload) // of an answer that has arrived
 	e.kind, e.payload = wire.TypeDone, e.payload[:0]
 	first := head.Type == wire.TypeControl || e.journal != nil
 	if first {
-		e.remember(head.Type, payload) // what is read while the user is asked takes its place; and the journal wants it
+		e.remember(identity(head), payload) // what is read while the user is asked takes its place; and the journal wants it
 	}
 	if err := e.execute(ctx, r, arrived); err != nil {
 		if end, ok := errors.AsType[tunnelEnd](err); ok {
@@ -192,7 +203,10 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
 	err = e.send()
 	if !first {
-		e.remember(head.Type, payload) // while the answer travels
+		e.remember(identity(head), payload) // while the answer travels
+	}
+	if head.Type == wire.TypeScript {
+		clear(payload) // which may be a buffer of its own, with secrets in it
 	}
 	for ; err == nil && e.repeats > 0; e.repeats-- {
 		err = e.send()
@@ -242,6 +256,8 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 		return e.control(ctx, r.number, r.input)
 	case wire.TypeAttribute:
 		return e.attribute(ctx, r.number)
+	case wire.TypeScript:
+		return e.script(ctx, r.script, r.judge, arrived)
 	}
 	if err := e.need(ctx); err != nil {
 		return err
@@ -371,7 +387,7 @@ func (e *exchange) pong(p []byte) error {
 
 // send sends the answer to the last frame, for the first time or again.
 func (e *exchange) send() error {
-	return e.conn.Send(wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
+	return wire.SendFrames(e.conn, wire.Header{Type: e.kind, Seq: e.seq}, e.payload)
 }
 
 // refuse tells the back end which error ends the tunnel.

@@ -117,7 +117,7 @@ func (e *exchange) executing() error {
 	if err := e.journal.Executing(e.seq, e.digest); err != nil {
 		return err
 	}
-	e.recorded = true
+	e.recorded, e.step = true, -1
 	return nil
 }
 
@@ -149,6 +149,8 @@ func (e *exchange) adopt(s journal.State) {
 	case s.Seq == 0:
 	case s.Answer != nil:
 		e.kind, e.payload = wire.Type(s.Answer.Type), s.Answer.Payload
+	case len(s.Steps) > 0:
+		e.kind, e.payload = wire.TypeScriptResult, interrupted(s.Steps).Append(nil)
 	default:
 		e.kind = wire.TypeError
 		e.payload = wire.AppendError(nil, cardbroker.Errorf(cardbroker.Indeterminate, "the agent ended while the card had the command"))

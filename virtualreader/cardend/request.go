@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -20,6 +21,8 @@ type request struct {
 	lease       time.Duration          // Renew
 	number      uint32                 // Control: the code; Attribute: which
 	input       []byte                 // Control
+	script      script.Part            // Script
+	judge       bool                   // Script: it is to be judged only
 }
 
 // parseRequest reads a frame. One that is malformed, or not for the holder of a card, is Invalid.
@@ -40,6 +43,8 @@ func parseRequest(kind wire.Type, p []byte) (r request, err error) {
 		r.number, err = wire.ParseAttribute(p)
 	case wire.TypeRenew:
 		r.lease, err = wire.ParseLease(p)
+	case wire.TypeScript:
+		r.script, err = script.ParsePart(p)
 	case wire.TypeBegin:
 		if len(p) != 0 {
 			err = invalid("Begin has %d bytes, want 0", len(p))

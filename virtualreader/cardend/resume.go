@@ -47,6 +47,7 @@ func (e *exchange) cut(why error) {
 	e.grace.Store(int64(grace))
 	e.current.Store(nil)
 	e.signal()
+	e.gathering.drop()
 	discard(e.conn, why)
 }
 

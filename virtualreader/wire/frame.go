@@ -156,6 +156,19 @@ type Conn interface {
 	Close() error
 }
 
+// SendFrames sends a payload in as many frames as it needs, all but the last with FlagMore. More than one may only be sent of the
+// types that have that flag.
+func SendFrames(c Conn, h Header, payload []byte) error {
+	for ; len(payload) > MaxPayload; payload = payload[MaxPayload:] {
+		more := h
+		more.Flags |= FlagMore
+		if err := c.Send(more, payload[:MaxPayload]); err != nil {
+			return err
+		}
+	}
+	return c.Send(h, payload)
+}
+
 func invalid(format string, args ...any) error {
 	return cardbroker.Errorf(cardbroker.Invalid, format, args...)
 }
