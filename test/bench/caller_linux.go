@@ -16,6 +16,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/test/bench/bare"
+	"github.com/cardbroker/cardbroker/test/bench/storm"
 )
 
 const (
@@ -24,6 +25,12 @@ const (
 
 	connectTimeout = 20 * time.Second // for all connections
 )
+
+// registry measures a thousand agents that come at once, and look-ups while the disk does not answer.
+func (b *bench) registry(ctx context.Context) ([]measured, error) {
+	storms, looks, err := storm.Measure(ctx, b.stage.Path(), pick(b, 20, 5), pick(b, 3*time.Second, time.Second))
+	return []measured{{ours: each(storms, millis)}, {ours: each(looks, micros)}}, err
+}
 
 // caller measures how long it takes to learn from the kernel who is behind one connection of many. Their other ends are
 // in another process.

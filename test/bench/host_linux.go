@@ -14,6 +14,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/test/bench/agents"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
@@ -79,6 +80,11 @@ func backEnd(url, certificate string) (*virtualreader.Client, error) {
 // open opens a tunnel.
 func (h *host) open(ctx context.Context, ticket string) (*virtualreader.Tunnel, error) {
 	return h.backend.Open(ctx, virtualreader.TicketReader, ticket, virtualreader.Options{})
+}
+
+// echo says how an agent of this process holds cards for the host's back end.
+func (h *host) echo(session cardbroker.SessionID) agents.EchoConfig {
+	return agents.EchoConfig{Broker: agents.Broker(h.socket), Tenant: tenant, Session: session}
 }
 
 // stop stops the agents and then the broker.

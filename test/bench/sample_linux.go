@@ -61,6 +61,15 @@ func rounded(v float64) float64 {
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
+// each returns the samples in a unit.
+func each(took []time.Duration, unit func(time.Duration) float64) []float64 {
+	samples := make([]float64, len(took))
+	for i, d := range took {
+		samples[i] = unit(d)
+	}
+	return samples
+}
+
 // A statistic is what a goal is about.
 type statistic string
 

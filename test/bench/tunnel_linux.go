@@ -27,6 +27,7 @@ type path struct {
 	trips   func(warm, count int) ([]float64, error) // instead: the trips of a block, timed where they begin; warm do not count
 	took    []float64
 	medians []float64 // of each round
+	tails   []float64 // the p99 of each round
 }
 
 const (
@@ -82,15 +83,27 @@ func (p *path) here(warm, count int) ([]float64, error) {
 func (p *path) add(block []float64) {
 	p.took = append(p.took, block...)
 	p.medians = append(p.medians, median(block))
+	p.tails = append(p.tails, percentile(block, 99))
 }
 
 // against returns the path's figures beside those of another that was measured in turns with it.
 func (p *path) against(name string, other *path) measured {
-	ratios := make([]float64, len(p.medians))
-	for i := range ratios {
-		ratios[i] = p.medians[i] / other.medians[i]
+	return measured{ours: p.took, limit: &limit{Name: name, P50: summarize(other.took).P50}, ratios: ratios(p.medians, other.medians)}
+}
+
+// tailAgainst does that with the p99 of each round.
+func (p *path) tailAgainst(name string, other *path) measured {
+	perRound := ratios(p.tails, other.tails) // before they are sorted
+	return measured{ours: p.tails, limit: &limit{Name: name, P50: summarize(other.tails).P50}, ratios: perRound}
+}
+
+// ratios are those of each round.
+func ratios(ours, others []float64) []float64 {
+	all := make([]float64, len(ours))
+	for i := range all {
+		all[i] = ours[i] / others[i]
 	}
-	return measured{ours: p.took, limit: &limit{Name: name, P50: summarize(other.took).P50}, ratios: ratios}
+	return all
 }
 
 // tunnels measures the bare relays and, against them, tunnels: one that ends in a card made of memory in this process,
@@ -108,11 +121,11 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 		return nil, err
 	}
 	defer host.stop()
-	ticket, err := agents.Echo(group, agents.Broker(host.socket), tenant)
+	holder, err := agents.NewEcho(group, host.echo("echo"))
 	if err != nil {
 		return nil, err
 	}
-	echo, err := host.open(ctx, ticket)
+	echo, err := host.open(ctx, holder.Ticket())
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +149,7 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 	return []measured{
 		gorilla.against("TCP relay", tcp),
 		ours.against("gorilla relay", gorilla),
+		ours.tailAgainst("gorilla relay, p99 of each round", gorilla),
 		whole.against("gorilla relay", again),
 	}, nil
 }
