@@ -94,6 +94,20 @@ func countAllocations(ctx context.Context, card *cards.Card, batches int) (ours,
 	return ours, theirs, nil
 }
 
+// allocationsOf returns the allocations in this process for each trip, as countAllocations does.
+func allocationsOf(trip func() error, batches int) (ours []float64, err error) {
+	for range batches {
+		before := allocations()
+		for range countBatch {
+			if err := trip(); err != nil {
+				return nil, err
+			}
+		}
+		ours = append(ours, float64((allocations()-before)/countBatch))
+	}
+	return ours, nil
+}
+
 func allocations() uint64 {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)

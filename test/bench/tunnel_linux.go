@@ -186,46 +186,44 @@ func transmitting(ctx context.Context, t *virtualreader.Tunnel) *path {
 	}}
 }
 
-// bareRelays starts the echoes here and the relays in processes of their own, which end ends.
+// bareRelays are the paths to echoes here, through relays in processes of their own, which end ends.
 func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *path, end func(), err error) {
-	var helpers []*helper
-	end = func() {
-		for _, helper := range helpers {
-			helper.end()
-		}
-	}
-	defer func() {
-		if err != nil {
-			end()
-		}
-	}()
-	start := func(kind, echo string) (address string, err error) {
-		helper, err := b.help(nil, &address, kind, echo)
-		if err == nil {
-			helpers = append(helpers, helper)
-		}
-		return address, err
-	}
 	ctx := group.Context()
 	echo, err := bare.ListenTCP(group, func(conn net.Conn) { bare.PumpTCP(conn, conn) })
 	if err != nil {
-		return nil, nil, end, err
+		return nil, nil, nil, err
 	}
-	address, err := start(helpRelayTCP, echo)
+	var address string
+	relay, err := b.help(nil, &address, helpRelayTCP, echo)
 	if err != nil {
-		return nil, nil, end, err
+		return nil, nil, nil, err
 	}
-	if tcp, err = tcpPath(ctx, address); err != nil {
-		return nil, nil, end, err
+	url, endWeb, err := b.gorillaRelay(group)
+	if err != nil {
+		relay.end()
+		return nil, nil, nil, err
 	}
-	if echo, err = bare.ListenWeb(group, func(ws *websocket.Conn) { bare.PumpWeb(ws, ws) }); err != nil {
-		return nil, nil, end, err
+	end = func() { endWeb(); relay.end() }
+	if tcp, err = tcpPath(ctx, address); err == nil {
+		gorilla, err = webPath(ctx, url)
 	}
-	if address, err = start(helpRelayWeb, echo); err != nil {
-		return nil, nil, end, err
+	if err != nil {
+		end()
 	}
-	gorilla, err = webPath(ctx, address)
 	return tcp, gorilla, end, err
+}
+
+// gorillaRelay starts the bare relay of WebSockets, and its echo here, and returns where it is.
+func (b *bench) gorillaRelay(group *run.Group) (url string, end func(), err error) {
+	echo, err := bare.ListenWeb(group, func(ws *websocket.Conn) { bare.PumpWeb(ws, ws) })
+	if err != nil {
+		return "", nil, err
+	}
+	relay, err := b.help(nil, &url, helpRelayWeb, echo)
+	if err != nil {
+		return "", nil, err
+	}
+	return url, relay.end, nil
 }
 
 // tcpPath is the path to the echo behind the TCP relay.
