@@ -43,7 +43,7 @@ type host struct {
 func (b *bench) startHost(name string) (_ *host, err error) {
 	h := &host{bench: b, name: name, socket: b.stage.Path(name+"-run", "broker.sock")}
 	file := func(suffix string) string { return b.stage.Path(name + suffix) }
-	if err := stage.IssueDoor(file("-cert.pem"), file("-key.pem")); err != nil {
+	if err := stage.IssueDoor(h.certificate(), file("-key.pem")); err != nil {
 		return nil, err
 	}
 	for path, text := range map[string]string{file("-tokens"): tenant + " " + token + "\n", file("-token"): token + "\n", file(".yaml"): hostConfig} {
@@ -53,14 +53,17 @@ func (b *bench) startHost(name string) (_ *host, err error) {
 	}
 	broker, ready, err := b.stage.Start(nil, name, "host", "run", "--config", file(".yaml"),
 		"--state", file("-state"), "--socket", h.socket, "--listen", "127.0.0.1:0", "--backend-listen", "127.0.0.1:0",
-		"--backend-cert", file("-cert.pem"), "--backend-key", file("-key.pem"), "--backend-tokens", file("-tokens"))
+		"--backend-cert", h.certificate(), "--backend-key", file("-key.pem"), "--backend-tokens", file("-tokens"))
 	if err != nil {
 		return nil, err
 	}
 	h.running, h.pid, h.door = append(h.running, broker), ready.PID, ready.Backend
-	h.backend, err = backEnd(ready.Backend, file("-cert.pem"))
+	h.backend, err = backEnd(ready.Backend, h.certificate())
 	return h, err
 }
+
+// certificate is the file with the door's.
+func (h *host) certificate() string { return h.bench.stage.Path(h.name + "-cert.pem") }
 
 // backEnd is a client of the door at url, which has the certificate.
 func backEnd(url, certificate string) (*virtualreader.Client, error) {

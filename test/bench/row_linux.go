@@ -66,6 +66,8 @@ func (b *bench) sections() []section {
 			{"tunnel, agent, sandbox and software card, 300 bytes", "µs", goal{ofExcess, 150}},
 		}, b.tunnels},
 		{leaseRows(), b.leases},
+		{farRows(), b.far},
+		{resumeRows(), b.resumes},
 		{[]row{
 			{"sandbox hop alone, 300 bytes", "µs", goal{ofP50, 100}},
 			{"sandbox hop, allocations at the agent", "an APDU", goal{ofMax, 0}},
