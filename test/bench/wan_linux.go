@@ -64,15 +64,13 @@ func (b *bench) far(ctx context.Context) (found []measured, err error) {
 func (b *bench) resumes(ctx context.Context) (found []measured, err error) {
 	err = b.withSite(ctx, func(ctx context.Context, site wan.Site, held func(func(context.Context))) error {
 		for _, rtt := range wan.RTTs[:2] {
-			took, trip, err := site.Resumes(ctx, rtt, pick(b, 40, 10), held)
+			r, err := site.Resumes(ctx, rtt, pick(b, 30, 10), held)
 			if err != nil {
 				return err
 			}
-			ours, least := each(took, millis), millis(wan.ResumeTrips*trip)
-			m := measured{ours: ours, limit: &limit{Name: fmt.Sprintf("%d round trips", wan.ResumeTrips), P50: rounded(least)}}
-			for _, one := range ours {
-				m.ratios = append(m.ratios, one/least)
-			}
+			ours, least := each(r.Took, millis), each(r.Least, millis)
+			m := measured{ours: ours, ratios: ratios(ours, least)}
+			m.limit = &limit{Name: "four round trips, delay " + r.How, P50: rounded(median(least))}
 			found = append(found, m)
 		}
 		return nil

@@ -45,9 +45,6 @@ type Taken struct {
 	How   string        // where the delay came from
 }
 
-// pings is how many messages find out what a round trip takes at least.
-const pings = 20
-
 // Commands has a card execute count commands of [Card] each, for back ends at all distances, and for each number of commands
 // that are sent at a time: more than one as a script. All at once, as they mostly wait. What is returned is by distance, then by number.
 func (s Site) Commands(ctx context.Context, count int, atATime []int) ([][]Taken, error) {
@@ -56,7 +53,11 @@ func (s Site) Commands(ctx context.Context, count int, atATime []int) ([][]Taken
 	all := make([][]Taken, len(RTTs))
 	measure := run.New(group.Context())
 	for i, rtt := range RTTs {
-		took, err := Ping(group, rtt, pings)
+		p, err := NewPinger(group, rtt)
+		if err != nil {
+			return nil, err
+		}
+		trip, err := p.Least()
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +74,7 @@ func (s Site) Commands(ctx context.Context, count int, atATime []int) ([][]Taken
 			defer t.Close()
 			measure.Go("commands", func(ctx context.Context) error {
 				taken, err := commands(ctx, t, count, n)
-				taken.Waits, taken.How = time.Duration((count+n-1)/n)*slices.Min(took), l.How()
+				taken.Waits, taken.How = time.Duration((count+n-1)/n)*trip, l.How()
 				all[i][j] = taken
 				return err
 			})

@@ -150,8 +150,16 @@ func await(due time.Time) {
 	}
 }
 
-// Ping returns how long small messages take over a link there and back, in order: to an echo, with nothing around it.
-func Ping(group *run.Group, rtt time.Duration, count int) ([]time.Duration, error) {
+// Pinger is a message to an echo over a link, with nothing around it.
+type Pinger struct {
+	conn    net.Conn
+	message [pingSize]byte
+}
+
+const pingSize = 300 // bytes
+
+// NewPinger connects to an echo that is so far away.
+func NewPinger(group *run.Group, rtt time.Duration) (*Pinger, error) {
 	echo, err := bare.ListenTCP(group, func(conn net.Conn) { io.Copy(conn, conn) })
 	if err != nil {
 		return nil, err
@@ -164,22 +172,36 @@ func Ping(group *run.Group, rtt time.Duration, count int) ([]time.Duration, erro
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	message := make([]byte, pingSize)
-	took := make([]time.Duration, 0, count)
-	for n := range count + 1 {
-		start := time.Now()
-		if _, err := conn.Write(message); err != nil {
-			return nil, err
-		}
-		if _, err := io.ReadFull(conn, message); err != nil {
-			return nil, err
-		}
-		if n > 0 { // the first waits for the handshake
-			took = append(took, time.Since(start))
-		}
-	}
-	return took, nil
+	context.AfterFunc(group.Context(), func() { conn.Close() })
+	p := &Pinger{conn: conn}
+	_, err = p.Trips(1) // which waits for the handshake
+	return p, err
 }
 
-const pingSize = 300 // bytes
+// Trips returns how long the message takes to go there and back so often.
+func (p *Pinger) Trips(count int) (time.Duration, error) {
+	start := time.Now()
+	for range count {
+		if _, err := p.conn.Write(p.message[:]); err != nil {
+			return 0, err
+		}
+		if _, err := io.ReadFull(p.conn, p.message[:]); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start), nil
+}
+
+// Least returns the shortest of some trips.
+func (p *Pinger) Least() (time.Duration, error) {
+	least, err := p.Trips(1)
+	for range 20 {
+		if err != nil {
+			return 0, err
+		}
+		var took time.Duration
+		took, err = p.Trips(1)
+		least = min(least, took)
+	}
+	return least, err
+}
