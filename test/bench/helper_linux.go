@@ -17,6 +17,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/agents"
 	"github.com/cardbroker/cardbroker/test/bench/bare"
 	"github.com/cardbroker/cardbroker/test/bench/calls"
+	"github.com/cardbroker/cardbroker/test/bench/counted"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -52,7 +53,7 @@ func help(args []string) int {
 		runtime.GC()
 		err = sayUntilEnd(nil)
 	case kind == helpCard && len(args) == 1:
-		err = countedCard(ctx)
+		err = counted.Serve(ctx)
 	case kind == helpPCSC && len(args) == 2:
 		err = listening(ctx, args[1], calls.ServeSoftCard)
 	case kind == helpCalls && len(args) == 3:

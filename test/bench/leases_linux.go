@@ -9,7 +9,9 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/agents"
+	"github.com/cardbroker/cardbroker/test/bench/counted"
 	"github.com/cardbroker/cardbroker/test/bench/leases"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/virtualreader"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 )
@@ -73,24 +75,24 @@ func (b *bench) leaseCrowd(group *run.Group, host *host, holder *agents.Echo) (m
 		if err != nil {
 			return measured{}, err
 		}
-		ours, bare = append(ours, transmitting(ctx, tunnel).trip), append(bare, web.trip)
+		ours, bare = append(ours, transmitting(ctx, tunnel).Trip), append(bare, web.Trip)
 	}
 	through, limit := crowdPath(ctx, ours), crowdPath(ctx, bare)
-	err = inTurns(ctx, pick(b, 40, 10), through, limit)
-	return through.against("64 connections through the gorilla relay", limit), err
+	err = sample.InTurns(ctx, pick(b, 40, 10), through, limit)
+	return against(through, "64 connections through the gorilla relay", limit), err
 }
 
 // crowdPath is a path whose rounds have one sample each.
-func crowdPath(ctx context.Context, crowd leases.Crowd) *path {
-	return &path{trips: func(int, int) ([]float64, error) {
+func crowdPath(ctx context.Context, crowd leases.Crowd) *sample.Path {
+	return &sample.Path{Trips: func(int, int) ([]float64, error) {
 		took, err := crowd.PerMessage(ctx)
-		return []float64{micros(took)}, err
+		return []float64{sample.Micros(took)}, err
 	}}
 }
 
 // journals measures tunnels that differ in what their journals outlive only.
 func (b *bench) journals(ctx context.Context, host *host, holder *agents.Echo, folder string) ([]measured, error) {
-	var paths []*path
+	var paths []*sample.Path
 	for _, o := range []virtualreader.Options{{Volatile: true}, {Durability: cardbroker.DurabilityCrash}, {Durability: cardbroker.DurabilityPower}} {
 		tunnel, err := host.backend.Open(ctx, virtualreader.TicketReader, holder.Ticket(), o)
 		if err != nil {
@@ -105,32 +107,20 @@ func (b *bench) journals(ctx context.Context, host *host, holder *agents.Echo, f
 		return nil, err
 	}
 	defer block.Remove()
-	disk := &path{trip: block.Write}
-	if err := inTurns(ctx, pick(b, 12, 4), volatile, crash, power, disk); err != nil {
+	disk := &sample.Path{Trip: block.Write}
+	if err := sample.InTurns(ctx, pick(b, 12, 4), volatile, crash, power, disk); err != nil {
 		return nil, err
 	}
 	var allocated [2]measured
 	for i := range allocated {
-		if allocated[i].ours, err = allocationsOf(paths[i].trip, pick(b, 20, 5)); err != nil {
+		if allocated[i].ours, err = counted.PerTrip(paths[i].Trip, pick(b, 20, 5)); err != nil {
 			return nil, err
 		}
 	}
 	return []measured{
 		allocated[0],
 		allocated[1],
-		crash.against("the same, volatile", volatile),
-		power.less(volatile).against("fdatasync of a block of 4 KiB", disk),
+		against(crash, "the same, volatile", volatile),
+		against(power.Less(volatile), "fdatasync of a block of 4 KiB", disk),
 	}, nil
-}
-
-// less is a path without what another one takes, which was measured in turns with it.
-func (p *path) less(other *path) *path {
-	rest, usual := &path{}, summarize(other.took).P50
-	for _, took := range p.took {
-		rest.took = append(rest.took, took-usual)
-	}
-	for i := range p.medians {
-		rest.medians = append(rest.medians, p.medians[i]-other.medians[i])
-	}
-	return rest
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/agents"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/bench/wan"
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
@@ -50,9 +51,9 @@ func (b *bench) far(ctx context.Context) (found []measured, err error) {
 		}
 		for _, distance := range all {
 			for _, t := range distance {
-				whole, least := millis(t.Whole), millis(t.Card+t.Waits)
+				whole, least := sample.Millis(t.Whole), sample.Millis(t.Card+t.Waits)
 				name := "card and round trips, delay " + t.How
-				found = append(found, measured{ours: []float64{whole}, limit: &limit{Name: name, P50: rounded(least)}, ratios: []float64{whole / least}})
+				found = append(found, measured{ours: []float64{whole}, limit: &limit{Name: name, P50: sample.Rounded(least)}, ratios: []float64{whole / least}})
 			}
 		}
 		return nil
@@ -68,9 +69,9 @@ func (b *bench) resumes(ctx context.Context) (found []measured, err error) {
 			if err != nil {
 				return err
 			}
-			ours, least := each(r.Took, millis), each(r.Least, millis)
-			m := measured{ours: ours, ratios: ratios(ours, least)}
-			m.limit = &limit{Name: "four round trips, delay " + r.How, P50: rounded(median(least))}
+			ours, least := sample.Each(r.Took, sample.Millis), sample.Each(r.Least, sample.Millis)
+			m := measured{ours: ours, ratios: sample.Ratios(ours, least)}
+			m.limit = &limit{Name: "four round trips, delay " + r.How, P50: sample.Rounded(sample.Median(least))}
 			found = append(found, m)
 		}
 		return nil
