@@ -5,8 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/test/bench/agents"
+	"github.com/cardbroker/cardbroker/test/bench/leases"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
@@ -23,8 +22,8 @@ const (
 	tenant = "bench"
 	token  = "a-token-for-the-benchmark"
 
-	// hostConfig lets one user have more than twenty agents, and start many more one after the other.
-	hostConfig = "limits:\n  reservationsPerUser: 200\n  connectionsPerUser: 400\n"
+	// hostConfig lets one user have more than twenty agents, and start many more one after the other, and a thousand tunnels.
+	hostConfig = "limits:\n  reservationsPerUser: 200\n  connectionsPerUser: 2000\n"
 )
 
 // host is a broker with a door for back ends, and its agents.
@@ -58,27 +57,12 @@ func (b *bench) startHost(name string) (_ *host, err error) {
 		return nil, err
 	}
 	h.running, h.pid, h.door = append(h.running, broker), ready.PID, ready.Backend
-	h.backend, err = backEnd(ready.Backend, h.certificate())
+	h.backend, err = leases.Client(ready.Backend, h.certificate(), token)
 	return h, err
 }
 
 // certificate is the file with the door's.
 func (h *host) certificate() string { return h.bench.stage.Path(h.name + "-cert.pem") }
-
-// backEnd is a client of the door at url, which has the certificate.
-func backEnd(url, certificate string) (*virtualreader.Client, error) {
-	pem, err := os.ReadFile(certificate)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	return virtualreader.New(virtualreader.Config{
-		Brokers: []string{url},
-		TLS:     &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots},
-		Token:   cardbroker.NewSecret([]byte(token)),
-	})
-}
 
 // open opens a tunnel.
 func (h *host) open(ctx context.Context, ticket string) (*virtualreader.Tunnel, error) {

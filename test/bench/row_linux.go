@@ -68,6 +68,7 @@ func (b *bench) sections() []section {
 		{leaseRows(), b.leases},
 		{farRows(), b.far},
 		{resumeRows(), b.resumes},
+		{memoryRows(), b.leaseMemory},
 		{[]row{
 			{"sandbox hop alone, 300 bytes", "µs", goal{ofP50, 100}},
 			{"sandbox hop, allocations at the agent", "an APDU", goal{ofMax, 0}},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/agents"
+	"github.com/cardbroker/cardbroker/test/bench/leases"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/bench/wan"
 	"github.com/cardbroker/cardbroker/virtualreader"
@@ -98,7 +99,7 @@ func (b *bench) withSite(ctx context.Context, measure func(ctx context.Context, 
 	site := wan.Site{
 		Door: strings.TrimPrefix(host.door, "wss://"),
 		Client: func(address string) (*virtualreader.Client, error) {
-			return backEnd("wss://"+address, host.certificate())
+			return leases.Client("wss://"+address, host.certificate(), token)
 		},
 		Ticket: holder.Ticket,
 	}
