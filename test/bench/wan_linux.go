@@ -17,15 +17,12 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
 
-// farCommands are sent to a card so many at a time.
 const farCommands = 200
-
-var atATime = []int{farCommands, 20, 1}
 
 // farRows are what commands take that come from afar. T = N·card + ceil(N/B)·RTT is what nobody can save: of N commands that are
 // sent B at a time, the card and a round trip for each time.
 func farRows() (rows []row) {
-	for _, rtt := range wan.RTTs {
+	for _, rtt := range wan.RTTs() {
 		for _, how := range []string{"in one script", "in scripts of 20", "one by one"} {
 			name := fmt.Sprintf("tunnel, %d APDUs of %d ms %s, RTT %d ms", farCommands, wan.Card.Milliseconds(), how, rtt.Milliseconds())
 			rows = append(rows, row{name, "ms", goal{ofRatio, 1.05}})
@@ -37,7 +34,7 @@ func farRows() (rows []row) {
 // resumeRows are how soon a command's answer is there when its connection was cut meanwhile. A new connection takes three round trips;
 // the goal leaves 5 ms beside those and the one for the answer.
 func resumeRows() (rows []row) {
-	for _, rtt := range wan.RTTs[:2] {
+	for _, rtt := range wan.RTTs()[:2] {
 		rows = append(rows, row{fmt.Sprintf("tunnel taken up again after a cut, RTT %d ms", rtt.Milliseconds()), "ms", goal{ofExcess, 5}})
 	}
 	return rows
@@ -46,7 +43,7 @@ func resumeRows() (rows []row) {
 // far measures commands from back ends at several distances.
 func (b *bench) far(ctx context.Context) (found []measured, err error) {
 	err = b.withSite(ctx, func(ctx context.Context, site wan.Site, _ func(func(context.Context))) error {
-		all, err := site.Commands(ctx, pick(b, farCommands, 40), atATime)
+		all, err := site.Commands(ctx, pick(b, farCommands, 40), []int{farCommands, 20, 1})
 		if err != nil {
 			return err
 		}
@@ -65,7 +62,7 @@ func (b *bench) far(ctx context.Context) (found []measured, err error) {
 // resumes measures leases that are taken up again.
 func (b *bench) resumes(ctx context.Context) (found []measured, err error) {
 	err = b.withSite(ctx, func(ctx context.Context, site wan.Site, held func(func(context.Context))) error {
-		for _, rtt := range wan.RTTs[:2] {
+		for _, rtt := range wan.RTTs()[:2] {
 			r, err := site.Resumes(ctx, rtt, pick(b, 30, 10), held)
 			if err != nil {
 				return err

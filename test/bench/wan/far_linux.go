@@ -15,8 +15,8 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/script"
 )
 
-// RTTs are how far away the back ends of these measurements are.
-var RTTs = [...]time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond}
+// RTTs returns how far away the back ends of these measurements are.
+func RTTs() []time.Duration { return []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond} }
 
 // Card is how long a card takes for a command.
 const Card = 30 * time.Millisecond
@@ -50,9 +50,9 @@ type Taken struct {
 func (s Site) Commands(ctx context.Context, count int, atATime []int) ([][]Taken, error) {
 	group := run.New(ctx)
 	defer group.Stop()
-	all := make([][]Taken, len(RTTs))
+	all := make([][]Taken, len(RTTs()))
 	measure := run.New(group.Context())
-	for i, rtt := range RTTs {
+	for i, rtt := range RTTs() {
 		p, err := NewPinger(group, rtt)
 		if err != nil {
 			return nil, err
