@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/agents"
 	"github.com/cardbroker/cardbroker/test/bench/leases"
@@ -42,7 +43,7 @@ func resumeRows() (rows []row) {
 
 // far measures commands from back ends at several distances.
 func (b *bench) far(ctx context.Context) (found []measured, err error) {
-	err = b.withSite(ctx, func(ctx context.Context, site wan.Site, _ func(func(context.Context))) error {
+	err = b.withSite(ctx, "far", func(ctx context.Context, site wan.Site, _ func(func(context.Context))) error {
 		all, err := site.Commands(ctx, pick(b, farCommands, 40), []int{farCommands, 20, 1})
 		if err != nil {
 			return err
@@ -61,7 +62,7 @@ func (b *bench) far(ctx context.Context) (found []measured, err error) {
 
 // resumes measures leases that are taken up again.
 func (b *bench) resumes(ctx context.Context) (found []measured, err error) {
-	err = b.withSite(ctx, func(ctx context.Context, site wan.Site, held func(func(context.Context))) error {
+	err = b.withSite(ctx, "cut", func(ctx context.Context, site wan.Site, held func(func(context.Context))) error {
 		for _, rtt := range wan.RTTs()[:2] {
 			r, err := site.Resumes(ctx, rtt, pick(b, 30, 10), held)
 			if err != nil {
@@ -78,16 +79,16 @@ func (b *bench) resumes(ctx context.Context) (found []measured, err error) {
 }
 
 // withSite has measure use a broker with an agent of this process. held says what its cards do with agents.HeldCommand.
-func (b *bench) withSite(ctx context.Context, measure func(ctx context.Context, site wan.Site, held func(func(context.Context))) error) error {
+func (b *bench) withSite(ctx context.Context, name string, measure func(ctx context.Context, site wan.Site, held func(func(context.Context))) error) error {
 	group := run.New(ctx)
 	defer group.Stop()
-	host, err := b.startHost("far")
+	host, err := b.startHost(name)
 	if err != nil {
 		return err
 	}
 	defer host.stop()
 	var does atomic.Pointer[func(context.Context)]
-	cfg := host.echo("far")
+	cfg := host.echo(cardbroker.SessionID(name))
 	cfg.Held = func(ctx context.Context) { (*does.Load())(ctx) }
 	holder, err := agents.NewEcho(group, cfg)
 	if err != nil {
