@@ -40,6 +40,7 @@ const (
 	EventTunnelEnded     EventName = "tunnel_ended"
 	EventTunnelResumed   EventName = "tunnel_resumed" // its back end has come back over another connection
 	EventLeaseRevoked    EventName = "lease_revoked"
+	EventAPDURefused     EventName = "apdu_refused" // by the firewall; Count: how many by that rule since it was told last
 	EventPINVerified     EventName = "pin_verified"
 	EventPINRefused      EventName = "pin_refused" // with the Reason
 	EventPINSessionBegun EventName = "pin_session_begun"
@@ -54,7 +55,8 @@ const (
 func (n EventName) ByAgents() bool {
 	switch n {
 	case EventConsentGranted, EventConsentRefused, EventConsentRevoked, EventOfferMade, EventTunnelOpened, EventTunnelRefused,
-		EventTunnelEnded, EventTunnelResumed, EventLeaseRevoked, EventPINVerified, EventPINRefused, EventPINSessionBegun, EventPINSessionEnded,
+		EventTunnelEnded, EventTunnelResumed, EventLeaseRevoked, EventAPDURefused, EventPINVerified, EventPINRefused, EventPINSessionBegun,
+		EventPINSessionEnded,
 		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventEventsLost:
 		return true
 	}
@@ -73,6 +75,6 @@ type Event struct {
 	Tunnel  string    `json:"tunnel,omitempty"` // 32 hexadecimal digits
 	Method  string    `json:"method,omitempty"` // how a tenant was authenticated
 	Address string    `json:"address,omitempty"`
-	Count   uint64    `json:"count,omitempty"`  // of events that were lost
+	Count   uint64    `json:"count,omitempty"`  // of events that were lost, or of refusals
 	Detail  string    `json:"detail,omitempty"` // for people
 }

@@ -60,6 +60,19 @@ const (
 	ShareDirect    ShareMode = 3
 )
 
+// String returns one word; "" for what is none.
+func (m ShareMode) String() string {
+	switch m {
+	case ShareExclusive:
+		return "exclusive"
+	case ShareShared:
+		return "shared"
+	case ShareDirect:
+		return "direct"
+	}
+	return ""
+}
+
 // Disposition is what happens to a card when a connection or transaction ends, as SCARD_*_CARD number them.
 type Disposition uint32
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/catalogue"
 	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
 	"github.com/cardbroker/cardbroker/agent/home"
@@ -78,7 +79,7 @@ type Agent struct {
 	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
 	page    string // host name of our own page, made up for this agent's life
-	names   *catalogue
+	names   *catalogue.Catalogue
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
@@ -91,6 +92,7 @@ type Agent struct {
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
 	recorded     chan api.Event                 // for the broker's audit log; bounded
+	measured     chan api.Usage                 // of tunnels, for the broker's metrics; bounded
 	lostEvents   atomic.Uint64                  // had no room in recorded, and the broker does not know of it yet
 }
 
@@ -98,6 +100,7 @@ type Agent struct {
 const (
 	maxRefusals = 64
 	maxEvents   = 256
+	maxUsages   = 64
 )
 
 // New returns an agent that has not started. It makes its state directory where that is missing.
@@ -117,16 +120,18 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		secret: secret,
 		self:   peer.Self(),
 		kernel: peer.NewKernel(),
-		cards:  cards.New(cfg.Sandbox),
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
 		page:   strings.ToLower(rand.Text()) + ".localhost",
-		names:  newCatalogue(cfg.Lists, cfg.Log),
+		names:  catalogue.New(cfg.Lists, cfg.Log),
 		keys:   devicekey.New(),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
+		measured: make(chan api.Usage, maxUsages),
 	}
+	cfg.Sandbox.Holder = a.holding
+	a.cards = cards.New(cfg.Sandbox)
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	if journals, err := folder.Journals(cfg.Session); err == nil {
@@ -162,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("catalogue", a.names.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)
+	owners.Go("notices", a.notices)
 	a.tunnels = run.New(owners.Context())
 	a.restoreLeases()
 	serving := run.New(owners.Context())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
@@ -50,4 +51,14 @@ func tunnelEvent(name cardbroker.EventName, open api.TunnelOpen, reader string, 
 		e.Reason, e.Rule, e.Detail = said.Reason, said.Rule, said.Description
 	}
 	return e
+}
+
+// commandsRefused records what the firewall refuses a back end.
+func (a *Agent) commandsRefused(note cardend.Note) func(cardend.TunnelID, uint64, error) {
+	return func(id cardend.TunnelID, count uint64, why error) {
+		open := api.TunnelOpen{ID: id.String(), Tenant: note.Tenant, Method: note.Method, Address: note.Backend}
+		e := tunnelEvent(cardbroker.EventAPDURefused, open, note.Reader, why)
+		e.Count = count
+		a.record(e)
+	}
 }

@@ -104,8 +104,8 @@ func (d *desk) mint(ctx context.Context, o offer) (cardbroker.Secret, time.Time,
 type tunnelWish struct {
 	id     string // of the tunnel
 	tenant cardbroker.Tenant
-	reader cardbroker.ReaderID      // TicketReader: the ticket's own
-	held   func(reader string) bool // says whether somebody uses the reader of that name; touches memory only
+	reader cardbroker.ReaderID       // TicketReader: the ticket's own
+	taken  func(reader string) error // ReaderBusy: somebody uses the reader of that name; touches memory only
 }
 
 // burn uses up the ticket with that secret. A ticket of another tenant is not touched, nor is one whose reader is held
@@ -114,11 +114,11 @@ func (d *desk) burn(ctx context.Context, secret cardbroker.Secret, wish tunnelWi
 	var burnt offer
 	err := d.loop.Do(ctx, func(s *deskState) error {
 		o := s.find(secret, wish, time.Now())
-		switch {
-		case o == nil:
+		if o == nil {
 			return refuseTicket()
-		case wish.held(o.name):
-			return readerHeld()
+		}
+		if err := wish.taken(o.name); err != nil {
+			return err
 		}
 		o.tunnel, s.changed = wish.id, true
 		burnt = *o
@@ -188,8 +188,4 @@ func (s *deskState) drop(unwanted func(*offer) bool) {
 // refuseTicket is the one answer to every ticket that is not good.
 func refuseTicket() error {
 	return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
-}
-
-func readerHeld() error {
-	return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
 }

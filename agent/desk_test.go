@@ -21,8 +21,8 @@ func startDesk(t *testing.T) *desk {
 	return d
 }
 
-func free(string) bool { return false }
-func held(string) bool { return true }
+func free(string) error { return nil }
+func held(string) error { return cardbroker.Errorf(cardbroker.ReaderBusy, "somebody uses the reader") }
 
 func mint(t *testing.T, d *desk) cardbroker.Secret {
 	t.Helper()
@@ -41,10 +41,10 @@ func TestTicketsThatAreNotGood(t *testing.T) {
 		secret cardbroker.Secret
 		tunnelWish
 	}{
-		"unknown secret": {cardbroker.RandomSecret(), tunnelWish{id: "t", tenant: "issuer", reader: "-", held: free}},
-		"no secret":      {cardbroker.Secret{}, tunnelWish{id: "t", tenant: "issuer", reader: "-", held: free}},
-		"other tenant":   {secret, tunnelWish{id: "t", tenant: "rival", reader: "-", held: free}},
-		"other reader":   {secret, tunnelWish{id: "t", tenant: "issuer", reader: "fedcba9876543210", held: free}},
+		"unknown secret": {cardbroker.RandomSecret(), tunnelWish{id: "t", tenant: "issuer", reader: "-", taken: free}},
+		"no secret":      {cardbroker.Secret{}, tunnelWish{id: "t", tenant: "issuer", reader: "-", taken: free}},
+		"other tenant":   {secret, tunnelWish{id: "t", tenant: "rival", reader: "-", taken: free}},
+		"other reader":   {secret, tunnelWish{id: "t", tenant: "issuer", reader: "fedcba9876543210", taken: free}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.burn(t.Context(), wish.secret, wish.tunnelWish)
@@ -53,14 +53,14 @@ func TestTicketsThatAreNotGood(t *testing.T) {
 			}
 		})
 	}
-	if _, err := d.burn(t.Context(), secret, tunnelWish{id: "t", tenant: "issuer", reader: "-", held: held}); cardbroker.ReasonOf(err) != cardbroker.ReaderBusy {
+	if _, err := d.burn(t.Context(), secret, tunnelWish{id: "t", tenant: "issuer", reader: "-", taken: held}); cardbroker.ReasonOf(err) != cardbroker.ReaderBusy {
 		t.Errorf("burn while the reader is held = %v, want reader_busy", err)
 	}
-	burnt, err := d.burn(t.Context(), secret, tunnelWish{id: "t", tenant: "issuer", reader: "0123456789abcdef", held: free})
+	burnt, err := d.burn(t.Context(), secret, tunnelWish{id: "t", tenant: "issuer", reader: "0123456789abcdef", taken: free})
 	if err != nil || burnt.name != "Reader 0" {
 		t.Errorf("burn after all that = %+v, %v, want the offer", burnt, err)
 	}
-	if _, err := d.burn(t.Context(), secret, tunnelWish{id: "u", tenant: "issuer", reader: "-", held: free}); cardbroker.ReasonOf(err) != cardbroker.Unauthenticated {
+	if _, err := d.burn(t.Context(), secret, tunnelWish{id: "u", tenant: "issuer", reader: "-", taken: free}); cardbroker.ReasonOf(err) != cardbroker.Unauthenticated {
 		t.Errorf("second burn = %v, want unauthenticated", err)
 	}
 }
@@ -69,12 +69,12 @@ func TestTicketsExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDesk(t)
 		secret, used := mint(t, d), mint(t, d)
-		if _, err := d.burn(t.Context(), used, tunnelWish{id: "t", tenant: "issuer", reader: "-", held: free}); err != nil {
+		if _, err := d.burn(t.Context(), used, tunnelWish{id: "t", tenant: "issuer", reader: "-", taken: free}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(ticketLife)
 		synctest.Wait()
-		if _, err := d.burn(t.Context(), secret, tunnelWish{id: "u", tenant: "issuer", reader: "-", held: free}); err == nil {
+		if _, err := d.burn(t.Context(), secret, tunnelWish{id: "u", tenant: "issuer", reader: "-", taken: free}); err == nil {
 			t.Error("an expired ticket was taken")
 		}
 		if view := *d.view.Load(); len(view) != 1 || view[0].tunnel != "t" {

@@ -81,7 +81,7 @@ func (a *Agent) describe(ctx context.Context, events []api.ReaderEvent) {
 	for _, e := range events {
 		atrs = append(atrs, e.ATR)
 	}
-	known := a.names.describe(ctx, atrs)
+	known := a.names.Describe(ctx, atrs)
 	for i, e := range events {
 		events[i].Description = known[e.ATR]
 	}

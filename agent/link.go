@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"reflect"
-	"slices"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -105,6 +104,8 @@ func (a *Agent) listen(conn *socket.Conn, group *run.Group, forwards *httpserver
 				turns = message.Sharing.Turns
 				a.noteSharing(*message.Sharing)
 			}
+		case message.Revoke != nil:
+			a.revokedByAdmin(*message.Revoke)
 		case message.Kicked != nil:
 			return cardbroker.Wrapf(errKicked, cardbroker.Forbidden, "an administrator has ended this agent")
 		default:
@@ -156,7 +157,7 @@ func (a *Agent) refuseTunnel(link *socket.Conn, open api.TunnelOpen, err error) 
 
 // redeem burns the ticket of a tunnel that is to be opened. A reader that is held costs nobody his ticket.
 func (a *Agent) redeem(ctx context.Context, open api.TunnelOpen) (offer, error) {
-	wish := tunnelWish{id: open.ID, tenant: open.Tenant, reader: open.Reader, held: a.held}
+	wish := tunnelWish{id: open.ID, tenant: open.Tenant, reader: open.Reader, taken: a.taken}
 	if open.Ticket == "" {
 		return a.openStanding(wish)
 	}
@@ -165,11 +166,6 @@ func (a *Agent) redeem(ctx context.Context, open api.TunnelOpen) (offer, error) 
 		return offer{}, refuseTicket()
 	}
 	return a.desk.burn(ctx, ticket.Secret, wish)
-}
-
-// held says whether a back end uses the reader of that name.
-func (a *Agent) held(reader string) bool {
-	return slices.ContainsFunc(a.leases.List(), func(l cardend.Lease) bool { return l.Reader == reader })
 }
 
 // serveTunnel holds the offered reader for the back end until the tunnel ends.
@@ -206,11 +202,15 @@ func (a *Agent) tunnel(note cardend.Note) (t cardend.Tunnel, stop func()) {
 		Epoch:      a.cards.Epoch(),
 		Epochs:     a.cards.Epoch,
 		Durability: policy.Durability,
+		LeaseMax:   policy.LeaseMax,
 		PIN:        policy.PIN,
+		Firewall:   policy.Firewall.Compiled(),
+		Refused:    a.commandsRefused(note),
 		Asker:      a.asker,
 		Control:    policy.Control,
 		Changed:    changed,
 		Present:    func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), note.Reader) },
+		Report:     a.tellUsage,
 	}
 	if registered := a.registration.Load(); registered != nil {
 		t.Route = registered.Route
@@ -265,6 +265,10 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			if err := conn.WriteJSON(api.FromAgent{Caller: &told}); err != nil {
 				return err
 			}
+		case usage := <-a.measured:
+			if err := conn.WriteJSON(api.FromAgent{Usage: &usage}); err != nil {
+				return err
+			}
 		case event := <-a.recorded:
 			if err := a.tellEvent(conn, event); err != nil {
 				return err
@@ -290,6 +294,15 @@ func (a *Agent) tellRefused(r httpserver.Refusal) {
 	}
 	select {
 	case a.refusals <- told:
+	default:
+	}
+}
+
+// tellUsage has the broker told what a tunnel's commands took. It waits for nobody: what has no room is lost, for it is for
+// statistics only.
+func (a *Agent) tellUsage(u api.Usage) {
+	select {
+	case a.measured <- u:
 	default:
 	}
 }

@@ -29,11 +29,11 @@ func (a *Agent) offer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	registered := a.registration.Load()
-	if registered == nil || registered.BackendURL == "" {
-		return cardbroker.Errorf(cardbroker.Unavailable, "this host has no door for back ends")
-	}
 	id := wish.Reader.ForTenant(a.secret, tenant)
+	registered, where, err := a.doorFor(tenant, id)
+	if err != nil {
+		return err
+	}
 	if err := httpserver.StillThere(r.Context()); err != nil { // the sandbox may have taken its time
 		return err
 	}
@@ -44,10 +44,27 @@ func (a *Agent) offer(w http.ResponseWriter, r *http.Request) error {
 	a.record(cardbroker.Event{Name: cardbroker.EventOfferMade, Tenant: tenant, Reader: reader.Name, Origin: originOf(r)})
 	return httpserver.JSON(w, api.Offered{
 		Ticket:  cardbroker.Ticket{Route: registered.Route, Secret: secret}.Reveal(),
-		URL:     registered.BackendURL + "/cb/v1/readers/" + string(id) + "/tunnel",
+		URL:     where,
 		Expires: expires.UTC(),
 		Reader:  id,
 	})
+}
+
+// doorFor returns where the tenant's back ends open the tunnel to a reader: at the host's door, else at the rendezvous of
+// theirs that the host calls.
+func (a *Agent) doorFor(tenant cardbroker.Tenant, id cardbroker.ReaderID) (*api.Registered, string, error) {
+	registered := a.registration.Load()
+	switch {
+	case registered == nil:
+		return nil, "", cardbroker.Errorf(cardbroker.Unavailable, "the agent is not registered at the moment; try again")
+	case registered.BackendURL != "":
+		return registered, registered.BackendURL + "/cb/v1/readers/" + string(id) + "/tunnel", nil
+	case registered.Dialled[tenant] != "":
+		return registered, registered.Dialled[tenant], nil
+	case len(registered.Dialled) > 0:
+		return nil, "", cardbroker.Errorf(cardbroker.Unavailable, "this host calls no rendezvous of tenant %s", tenant)
+	}
+	return nil, "", cardbroker.Errorf(cardbroker.Unavailable, "this host has no door for back ends")
 }
 
 // originOf returns the web page's origin; empty: a local program asks.
@@ -119,8 +136,8 @@ func (a *Agent) openStanding(wish tunnelWish) (offer, error) {
 		if o.tenant != wish.tenant || o.id != wish.reader {
 			continue
 		}
-		if wish.held(o.name) {
-			return offer{}, readerHeld()
+		if err := wish.taken(o.name); err != nil {
+			return offer{}, err
 		}
 		return o, nil
 	}

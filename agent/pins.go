@@ -22,6 +22,7 @@ func (a *Agent) pinConfig() pin.Config {
 		Keys:    a.keys,
 		Policy:  a.cfg.Policy.PIN,
 		Held:    a.held,
+		Free:    a.sole,
 		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
 		Watch:   a.cards.Watch,
 		Record:  a.record,
@@ -115,7 +116,7 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 	err = a.pins.Enter(r.Context(), pin.Wish{
 		Reader: reader.Name, ID: id, Origin: pageOf(r), Use: command.Use(), Shape: command.Shape(), PIN: wish.PIN,
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
-			card, err := a.cards.Open(ctx, reader.Name, cardbroker.ShareShared)
+			card, err := a.cards.Turn(ctx, reader.Name)
 			if err != nil {
 				return nil, cardbroker.Card{}, err
 			}

@@ -336,7 +336,7 @@ func (v *life) offerFate() string {
 	var words []string
 	if v.offered {
 		_, err := v.agent.desk.burn(v.t.Context(), v.offer, tunnelWish{id: "1", tenant: "issuer", reader: cardbroker.TicketReader,
-			held: func(string) bool { return false }})
+			taken: func(string) error { return nil }})
 		words = append(words, map[bool]string{true: "kept", false: "ended"}[err == nil])
 	}
 	had := v.offered

@@ -51,6 +51,7 @@ func (a *Agent) restoreLeases() {
 			left.Discard()
 			continue
 		}
+		a.cards.Suspect(left.Reader)
 		a.tunnels.Go("restored tunnel", func(ctx context.Context) error {
 			if left.Origin != "" { // what a page was given ends with its consent
 				var stop func()

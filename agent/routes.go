@@ -127,7 +127,7 @@ func (a *Agent) rows(ctx context.Context, readers []cardbroker.Reader) []api.Car
 			atrs = append(atrs, card.ATR)
 		}
 	}
-	known := a.names.describe(ctx, atrs)
+	known := a.names.Describe(ctx, atrs)
 	for _, row := range rows {
 		if row.Card != nil && known[row.Card.ATR] != nil {
 			row.Card.Description = known[row.Card.ATR]
@@ -153,6 +153,8 @@ func (a *Agent) leaseRows() []api.Lease {
 			Session: a.cfg.Session,
 			Since:   l.Since.UTC(),
 			Expires: l.Expires.UTC(),
+			Share:   l.Share.String(),
+			Cut:     cutAt(l),
 		})
 	}
 	return rows
@@ -164,10 +166,9 @@ func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.leases.Revoke(r.Context(), id, "the user has ended the lease"); err != nil {
+	if err := a.endLease(r.Context(), id, userEnds, cardbroker.Event{Origin: originOf(r)}); err != nil {
 		return err
 	}
-	a.record(cardbroker.Event{Name: cardbroker.EventLeaseRevoked, Tunnel: id.String(), Origin: originOf(r)})
 	return httpserver.JSON(w, struct{}{})
 }
 

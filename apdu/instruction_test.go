@@ -23,3 +23,18 @@ func TestPINCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestInstructionName: whatever carries a PIN has the name that it has there, and every code has one.
+func TestInstructionName(t *testing.T) {
+	for ins := range 256 {
+		name, pin := apdu.InstructionName(byte(ins)), apdu.PINCommand(byte(ins))
+		if name == "" || pin != "" && name != pin {
+			t.Errorf("InstructionName(%02X) = %q, PINCommand says %q", ins, name, pin)
+		}
+	}
+	for ins, want := range map[byte]string{0xA4: "SELECT", 0xCB: "GET DATA", 0xC3: "ENVELOPE", 0x5A: "the instruction 5A"} {
+		if got := apdu.InstructionName(ins); got != want {
+			t.Errorf("InstructionName(%02X) = %q, want %q", ins, got, want)
+		}
+	}
+}

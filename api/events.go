@@ -18,6 +18,15 @@ type ReaderState struct {
 	Card *Card
 }
 
+// States returns what events tell of readers.
+func States(readers []RemoteReader) []ReaderState {
+	states := make([]ReaderState, len(readers))
+	for i, r := range readers {
+		states[i] = ReaderState{ID: r.ID, Name: r.Name, Card: r.Card}
+	}
+	return states
+}
+
 // Changes returns the events that lead from one list of readers to another: first what has gone, then what has come.
 func Changes(before, after []ReaderState, at time.Time) []ReaderEvent {
 	var events []ReaderEvent

@@ -91,6 +91,7 @@ type FromAgent struct {
 	Event    *Event         `json:"event,omitempty"`
 	Presence *Presence      `json:"presence,omitempty"`
 	Answer   *Answer        `json:"answer,omitempty"`
+	Usage    *Usage         `json:"usage,omitempty"`
 	// DeviceKey is told once for each link, as soon as it is made.
 	DeviceKey *DeviceKey `json:"deviceKey,omitempty"`
 }
@@ -104,6 +105,8 @@ type FromBroker struct {
 	Kicked     *Kicked     `json:"kicked,omitempty"`
 	Ask        *Ask        `json:"ask,omitempty"`
 	Forward    *Forward    `json:"forward,omitempty"`
+
+	Revoke *RevokeLease `json:"revoke,omitempty"`
 }
 
 // Register asks for REGISTERED: the agent listens on its port.
@@ -121,6 +124,8 @@ type Registered struct {
 	Epoch      uint64           `json:"epoch"`
 	Sharing    Sharing          `json:"sharing"`
 	Name       string           `json:"name,omitempty"` // that web pages may call this host by, besides localhost
+	// Dialled are the rendezvous that the broker calls, wss://host:port, by tenant.
+	Dialled map[cardbroker.Tenant]string `json:"dialled,omitempty"`
 }
 
 // Sharing tells an agent whether agents of another user are on the host. Of two that cross, the one with more turns is newer.
@@ -177,7 +182,7 @@ type OfferedReader struct {
 type TunnelOpen struct {
 	ID      string              `json:"id"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant   `json:"tenant"`
-	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate or jwt
+	Method  string              `json:"method"`  // how the tenant was authenticated: token, certificate, jwt or rendezvous
 	Address string              `json:"address"` // of the back end, for the user
 	Reader  cardbroker.ReaderID `json:"reader"`  // TicketReader: the ticket's own
 	Ticket  string              `json:"ticket"`  // empty: the reader is offered for good
@@ -237,6 +242,16 @@ type Kick struct {
 
 // Kicked tells an agent that an administrator has ended it: it releases its port and is not to come back by itself.
 type Kicked struct{}
+
+// RevokeLease tells an agent that an administrator has ended a back end's lease.
+type RevokeLease struct {
+	Tunnel string `json:"tunnel"` // 32 hexadecimal digits
+}
+
+// LeaseRevoked answers an administrator's revocation.
+type LeaseRevoked struct {
+	Cut bool `json:"cut"` // the agent did not end the lease within a second, or could not be told; the broker has cut the tunnel
+}
 
 // UID returns a user's uid for JSON: nil on Windows, where his SID names him.
 func UID(id cardbroker.UserID) *uint32 {

@@ -113,11 +113,14 @@ type Lease struct {
 	Tunnel  string               `json:"tunnel"` // 32 hexadecimal digits
 	Tenant  cardbroker.Tenant    `json:"tenant"`
 	Reader  string               `json:"reader"`            // its name
-	Method  string               `json:"method,omitempty"`  // how the tenant has shown who it is: token, certificate or jwt
+	Method  string               `json:"method,omitempty"`  // how the tenant has shown who it is: token, certificate, jwt or rendezvous
 	Backend string               `json:"backend,omitempty"` // the back end's address and port
 	Session cardbroker.SessionID `json:"session,omitempty"`
+	User    string               `json:"user,omitempty"` // whose session; `cardbroker host leases` only
 	Since   time.Time            `json:"since"`
 	Expires time.Time            `json:"expires"`
+	Share   string               `json:"share,omitempty"` // shared, exclusive or direct
+	Cut     *time.Time           `json:"cut,omitempty"`   // since when the back end has no connection, and may come back; nil: it has one
 }
 
 // Leases answers GET /cb/v1/leases.

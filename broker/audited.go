@@ -19,6 +19,7 @@ import (
 
 // record hands an event that the broker saw to the audit log; of is whom it is about, nil: the broker itself.
 func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
+	b.metrics.Recorded(e.Name)
 	if b.cfg.Audit != nil {
 		b.cfg.Audit.Record(of, e)
 	}
@@ -26,6 +27,7 @@ func (b *Broker) record(of *cardbroker.AgentKey, e cardbroker.Event) {
 
 // say hands an event that an agent tells of to the audit log. Whose agent it is the broker knows by itself.
 func (b *Broker) say(of cardbroker.AgentKey, e api.Event) {
+	b.metrics.Said(e.Name)
 	if b.cfg.Audit != nil {
 		b.cfg.Audit.Say(of, e)
 	}
@@ -36,6 +38,7 @@ func (b *Broker) say(of cardbroker.AgentKey, e api.Event) {
 func (b *Broker) refused(r httpserver.Refusal) {
 	b.hub.refused(newRefusal(r.Caller, r.Err))
 	said := api.Describe(r.Err)
+	b.metrics.CallerRefused(said.Rule)
 	e := cardbroker.Event{Name: cardbroker.EventCallerRefused, Reason: said.Reason, Rule: said.Rule, Detail: said.Description}
 	_, byKey := errors.AsType[keyRefused](r.Err)
 	switch {

@@ -13,34 +13,59 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/metrics"
+	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
-	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// backendRoutes are what back ends ask at their door.
-func (b *Broker) backendRoutes() []httpserver.Route {
+// door is how back ends come to the broker: through the port that they connect to, or by a rendezvous that the broker calls.
+type door struct {
+	*Broker
+	tenants authority
+}
+
+// authority says which tenant a back end is.
+type authority interface {
+	Authenticate(r *http.Request) (tenant.Credential, error)
+	Burn(ctx context.Context, c tenant.Credential) error
+}
+
+// tokenRoutes are what back ends ask at the port beside.
+func (b *Broker) tokenRoutes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/cb/v1/jwks.json", Access: httpserver.Public, Handle: b.publishedKeys},
-		{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: b.remoteReaders},
-		{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: b.readerEvents},
-		{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: b.openTunnel},
 		{Method: "POST", Path: "/cb/v1/tokens", Access: httpserver.Key, Handle: b.exchange},
 	}
 }
 
-// authorizeBackend admits whoever can show that he is a tenant.
-func (b *Broker) authorizeBackend(r *http.Request, access httpserver.Access) error {
+// server serves what every back end asks, and more. conns is how many connections one address may have.
+func (d door) server(conns int, more ...httpserver.Route) *httpserver.Server {
+	return httpserver.New(httpserver.Config{
+		Routes: append([]httpserver.Route{
+			{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: d.remoteReaders},
+			{Method: "GET", Path: "/cb/v1/readers/events", Access: httpserver.Tenant, Handle: d.readerEvents},
+			{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: d.openTunnel},
+		}, more...),
+		Authorize: d.authorize,
+		Refused:   d.refused,
+		MaxConns:  conns,
+		Log:       d.cfg.Log,
+	})
+}
+
+// authorize admits whoever can show that he is a tenant.
+func (d door) authorize(r *http.Request, access httpserver.Access) error {
 	if access == httpserver.Public || access == httpserver.Key {
 		return nil
 	}
 	asked := time.Now()
-	_, err := b.cfg.Backend.Tenants.Authenticate(r)
-	return lateRefusal(r.Context(), asked, err)
+	_, err := d.tenants.Authenticate(r)
+	return tenant.RefuseLate(r.Context(), asked, err)
 }
 
-// backendURL is where tickets send back ends to; empty where there is no door.
+// backendURL is where tickets send back ends to; empty where there is no port for them.
 func (b *Broker) backendURL() string {
 	if b.cfg.Backend == nil {
 		return ""
@@ -49,12 +74,12 @@ func (b *Broker) backendURL() string {
 }
 
 // remoteReaders lists what is offered to the tenant now. It burns no ticket.
-func (b *Broker) remoteReaders(w http.ResponseWriter, r *http.Request) error {
-	who, err := b.cfg.Backend.Tenants.Authenticate(r)
+func (d door) remoteReaders(w http.ResponseWriter, r *http.Request) error {
+	who, err := d.tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
-	return httpserver.JSON(w, api.RemoteReaders{Readers: b.offeredTo(who.Tenant)})
+	return httpserver.JSON(w, api.RemoteReaders{Readers: d.offeredTo(who.Tenant)})
 }
 
 // offeredTo returns the readers that the tenant may know of, sorted by host, session and name.
@@ -80,17 +105,19 @@ func (b *Broker) offeredTo(tenant cardbroker.Tenant) []api.RemoteReader {
 
 // openTunnel joins a back end to the agent that its ticket names, or that has the reader which is offered for good. The
 // agent decides; only when it has brought its leg is the back end's request answered.
-func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
+func (d door) openTunnel(w http.ResponseWriter, r *http.Request) error {
 	asked := time.Now()
-	who, err := b.cfg.Backend.Tenants.Authenticate(r)
+	who, err := d.tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
-	if err := b.tunnels.Check(r); err != nil {
+	if err := d.tunnels.Check(r); err != nil {
 		return err
 	}
-	if err := b.cfg.Backend.Tenants.Burn(r.Context(), who); err != nil {
-		return err
+	if !resumes(r.Header.Get("Cardbroker-Ticket")) { // a lease that was opened with a token goes on with it, too, as long as the token lives
+		if err := d.tenants.Burn(r.Context(), who); err != nil {
+			return err
+		}
 	}
 	open := api.TunnelOpen{
 		ID:         newTunnelID(),
@@ -101,37 +128,39 @@ func (b *Broker) openTunnel(w http.ResponseWriter, r *http.Request) error {
 		Reader:     cardbroker.ReaderID(r.PathValue("id")),
 		Ticket:     r.Header.Get("Cardbroker-Ticket"),
 	}
-	agent, err := b.askLeg(r.Context(), open)
+	route, agent, err := d.askLeg(r.Context(), open)
 	if err != nil {
-		return lateRefusal(r.Context(), asked, err)
+		d.metrics.TunnelRefused(open.Tenant, err)
+		return tenant.RefuseLate(r.Context(), asked, err)
 	}
-	backend, err := b.tunnels.Upgrade(w, r)
+	backend, err := d.tunnels.Upgrade(w, r)
 	if err != nil {
 		agent.Close()
 		return nil // it has answered
 	}
-	b.splice(open, backend, agent)
+	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
+	d.splice(open, d.metrics.Open(open, route, backend), agent)
 	return nil
 }
 
-// askLeg finds the agent that a tunnel leads to and returns its leg.
-func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (leg, error) {
+// askLeg finds the agent that a tunnel leads to and returns its route and its leg.
+func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (route cardbroker.Route, agent leg, err error) {
 	if open.Ticket == "" {
-		route, err := b.standingRoute(open.Tenant, open.Reader)
-		if err != nil {
-			return nil, err
+		if route, err = b.standingRoute(open.Tenant, open.Reader); err == nil {
+			agent, err = b.hub.open(ctx, route, open, refuseTicket())
 		}
-		return b.hub.open(ctx, route, open, refuseTicket())
+		return route, agent, err
 	}
 	ticket, err := cardbroker.ParseTicket(open.Ticket)
 	if err != nil {
-		return nil, refuseTicket()
+		return "", nil, refuseTicket()
 	}
 	absent := refuseTicket()
 	if ticket.Resume { // the agent, or its link, may be on its way back; and the next agent of the session knows the lease
 		absent = cardbroker.Errorf(cardbroker.AgentRestarting, "the agent is not there at the moment; try again")
 	}
-	return b.hub.open(ctx, ticket.Route, open, absent)
+	agent, err = b.hub.open(ctx, ticket.Route, open, absent)
+	return ticket.Route, agent, err
 }
 
 // standingRoute finds the agent that offers the reader to the tenant for good. Two sessions of one user may offer readers
@@ -154,30 +183,15 @@ func (b *Broker) standingRoute(tenant cardbroker.Tenant, reader cardbroker.Reade
 	return "", cardbroker.Errorf(cardbroker.SessionAmbiguous, "%d sessions of one user offer this reader", len(routes))
 }
 
-// refusalTime is how long after its request a ticket, or a tenant's credential, is refused. Whether it names an agent at all,
-// and whether that agent knows it, or whether there is such a tenant, makes a difference of a millisecond, which is hidden so; it
-// also slows down who guesses.
-const refusalTime = 100 * time.Millisecond
-
-// lateRefusal returns err; if it says that a ticket or a credential is not good, when refusalTime has passed since the request.
-func lateRefusal(ctx context.Context, asked time.Time, err error) error {
-	if rule := cardbroker.RuleOf(err); rule != cardbroker.RuleTicket && rule != cardbroker.RuleToken {
-		return err
-	}
-	wait := time.NewTimer(time.Until(asked.Add(refusalTime)))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
-	}
-	return err
-}
-
 // splice passes the frames of a tunnel on, in a goroutine of its own, until either leg ends.
-func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
-	backend.LimitSilence(wire.MaxSilence) // never the agent's leg: a holder is silent while its card works
+func (b *Broker) splice(open api.TunnelOpen, backend *metrics.Tunnel, agent leg) {
 	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 	b.conns.Go("tunnel", func(ctx context.Context) error {
+		defer backend.Ended()
+		ctx, cut := context.WithCancelCause(ctx)
+		defer cut(nil)
+		ticket, _ := cardbroker.ParseTicket(open.Ticket) // a standing offer has none
+		defer b.hub.beginSplice(open.ID, &spliced{route: ticket.Route, tenant: open.Tenant, cut: cut, ended: make(chan struct{})})()
 		log.Info("tunnel opened")
 		b.record(nil, tunnelEvent(openedEvent(open), open))
 		forth, back, err := relay.Splice(ctx, backend, agent)
@@ -191,10 +205,16 @@ func (b *Broker) splice(open api.TunnelOpen, backend *socket.Conn, agent leg) {
 
 // openedEvent tells a tunnel from the next connection of one.
 func openedEvent(open api.TunnelOpen) cardbroker.EventName {
-	if ticket, err := cardbroker.ParseTicket(open.Ticket); err == nil && ticket.Resume {
+	if resumes(open.Ticket) {
 		return cardbroker.EventTunnelResumed
 	}
 	return cardbroker.EventTunnelOpened
+}
+
+// resumes says whether a ticket is a resume token.
+func resumes(text string) bool {
+	ticket, err := cardbroker.ParseTicket(text)
+	return err == nil && ticket.Resume
 }
 
 // tunnelEvent is what the broker knows of a tunnel: the back end that it let in. The agent tells of the reader.
@@ -202,10 +222,12 @@ func tunnelEvent(name cardbroker.EventName, open api.TunnelOpen) cardbroker.Even
 	return cardbroker.Event{Name: name, Tenant: open.Tenant, Tunnel: open.ID, Method: open.Method, Address: open.Address}
 }
 
+const tunnelIDSize = 16
+
 // newTunnelID returns 32 hexadecimal digits that nobody can guess: the tunnel's name in the logs of both sides, and how the
 // agent's leg finds the back end's.
 func newTunnelID() string {
-	var raw [16]byte
+	var raw [tunnelIDSize]byte
 	rand.Read(raw[:])
 	return hex.EncodeToString(raw[:])
 }

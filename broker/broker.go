@@ -17,8 +17,10 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/dialout"
 	"github.com/cardbroker/cardbroker/broker/forward"
 	"github.com/cardbroker/cardbroker/broker/issuer"
+	"github.com/cardbroker/cardbroker/broker/metrics"
 	"github.com/cardbroker/cardbroker/broker/nearest"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/broker/tenant"
@@ -34,10 +36,12 @@ const maxBackendConns = 4096
 
 // Config is what a broker is made of.
 type Config struct {
-	Listen   []net.Listener // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
-	Socket   net.Listener   // the local socket of agents and administrators
-	Backend  *Backend       // the back-end door; nil: none
-	Browsers Browsers       // TLS and further ports for web pages
+	Listen   []net.Listener    // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
+	Socket   net.Listener      // the local socket of agents and administrators
+	Backend  *Backend          // the back-end door; nil: none
+	DialOut  []*dialout.Caller // rendezvous that the broker calls
+	Browsers Browsers          // TLS and further ports for web pages
+	Metrics  Scrapers          // who may read the metrics over TCP; the zero one: nobody
 	Registry registry.Config
 	Audit    Auditor // nil: nothing is recorded
 	MaxConns int     // of one user at a time; 0: 64
@@ -79,16 +83,23 @@ type Broker struct {
 	tunnels  *socket.Maker
 	front    *httpserver.Server // of connections that are forwarded to agents
 	splicer  *forward.Splicer
+	metrics  *metrics.Metrics
 }
 
 // New returns a broker that has not started. It loads the registry from the ledger.
 func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, error) {
-	cfg.Registry.Hold = cfg.Browsers.TLS != nil
+	var b *Broker
+	count := metrics.New(metrics.Config{
+		Version: cfg.Version,
+		Agents:  func() []cardbroker.Agent { return b.registry.View().Agents() },
+		Links:   func() int { return len(*b.hub.view.Load()) },
+	})
+	cfg.Registry.Hold, cfg.Registry.Committed = cfg.Browsers.TLS != nil, count.Committed
 	entries, err := registry.New(ctx, cfg.Registry, ledger, cfg.Log)
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{
+	b = &Broker{
 		cfg:      cfg,
 		registry: entries,
 		hub:      newHub(),
@@ -98,6 +109,7 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
 		splicer:  forward.New(),
+		metrics:  count,
 	}
 	b.front = b.newFront()
 	b.guard = registry.NewGuard(entries, b.restarting(), cfg.Log)
@@ -131,8 +143,12 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	servers.Go("local", b.serveLocal)
 	servers.Go("sharing", b.tellSharing)
+	servers.Go("metrics", b.serveMetrics)
 	if b.cfg.Backend != nil {
 		servers.Go("backend", b.serveBackend)
+	}
+	for _, to := range b.cfg.DialOut {
+		servers.Go("dial out", func(ctx context.Context) error { return b.serveDialled(ctx, to) })
 	}
 	stop := context.AfterFunc(ctx, func() { servers.Stop() })
 	defer stop()
@@ -171,12 +187,13 @@ func (b *Broker) serveLocal(ctx context.Context) error {
 }
 
 func (b *Broker) serveBackend(ctx context.Context) error {
-	server := httpserver.New(httpserver.Config{
-		Routes:    b.backendRoutes(),
-		Authorize: b.authorizeBackend,
-		Refused:   b.refused,
-		MaxConns:  maxBackendConns,
-		Log:       b.cfg.Log,
-	})
-	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
+	d := door{Broker: b, tenants: b.cfg.Backend.Tenants}
+	return d.server(maxBackendConns, b.tokenRoutes()...).Serve(ctx,
+		httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
+}
+
+// serveDialled serves a rendezvous that the broker calls as a back end that came to the door.
+func (b *Broker) serveDialled(ctx context.Context, to *dialout.Caller) error {
+	d := door{Broker: b, tenants: tenant.Dialled{Tenant: to.Tenant(), URL: to.URL()}}
+	return to.Serve(ctx, d.server(dialout.MaxConns))
 }

@@ -129,6 +129,7 @@ func (b *Broker) forward(ctx context.Context, conn *httpserver.Conn) error {
 	if err != nil {
 		return err
 	}
+	defer b.metrics.Forwarded()()
 	b.splicer.Splice(ctx, conn, leg)
 	return nil
 }

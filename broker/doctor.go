@@ -24,6 +24,9 @@ func (b *Broker) diagnose() []api.Check {
 	if t := b.cfg.Browsers.TLS; t != nil {
 		checks = append(checks, t.Status())
 	}
+	for i, to := range b.cfg.DialOut {
+		checks = append(checks, to.Check(i))
+	}
 	return append(checks, b.checkListeners()...)
 }
 

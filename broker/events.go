@@ -15,12 +15,12 @@ import (
 )
 
 // readerEvents pushes to a back end the readers that are offered to it, then every change.
-func (b *Broker) readerEvents(w http.ResponseWriter, r *http.Request) error {
-	who, err := b.cfg.Backend.Tenants.Authenticate(r)
+func (d door) readerEvents(w http.ResponseWriter, r *http.Request) error {
+	who, err := d.tenants.Authenticate(r)
 	if err != nil {
 		return err
 	}
-	changed, stop, err := b.hub.watch(r.Context())
+	changed, stop, err := d.hub.watch(r.Context())
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (b *Broker) readerEvents(w http.ResponseWriter, r *http.Request) error {
 		stop()
 		return err
 	}
-	b.conns.Go("events", func(ctx context.Context) error {
+	d.conns.Go("events", func(ctx context.Context) error {
 		defer stop()
 		if !who.Expires.IsZero() {
 			var cancel context.CancelFunc
@@ -38,7 +38,7 @@ func (b *Broker) readerEvents(w http.ResponseWriter, r *http.Request) error {
 		}
 		var seen []api.ReaderState
 		push.Run(ctx, changed, func() []api.ReaderEvent {
-			now := states(b.offeredTo(who.Tenant))
+			now := api.States(d.offeredTo(who.Tenant))
 			events := api.Changes(seen, now, time.Now().UTC())
 			seen = now
 			return events
@@ -46,14 +46,6 @@ func (b *Broker) readerEvents(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	})
 	return nil
-}
-
-func states(readers []api.RemoteReader) []api.ReaderState {
-	states := make([]api.ReaderState, len(readers))
-	for i, reader := range readers {
-		states[i] = api.ReaderState{ID: reader.ID, Name: reader.Name, Card: reader.Card}
-	}
-	return states
 }
 
 func sortReaders(readers []api.RemoteReader) {

@@ -29,6 +29,7 @@ type hubState struct {
 	pending  map[string]*pending        // by tunnel id
 	asks     map[string]*openAsk        // by id
 	forwards map[string]*waitingForward // by the forwarded connection's id
+	splices  map[string]*spliced        // by tunnel id
 	watchers map[chan struct{}]struct{} // of capacity 1: a signal says that the view is new
 	refusals []refusal                  // the newest last
 	changed  bool                       // since the view was published
@@ -68,6 +69,7 @@ func newHub() *hub {
 		pending:  map[string]*pending{},
 		asks:     map[string]*openAsk{},
 		forwards: map[string]*waitingForward{},
+		splices:  map[string]*spliced{},
 		watchers: map[chan struct{}]struct{}{},
 	}}
 	h.view.Store(&[]linkView{})

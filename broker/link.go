@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/dialout"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
@@ -120,6 +121,7 @@ func (b *Broker) holdLink(ctx context.Context, conn *socket.Conn, agent cardbrok
 		Epoch:      b.registry.View().Epoch(),
 		Sharing:    *b.sharing(), // read after joining: who joined is told of every turn
 		Name:       b.hostAlias(),
+		Dialled:    dialout.ByTenant(b.cfg.DialOut),
 	}
 	if err := send(api.FromBroker{Registered: &registered}); err != nil {
 		return err
@@ -158,6 +160,10 @@ func (b *Broker) listen(ctx context.Context, conn *socket.Conn, agent cardbroker
 		case message.Event != nil:
 			if err = news.Wait(ctx); err == nil {
 				b.say(agent.Key, *message.Event)
+			}
+		case message.Usage != nil:
+			if news.Allow() { // else it is lost: it is for statistics only
+				b.metrics.Used(agent.Route, *message.Usage)
 			}
 		case message.Presence != nil:
 			if err = news.Wait(ctx); err == nil {

@@ -32,6 +32,7 @@ func (b *Broker) localRoutes() []httpserver.Route {
 		{Method: "GET", Path: "/local/v1/forwards/{id}", Access: httpserver.Agent, Handle: b.forwardLeg},
 		{Method: "POST", Path: "/local/v1/kick", Access: httpserver.Admin, Handle: b.kick},
 		{Method: "GET", Path: "/local/v1/leases", Access: httpserver.Admin, Handle: b.leases},
+		{Method: "POST", Path: "/local/v1/leases/{tunnel}/revoke", Access: httpserver.Admin, Handle: b.revokeLease},
 		{Method: "GET", Path: "/local/v1/link", Access: httpserver.Agent, Handle: b.openLink},
 		{Method: "POST", Path: "/local/v1/release", Access: httpserver.Agent, Handle: b.release},
 		{Method: "POST", Path: "/local/v1/renew", Access: httpserver.Agent, Handle: b.renew},
@@ -43,6 +44,7 @@ func (b *Broker) localRoutes() []httpserver.Route {
 		{Method: "POST", Path: "/local/v1/tokens/revoke", Access: httpserver.Admin, Handle: b.revoke},
 		{Method: "POST", Path: "/local/v1/tokens/rotate", Access: httpserver.Admin, Handle: b.rotate},
 		{Method: "GET", Path: "/local/v1/tunnels/{id}", Access: httpserver.Agent, Handle: b.tunnelLeg},
+		{Method: "GET", Path: "/metrics", Access: httpserver.Admin, Handle: b.metrics.Serve},
 	}
 }
 
@@ -204,18 +206,6 @@ func userName(id cardbroker.UserID) string {
 		return u.Username
 	}
 	return id.String()
-}
-
-// leases lists which back ends hold which readers.
-func (b *Broker) leases(w http.ResponseWriter, _ *http.Request) error {
-	all := api.Leases{Leases: []api.Lease{}}
-	for _, link := range *b.hub.view.Load() {
-		for _, lease := range link.leases {
-			lease.Session = link.agent.Key.Session
-			all.Leases = append(all.Leases, lease)
-		}
-	}
-	return httpserver.JSON(w, all)
 }
 
 // doctor says what an administrator should know of this broker.

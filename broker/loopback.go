@@ -65,9 +65,10 @@ func (b *Broker) health(w http.ResponseWriter, _ *http.Request) error {
 
 // resolve returns the caller's own agent: of his user, and of his session where he has several. It reads the published
 // view, then asks the kernel whether the agent's port is still the user's.
-func (b *Broker) resolve(caller peer.Caller) (cardbroker.Agent, error) {
+func (b *Broker) resolve(caller peer.Caller) (agent cardbroker.Agent, err error) {
+	defer func() { b.metrics.LookedUp(err) }()
 	agents := b.registry.View().ByUser(caller.User)
-	agent, err := b.chooser.Pick(b.candidates(agents), caller)
+	agent, err = b.chooser.Pick(b.candidates(agents), caller)
 	if err != nil {
 		return agent, err
 	}

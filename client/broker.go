@@ -118,6 +118,11 @@ func (b *Broker) Leases(ctx context.Context) (api.Leases, error) {
 	return askBroker[api.Leases](ctx, b, "GET", "/local/v1/leases", nil)
 }
 
+// RevokeLease ends a back end's lease of a reader at once. Administrators only. Errors: ObjectUnknown.
+func (b *Broker) RevokeLease(ctx context.Context, tunnel string) (api.LeaseRevoked, error) {
+	return askBroker[api.LeaseRevoked](ctx, b, "POST", "/local/v1/leases/"+url.PathEscape(tunnel)+"/revoke", nil)
+}
+
 // Explain says who is behind a connection to server, or to the broker where that is empty. Administrators only.
 func (b *Broker) Explain(ctx context.Context, client, server string) (api.Explanation, error) {
 	query := url.Values{"client": {client}, "server": {server}}

@@ -24,6 +24,9 @@ type owner struct {
 	card    Card                        // nil: not connected
 	number  uint32                      // of the reader that card is in
 	buf     []byte                      // the payload of the last answer
+	begun   int                         // transactions within each other, of card
+	missed  error                       // what became of card while nobody asked; nil: nothing
+	timed   bool                        // the stream has a deadline
 }
 
 // errMalformed marks what the agent must not send: it ends the conversation.
@@ -38,7 +41,7 @@ func (o *owner) run() error {
 		}
 	}()
 	for {
-		h, payload, err := o.stream.Receive()
+		h, payload, err := o.receive()
 		if err != nil && regular(err) == nil {
 			return nil
 		}
@@ -82,11 +85,14 @@ func (o *owner) serve(h wire.Header, payload []byte) (wire.Type, error) {
 	if o.card == nil || h.Reader != o.number {
 		return 0, cardbroker.Errorf(cardbroker.CardRemoved, "the reader is not connected, or was removed")
 	}
+	if err := o.found(); err != nil {
+		return 0, err
+	}
 	switch h.Type {
 	case wire.TypeAPDU:
 		return wire.TypeAPDUResponse, o.transmit(payload)
 	case wire.TypeBegin:
-		return wire.TypeDone, o.card.Begin()
+		return wire.TypeDone, o.begin()
 	case wire.TypeControl:
 		code, input, err := wire.ParseControl(payload)
 		if err != nil {
@@ -104,7 +110,7 @@ func (o *owner) serve(h wire.Header, payload []byte) (wire.Type, error) {
 		if err != nil {
 			return 0, errMalformed{err}
 		}
-		return wire.TypeDone, o.card.End(d)
+		return wire.TypeDone, o.end(d)
 	}
 	return 0, errMalformed{cardbroker.Errorf(cardbroker.Invalid, "a frame of type %d on a reader's stream", h.Type)}
 }
@@ -133,8 +139,24 @@ func (o *owner) disconnect(d cardbroker.Disposition) error {
 		return nil
 	}
 	card := o.card
-	o.card = nil
+	o.card, o.begun, o.missed = nil, 0, nil
 	return card.Disconnect(d)
+}
+
+func (o *owner) begin() error {
+	err := o.card.Begin()
+	if err == nil {
+		o.begun++
+	}
+	return err
+}
+
+func (o *owner) end(d cardbroker.Disposition) error {
+	err := o.card.End(d)
+	if err == nil {
+		o.begun = max(0, o.begun-1)
+	}
+	return err
 }
 
 // transmit leaves the times and the response in buf. It allocates nothing once buf has grown.

@@ -108,12 +108,18 @@ type agent struct {
 	ended   chan error
 }
 
+func newDeck() *deck {
+	return &deck{events: make(chan sandbox.Event), actions: make(chan string, 16), hang: make(chan struct{})}
+}
+
 func newAgent(t *testing.T) *agent {
-	a := &agent{
-		t:     t,
-		deck:  &deck{events: make(chan sandbox.Event), actions: make(chan string, 16), hang: make(chan struct{})},
-		ended: make(chan error, 1),
-	}
+	d := newDeck()
+	return serve(t, d, d)
+}
+
+// serve serves the deck's readers, or others that stand before them.
+func serve(t *testing.T, d *deck, readers sandbox.Readers) *agent {
+	a := &agent{t: t, deck: d, ended: make(chan error, 1)}
 	var theirs []net.Conn
 	for range wire.Streams {
 		our, their := net.Pipe()
@@ -123,7 +129,7 @@ func newAgent(t *testing.T) *agent {
 		t.Cleanup(func() { our.Close() })
 	}
 	log := slog.New(slog.NewTextHandler(&a.log, nil))
-	go func() { a.ended <- sandbox.Serve(context.Background(), theirs, a.deck, log) }()
+	go func() { a.ended <- sandbox.Serve(context.Background(), theirs, readers, log) }()
 	return a
 }
 

@@ -33,7 +33,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -48,9 +47,13 @@ import (
 
 // Config says who the back end is and where the brokers are.
 type Config struct {
-	Brokers []string          // wss://host:port, one or more
+	Brokers []string          // wss://host:port, one or more; none with Rendezvous
 	TLS     *tls.Config       // whom to trust, and the client's certificate; nil: the system's roots, none
 	Token   cardbroker.Secret // of the tenant; empty: the certificate says it
+
+	// Rendezvous is where brokers call that let nobody in, in place of Brokers; the caller closes it. Which tenant the back end
+	// is, their hosts' configuration says, so TLS and credentials are not the client's.
+	Rendezvous Rendezvous
 
 	// APIKey gives the tenant's API key, in place of Token: the client exchanges it at each broker, and again when the token is
 	// about to expire and another request is made. It may be called by several goroutines at a time.
@@ -71,6 +74,7 @@ type Client struct {
 	http    *http.Client
 	tunnels *socket.Maker
 	events  *socket.Maker
+	called  Rendezvous // nil: the client calls the brokers
 }
 
 // requestTimeout is for one request and its answer.
@@ -81,7 +85,10 @@ const maxList = 16 << 20
 
 // New returns a client; it connects to nothing yet. Invalid: a broker's address is not wss://host:port.
 func New(c Config) (*Client, error) {
-	if len(c.Brokers) == 0 {
+	switch {
+	case c.Rendezvous != nil && (len(c.Brokers) > 0 || c.TLS != nil || !c.Token.Empty() || c.APIKey != nil || c.Renew != nil):
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "with a rendezvous there are neither brokers nor credentials for them")
+	case c.Rendezvous == nil && len(c.Brokers) == 0:
 		return nil, cardbroker.Errorf(cardbroker.Invalid, "no broker is given")
 	}
 	client := &Client{
@@ -89,6 +96,7 @@ func New(c Config) (*Client, error) {
 		renew:   c.Renew,
 		tunnels: socket.NewMaker(wire.Subprotocol),
 		events:  socket.NewJSONMaker(""),
+		called:  c.Rendezvous,
 	}
 	if client.renew == nil {
 		client.renew = func(context.Context, string) (cardbroker.Secret, error) { return c.Token, nil }
@@ -103,17 +111,7 @@ func New(c Config) (*Client, error) {
 		}
 		client.brokers = append(client.brokers, "wss://"+u.Host)
 	}
-	dialer := &net.Dialer{}
-	dialer.SetMultipathTCP(false)
-	client.http = &http.Client{
-		Timeout: requestTimeout,
-		Transport: &http.Transport{
-			TLSClientConfig:     client.tls,
-			DialContext:         dialer.DialContext,
-			MaxIdleConnsPerHost: 1,
-			IdleConnTimeout:     30 * time.Second,
-		},
-	}
+	client.http = &http.Client{Timeout: requestTimeout, Transport: client.transport()}
 	if c.APIKey != nil {
 		client.tokens = newTokens(c, client)
 		client.renew = client.tokens.get
@@ -130,10 +128,14 @@ type Reader struct {
 // List returns the readers that are offered to the tenant now, broker by broker; it asks all brokers at a time. Where
 // brokers fail, it returns the readers of the others and an error: Unauthenticated, RateLimited, Unavailable or Timeout.
 func (c *Client) List(ctx context.Context) ([]Reader, error) {
-	lists := make([][]api.RemoteReader, len(c.brokers))
-	failed := make([]error, len(c.brokers))
+	brokers, err := c.beyond(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	lists := make([][]api.RemoteReader, len(brokers))
+	failed := make([]error, len(brokers))
 	group := run.New(ctx)
-	for i, broker := range c.brokers {
+	for i, broker := range brokers {
 		group.Go("list "+broker, func(ctx context.Context) (err error) {
 			if lists[i], err = c.list(ctx, broker); err != nil {
 				failed[i] = fmt.Errorf("cannot list the readers of %s: %w", broker, err)
@@ -145,7 +147,7 @@ func (c *Client) List(ctx context.Context) ([]Reader, error) {
 	var readers []Reader
 	for i, list := range lists {
 		for _, r := range list {
-			readers = append(readers, Reader{RemoteReader: r, Broker: c.brokers[i]})
+			readers = append(readers, Reader{RemoteReader: r, Broker: brokers[i]})
 		}
 	}
 	return readers, errors.Join(failed...)
@@ -160,7 +162,7 @@ func (c *Client) list(ctx context.Context, broker string) ([]api.RemoteReader, e
 }
 
 func (c *Client) listOnce(ctx context.Context, broker string) ([]api.RemoteReader, error) {
-	address := "https" + strings.TrimPrefix(broker, "wss") + "/cb/v1/readers"
+	address := "http" + strings.TrimPrefix(c.address(broker), "ws") + "/cb/v1/readers"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
@@ -200,7 +202,12 @@ func (c *Client) dialOnce(ctx context.Context, maker *socket.Maker, to target) (
 	if err != nil {
 		return nil, err
 	}
-	conn, response, err := maker.Dial(ctx, socket.Dial{URL: to.broker + to.path, Header: header, TLS: c.tls})
+	conn, response, err := maker.Dial(ctx, socket.Dial{
+		URL:    c.address(to.broker) + to.path,
+		Header: header,
+		TLS:    c.tls,
+		Net:    c.connect(to.broker),
+	})
 	if response != nil {
 		return nil, api.ReadError(response)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/cardtest"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -218,6 +219,7 @@ func (b *bed) script() (indeterminate, wrong int) {
 		switch {
 		case cardbroker.ReasonOf(err) == cardbroker.Indeterminate:
 			indeterminate++
+			b.t.Logf("command %d: %v", n, err)
 		case err != nil || !bytes.Equal(a.Response, append(command(n), 0x90, 0)):
 			b.t.Errorf("command %d: % x, %v", n, a.Response, err)
 			wrong++
@@ -253,5 +255,51 @@ func TestExactlyOnce(t *testing.T) {
 			}
 		})
 		t.Logf("%d cuts", cuts)
+	}
+}
+
+// TestScriptExactlyOnce cuts both legs whenever a frame of a script of 200 commands crosses the relay. Commands and answers are
+// longer than a frame holds.
+func TestScriptExactlyOnce(t *testing.T) {
+	var s script.Script
+	for n := range 200 {
+		data := append(bytes.Repeat([]byte{byte(n)}, 1000), command(n)...)
+		long := append([]byte{0x80, 0xEE, 0, 0, 0, byte(len(data) >> 8), byte(len(data))}, data...)
+		s.Steps = append(s.Steps, script.Step{Command: long})
+	}
+	kinds := map[wire.Type]int{}
+	seen := map[crossing]int{}
+	cut := func(c crossing) (backend, agent bool) {
+		if c.kind != wire.TypeScript && c.kind != wire.TypeScriptResult && c.kind != wire.TypeProgress && c.kind != wire.TypeResume && c.kind != wire.TypeResumed {
+			return false, false
+		}
+		if seen[c]++; seen[c] > 2 { // a script's frames look alike: each of the first two
+			return false, false
+		}
+		kinds[c.kind]++
+		return true, true
+	}
+	onBed(t, cut, func(t *testing.T, b *bed) {
+		tunnel, err := b.tunnel(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tunnel.Close()
+		result, err := tunnel.Run(t.Context(), s, nil)
+		if err != nil || result.Outcome != script.OK || len(result.Steps) != 200 {
+			t.Fatalf("Run = %v after %d steps, %v, want ok after 200", result.Outcome, len(result.Steps), err)
+		}
+		for n, step := range result.Steps {
+			if !bytes.Equal(step.Data, s.Steps[n].Command) {
+				t.Errorf("step %d is answered with %d bytes that are not its own", n, len(step.Data))
+			}
+		}
+		if n := b.reader.Executed(); n != 200 {
+			t.Errorf("the card has executed %d commands, want 200", n)
+		}
+	})
+	t.Logf("cuts: %v", kinds)
+	if kinds[wire.TypeScript] < 4 || kinds[wire.TypeScriptResult] < 4 {
+		t.Errorf("%v cuts, want 4 or more at a script's frames and at its result's", kinds)
 	}
 }

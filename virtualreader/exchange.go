@@ -4,6 +4,7 @@
 package virtualreader
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -59,9 +60,11 @@ func (t *Tunnel) askWith(ctx context.Context, kind wire.Type, flags uint16, payl
 	}
 	a, err := t.await(head, payload)
 	t.idle.Reset(idleAfter)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
+	}
+	t.pause = 0
+	switch {
 	case a.seq != t.seq:
 		return nil, t.broken("an answer has seq %d, want %d", a.seq, t.seq)
 	case a.kind == wire.TypeError:
@@ -69,7 +72,6 @@ func (t *Tunnel) askWith(ctx context.Context, kind wire.Type, flags uint16, payl
 	case a.kind != want:
 		return nil, t.broken("the answer to a frame of type %d has type %d", kind, a.kind)
 	}
-	t.pause = 0
 	if err := t.note(a); err != nil {
 		t.fail(err)
 		return nil, err
@@ -164,14 +166,21 @@ func (t *Tunnel) receive() (answer, error) {
 	return answer{}, t.cut
 }
 
-// event takes a frame that answers nothing.
+// event takes a frame that answers nothing. The caller has reading.
 func (t *Tunnel) event(kind wire.Type, payload []byte) error {
 	switch kind {
 	case wire.TypeCardIn:
 		in, err := wire.ParseCardIn(payload)
+		if err != nil {
+			return err
+		}
+		if t.card != nil && t.card.Protocol == in.Protocol && bytes.Equal(t.card.ATR, in.ATR) {
+			return nil // the holder says it again, on a new connection; that it was taken out would have come before
+		}
+		t.card = &cardbroker.Card{ATR: slices.Clone(in.ATR), Protocol: in.Protocol}
 		t.tell(CardEvent{Card: &cardbroker.Card{ATR: slices.Clone(in.ATR), Protocol: in.Protocol}})
-		return err
 	case wire.TypeCardOut:
+		t.card = nil
 		t.tell(CardEvent{})
 	case wire.TypeRevoked, wire.TypeError:
 		return holderError(payload)

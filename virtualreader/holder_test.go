@@ -7,12 +7,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +35,7 @@ type holder struct {
 	greet func(conn *socket.Conn, resume wire.Header) bool    // in place of Resumed, if it returns true; nil: Resumed
 	bye   func(conn *socket.Conn)                             // says why, before a connection is cut; nil: nobody does
 	lease time.Duration                                       // 0: testLease
-	slow  time.Duration                                       // how long the card works on the first command
+	work  func()                                              // what the card does with the first command; nil: nothing that takes time
 	mute  int                                                 // the connection of this number says nothing after its first answer
 	admit func(number int, r *http.Request) *cardbroker.Error // refuses the connection of this number, from 1; nil: nobody
 
@@ -47,6 +46,8 @@ type holder struct {
 	reply []byte         // its answer, without what follows Seq
 	kind  wire.Type      // of the answer
 	runs  map[uint64]int // how often the frame of a seq was executed
+
+	atr atomic.Int32 // the second byte of the card's
 
 	latest  sync.Mutex // of what follows
 	number  int        // of connections that asked to be let in
@@ -135,7 +136,7 @@ func (h *holder) resume(conn *socket.Conn, head wire.Header) error {
 
 // card says which card is in the reader.
 func (h *holder) card(conn *socket.Conn) error {
-	return h.send(conn, wire.Header{Type: wire.TypeCardIn}, wire.CardIn{ATR: []byte{0x3B, 0}}.Append(nil))
+	return h.send(conn, wire.Header{Type: wire.TypeCardIn}, wire.CardIn{ATR: []byte{0x3B, byte(h.atr.Load())}}.Append(nil))
 }
 
 // answer executes a frame, or repeats the answer to the last one.
@@ -146,8 +147,8 @@ func (h *holder) answer(conn *socket.Conn, head wire.Header, payload []byte) err
 		h.last, h.frame = head.Seq, frame
 		h.runs[head.Seq]++
 		h.execute(head.Type, payload)
-		if head.Seq == 2 {
-			time.Sleep(h.slow)
+		if head.Seq == 2 && h.work != nil {
+			h.work()
 		}
 	case head.Seq != h.last || !bytes.Equal(frame, h.frame):
 		h.t.Errorf("the frame % x follows % x", frame, h.frame)
@@ -296,80 +297,4 @@ func (p pipes) dial(context.Context) (net.Conn, error) {
 	near, far := net.Pipe()
 	p <- far
 	return newLink(near), nil
-}
-
-// stage is a back end that reaches a holder through brokers, in a bubble of its own time.
-type stage struct {
-	*holder
-	brokers []string
-	pipes   pipes
-
-	dials sync.Mutex                // of what follows
-	down  func(broker string) error // why it cannot be reached; nil: it can
-	asked []string                  // brokers that were dialled
-}
-
-// onStage runs f in a bubble.
-func onStage(t *testing.T, h *holder, f func(s *stage)) {
-	s := &stage{holder: h, brokers: []string{"one"}, pipes: make(pipes)}
-	h.start(t)
-	server := http.Server{Handler: h}
-	var serving sync.WaitGroup
-	serving.Go(func() { server.Serve(s.pipes) })
-	f(s)
-	h.running.Wait()
-	server.Close()
-	serving.Wait()
-	time.Sleep(2 * time.Second) // closed links drain
-}
-
-func (s *stage) dial(ctx context.Context, to target) (*socket.Conn, error) {
-	if err := s.reach(to.broker); err != nil {
-		return nil, err
-	}
-	header := http.Header{"Cardbroker-Ticket": {to.ticket}}
-	conn, response, err := tunnels.Dial(ctx, socket.Dial{URL: "ws://" + to.broker + to.path, Header: header, Net: s.pipes.dial})
-	if response != nil {
-		return nil, api.ReadError(response)
-	}
-	return conn, err
-}
-
-func (s *stage) reach(broker string) error {
-	s.dials.Lock()
-	defer s.dials.Unlock()
-	s.asked = append(s.asked, broker)
-	if s.down == nil {
-		return nil
-	}
-	return s.down(broker)
-}
-
-// whileDown says why brokers cannot be reached from now on; nil: they can.
-func (s *stage) whileDown(down func(broker string) error) {
-	s.dials.Lock()
-	defer s.dials.Unlock()
-	s.down = down
-}
-
-// wereAsked returns the brokers that were dialled.
-func (s *stage) wereAsked() []string {
-	s.dials.Lock()
-	defer s.dials.Unlock()
-	return slices.Clone(s.asked)
-}
-
-// tunnel opens a tunnel through the first broker.
-func (s *stage) tunnel(ctx context.Context) (*Tunnel, error) {
-	conn, err := s.dial(ctx, target{broker: s.brokers[0], path: "/cb/v1/readers/-/tunnel", ticket: "cbt1"})
-	if err != nil {
-		return nil, err
-	}
-	hello, _ := Options{}.hello()
-	return newTunnel(ctx, conn, hello, s.dial, s.brokers)
-}
-
-// command is the nth of a back end's.
-func command(n int) []byte {
-	return binary.BigEndian.AppendUint16([]byte{0, 0xA4}, uint16(n))
 }

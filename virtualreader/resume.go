@@ -129,8 +129,8 @@ func (t *Tunnel) rest(ctx context.Context) bool {
 	}
 }
 
-// round tries each broker once. A refusal counts only if no broker says anything else: one that does not know the holder
-// may refuse what another one, which is just not there, would let in.
+// round tries each broker once. That the ticket is refused is the agent's word, and counts at once: a broker that does not find
+// the agent says otherwise. Another refusal is the broker's own, and counts only if no other broker says anything else.
 func (t *Tunnel) round(ctx context.Context) (*socket.Conn, error) {
 	var failed, refusal error
 	for _, broker := range t.brokers {
@@ -141,6 +141,8 @@ func (t *Tunnel) round(ctx context.Context) (*socket.Conn, error) {
 			return conn, nil
 		case ctx.Err() != nil:
 			return nil, errTooLate
+		case cardbroker.RuleOf(err) == cardbroker.RuleTicket:
+			return nil, err
 		case refused(err):
 			refusal = err
 		default:

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -37,7 +36,7 @@ func conversation(s *stage) error {
 	}
 	for n := range 20 {
 		if n%7 == 6 {
-			time.Sleep(time.Second) // the attendant reads
+			pass(time.Second) // the attendant reads
 		}
 		a, err := tunnel.Transmit(ctx, command(n))
 		if err != nil {
@@ -62,16 +61,13 @@ func conversation(s *stage) error {
 // TestCutAtEveryFrame cuts the connection between any two frames, and between a frame and its answer: the holder executes each
 // frame once, and the back end gets every answer.
 func TestCutAtEveryFrame(t *testing.T) {
-	boundaries := 0
-	synctest.Test(t, func(t *testing.T) {
-		h := &holder{}
-		onStage(t, h, func(s *stage) {
-			if err := conversation(s); err != nil {
-				t.Fatal(err)
-			}
-		})
-		boundaries = h.steps
+	uncut := &holder{}
+	onStage(t, uncut, func(t *testing.T, s *stage) {
+		if err := conversation(s); err != nil {
+			t.Fatal(err)
+		}
 	})
+	boundaries := uncut.steps
 	const hello = 2 // until then there is no lease: received, before Welcome
 	cuts := map[string]func(at int) func(step int) bool{
 		"once":     func(at int) func(int) bool { return func(step int) bool { return step == at } },
@@ -81,50 +77,34 @@ func TestCutAtEveryFrame(t *testing.T) {
 	}
 	for name, cut := range cuts {
 		for at := 1; at <= boundaries; at++ {
-			synctest.Test(t, func(t *testing.T) {
-				h := &holder{cut: cut(at)}
-				onStage(t, h, func(s *stage) {
-					start := time.Now()
-					err := conversation(s)
-					if took := time.Since(start); took > 5*time.Second {
-						t.Errorf("%s at %d: it took %v", name, at, took)
-					}
-					if at <= hello {
-						if cardbroker.ReasonOf(err) != cardbroker.Unavailable {
-							t.Errorf("%s at %d, before there is a lease: %v, want %s", name, at, err, cardbroker.Unavailable)
-						}
-						return
-					}
-					if err != nil {
-						t.Errorf("%s at %d: %v", name, at, err)
-					}
-				})
-				for seq, n := range h.runs {
-					if n != 1 {
-						t.Errorf("%s at %d: seq %d was executed %d times", name, at, seq, n)
-					}
+			h := &holder{cut: cut(at)}
+			onStage(t, h, func(t *testing.T, s *stage) {
+				start := time.Now()
+				err := conversation(s)
+				if took := time.Since(start); took > 5*time.Second {
+					t.Errorf("%s at %d: it took %v", name, at, took)
 				}
-				if want := 25; at > hello && len(h.runs) != want {
-					t.Errorf("%s at %d: %d frames were executed, want %d", name, at, len(h.runs), want)
+				if at <= hello {
+					if cardbroker.ReasonOf(err) != cardbroker.Unavailable {
+						t.Errorf("%s at %d, before there is a lease: %v, want %s", name, at, err, cardbroker.Unavailable)
+					}
+					return
+				}
+				if err != nil {
+					t.Errorf("%s at %d: %v", name, at, err)
 				}
 			})
+			for seq, n := range h.runs {
+				if n != 1 {
+					t.Errorf("%s at %d: seq %d was executed %d times", name, at, seq, n)
+				}
+			}
+			if want := 25; at > hello && len(h.runs) != want {
+				t.Errorf("%s at %d: %d frames were executed, want %d", name, at, len(h.runs), want)
+			}
 		}
 	}
 	t.Logf("%d frame boundaries", boundaries)
-}
-
-// withTunnel runs f with an open tunnel, in a bubble.
-func withTunnel(t *testing.T, h *holder, f func(t *testing.T, s *stage, tunnel *Tunnel)) {
-	synctest.Test(t, func(t *testing.T) {
-		onStage(t, h, func(s *stage) {
-			tunnel, err := s.tunnel(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			f(t, s, tunnel)
-			tunnel.Close()
-		})
-	})
 }
 
 // lost has a command's answer lost, once, and what happens to the back end's connection then.
@@ -247,26 +227,24 @@ func TestWhatEndsAConnection(t *testing.T) {
 
 // TestVolatile ends a tunnel with its connection where the holder keeps no record.
 func TestVolatile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		onStage(t, &holder{}, func(s *stage) {
-			conn, err := s.dial(t.Context(), target{broker: "one"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			hello, _ := Options{Volatile: true}.hello()
-			tunnel, err := newTunnel(t.Context(), conn, hello, s.dial, s.brokers)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.cutNow()
-			if _, err := tunnel.Transmit(t.Context(), command(1)); cardbroker.ReasonOf(err) != cardbroker.Indeterminate {
-				t.Errorf("Transmit = %v, want %s", err, cardbroker.Indeterminate)
-			}
-			if n := s.connections(); n != 1 {
-				t.Errorf("%d connections, want 1", n)
-			}
-			tunnel.Close()
-		})
+	onStage(t, &holder{}, func(t *testing.T, s *stage) {
+		conn, err := s.dial(t.Context(), target{broker: "one"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hello, _ := Options{Volatile: true}.hello()
+		tunnel, err := newTunnel(t.Context(), conn, hello, s.dial, s.brokers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cutNow()
+		if _, err := tunnel.Transmit(t.Context(), command(1)); cardbroker.ReasonOf(err) != cardbroker.Indeterminate {
+			t.Errorf("Transmit = %v, want %s", err, cardbroker.Indeterminate)
+		}
+		if n := s.connections(); n != 1 {
+			t.Errorf("%d connections, want 1", n)
+		}
+		tunnel.Close()
 	})
 	both := Options{Volatile: true, Durability: cardbroker.DurabilityPower}
 	if _, err := both.hello(); cardbroker.ReasonOf(err) != cardbroker.Invalid {
@@ -290,10 +268,10 @@ func TestAskerLeavesACutTunnel(t *testing.T) {
 		}
 	})
 	withTunnel(t, &holder{}, func(t *testing.T, s *stage, tunnel *Tunnel) {
-		time.Sleep(time.Second) // the attendant reads
+		pass(time.Second) // the attendant reads
 		s.whileDown(down)
 		s.cutNow()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if _, err := tunnel.Transmit(ctx, command(1)); err != context.DeadlineExceeded {
@@ -306,17 +284,27 @@ func TestAskerLeavesACutTunnel(t *testing.T) {
 	})
 }
 
-// TestIdleTunnelIsTakenUpAgain holds that nobody has to ask: the lease goes on, and events.
+// TestIdleTunnelIsTakenUpAgain holds that nobody has to ask: the lease goes on, and so do events. A card that is still in the
+// reader is no event.
 func TestIdleTunnelIsTakenUpAgain(t *testing.T) {
-	withTunnel(t, &holder{}, func(t *testing.T, s *stage, tunnel *Tunnel) {
-		for range 5 {
+	h := &holder{}
+	withTunnel(t, h, func(t *testing.T, s *stage, tunnel *Tunnel) {
+		for n := range 5 {
 			if e := <-tunnel.Events(); e.Card == nil {
 				t.Errorf("the event is %+v, want a card", e)
 			}
 			s.cutNow()
+			pass(time.Second)
+			select {
+			case e := <-tunnel.Events():
+				t.Errorf("the event is %+v, want none", e)
+			default:
+			}
+			h.atr.Store(int32(n + 1)) // another card
+			s.cutNow()
 		}
-		time.Sleep(time.Hour)
-		if tunnel.Err() != nil || tunnel.Resumed() != 5 {
+		pass(time.Hour)
+		if tunnel.Err() != nil || tunnel.Resumed() != 10 {
 			t.Errorf("after an hour: resumed %d times, %v", tunnel.Resumed(), tunnel.Err())
 		}
 	})
@@ -325,7 +313,7 @@ func TestIdleTunnelIsTakenUpAgain(t *testing.T) {
 // TestSilentConnection has one that leads nowhere any more, and nobody who says so, between commands and in one.
 func TestSilentConnection(t *testing.T) {
 	withTunnel(t, &holder{mute: 1}, func(t *testing.T, s *stage, tunnel *Tunnel) {
-		time.Sleep(5 * wire.PingInterval)
+		pass(5 * wire.PingInterval)
 		if tunnel.Err() != nil || tunnel.Resumed() != 1 {
 			t.Errorf("resumed %d times, %v, want once", tunnel.Resumed(), tunnel.Err())
 		}
@@ -345,7 +333,7 @@ func TestSilentConnection(t *testing.T) {
 // connection.
 func TestSlowCard(t *testing.T) {
 	const slow = 4 * time.Minute
-	withTunnel(t, &holder{slow: slow}, func(t *testing.T, s *stage, tunnel *Tunnel) {
+	withTunnel(t, &holder{work: func() { pass(slow) }}, func(t *testing.T, s *stage, tunnel *Tunnel) {
 		start := time.Now()
 		time.AfterFunc(time.Second, s.cutNow)
 		_, err := tunnel.Transmit(t.Context(), command(1))
@@ -366,7 +354,7 @@ func TestConnectionsThatDoNotLast(t *testing.T) {
 	withTunnel(t, h, func(t *testing.T, s *stage, tunnel *Tunnel) {
 		until = time.Now().Add(20 * time.Second)
 		s.cutNow()
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		if n := s.connections(); n < 15 || n > 60 || tunnel.Err() != nil {
 			t.Errorf("%d connections in 20 s, %v", n, tunnel.Err())
 		}
@@ -386,65 +374,61 @@ func TestConnectionsThatDoNotLast(t *testing.T) {
 // TestTwoBrokers takes a tunnel up again through another broker, but not before the first was asked, and not where one only
 // does not know better.
 func TestTwoBrokers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		onStage(t, &holder{}, func(s *stage) {
-			s.brokers = []string{"one", "two"}
-			tunnel, err := s.tunnel(t.Context())
-			if err != nil {
-				t.Fatal(err)
+	onStage(t, &holder{}, func(t *testing.T, s *stage) {
+		s.brokers = []string{"one", "two"}
+		tunnel, err := s.tunnel(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tunnel.Close()
+		s.whileDown(func(broker string) error {
+			if broker == "one" {
+				return down(broker)
 			}
-			defer tunnel.Close()
-			s.whileDown(func(broker string) error {
-				if broker == "one" {
-					return down(broker)
-				}
-				return nil
-			})
-			for n := range 2 {
-				s.cutNow()
-				if _, err := tunnel.Transmit(t.Context(), command(n)); err != nil {
-					t.Errorf("Transmit = %v", err)
-				}
-			}
-			if want := []string{"one", "one", "two", "two"}; !slices.Equal(s.wereAsked(), want) {
-				t.Errorf("the brokers that were asked are %q, want %q", s.wereAsked(), want)
-			}
-			back := time.Now().Add(3 * time.Second)
-			s.whileDown(func(broker string) error {
-				switch {
-				case broker == "one":
-					return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
-				case time.Now().Before(back):
-					return cardbroker.Errorf(cardbroker.NoAgent, "restarting")
-				}
-				return nil
-			})
+			return nil
+		})
+		for n := range 2 {
 			s.cutNow()
-			if _, err := tunnel.Transmit(t.Context(), command(2)); err != nil || time.Now().Before(back) {
+			if _, err := tunnel.Transmit(t.Context(), command(n)); err != nil {
 				t.Errorf("Transmit = %v", err)
 			}
+		}
+		if want := []string{"one", "one", "two", "two"}; !slices.Equal(s.wereAsked(), want) {
+			t.Errorf("the brokers that were asked are %q, want %q", s.wereAsked(), want)
+		}
+		back := time.Now().Add(3 * time.Second)
+		s.whileDown(func(broker string) error {
+			switch {
+			case broker == "one":
+				return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleToken, "unknown token")
+			case time.Now().Before(back):
+				return cardbroker.Errorf(cardbroker.NoAgent, "restarting")
+			}
+			return nil
 		})
+		s.cutNow()
+		if _, err := tunnel.Transmit(t.Context(), command(2)); err != nil || time.Now().Before(back) {
+			t.Errorf("Transmit = %v", err)
+		}
 	})
 }
 
-// TestRefusedForGoodByAll ends when each of the brokers refuses.
-func TestRefusedForGoodByAll(t *testing.T) {
-	h := lost(&holder{})
-	synctest.Test(t, func(t *testing.T) {
-		onStage(t, h, func(s *stage) {
+// TestRefusedByBrokers ends a tunnel when each of the brokers refuses the back end, or when the first that finds the agent says
+// that the lease is gone.
+func TestRefusedByBrokers(t *testing.T) {
+	for rule, asked := range map[cardbroker.Rule]int{cardbroker.RuleToken: 2, cardbroker.RuleTicket: 1} {
+		onStage(t, lost(&holder{}), func(t *testing.T, s *stage) {
 			s.brokers = []string{"one", "two"}
 			tunnel, err := s.tunnel(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.whileDown(func(string) error {
-				return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "the ticket is not valid")
-			})
+			s.whileDown(func(string) error { return cardbroker.Refusef(cardbroker.Unauthenticated, rule, "no") })
 			_, err = tunnel.Transmit(t.Context(), command(1))
-			if cardbroker.ReasonOf(err) != cardbroker.Indeterminate || len(s.wereAsked()) != 3 {
-				t.Errorf("Transmit = %v after %q were asked, want %s after both", err, s.wereAsked(), cardbroker.Indeterminate)
+			if cardbroker.ReasonOf(err) != cardbroker.Indeterminate || len(s.wereAsked()) != 1+asked {
+				t.Errorf("Transmit = %v after %q were asked, want %s after %d", err, s.wereAsked(), cardbroker.Indeterminate, asked)
 			}
 			tunnel.Close()
 		})
-	})
+	}
 }

@@ -61,6 +61,10 @@ func (t *Tunnel) Judge(ctx context.Context, s script.Script) (script.Verdicts, e
 	if err != nil {
 		return nil, err
 	}
+	if err := t.takeScripts(ctx); err != nil { // each part is judged after the one before
+		return nil, err
+	}
+	defer func() { <-t.scripts }()
 	var all script.Verdicts
 	for _, p := range parts {
 		payload, err := t.askWith(ctx, wire.TypeScript, wire.FlagJudge, p.Append(nil), wire.TypeScriptResult)

@@ -130,6 +130,10 @@ func TestRunHostileHolder(t *testing.T) {
 			c.Send(wire.Header{Type: wire.TypeScriptResult, Flags: wire.FlagMore, Seq: seq}, big)
 			c.Send(wire.Header{Type: wire.TypeDone, Seq: seq}, nil)
 		},
+		"of another frame": func(c *socket.Conn, seq uint64) {
+			c.Send(wire.Header{Type: wire.TypeScriptResult, Flags: wire.FlagMore, Seq: seq + 1}, nil)
+			c.Send(wire.Header{Type: wire.TypeScriptResult, Seq: seq}, script.Result{}.Append(nil))
+		},
 		"progress": func(c *socket.Conn, seq uint64) { c.Send(wire.Header{Type: wire.TypeProgress}, []byte{1}) },
 	} {
 		t.Run(name, func(t *testing.T) {

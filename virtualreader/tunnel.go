@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/hex"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -71,7 +70,9 @@ type Tunnel struct {
 	brokers []string      // that may lead to the holder, the one of conn first
 	pause   time.Duration // before the next attempt to take the lease up; 0: there was an answer since the last one
 
-	cut error // why nothing comes over conn any more; nil: it is good; of who has reading
+	// Of who has reading.
+	cut  error            // why nothing comes over conn any more; nil: it is good
+	card *cardbroker.Card // that was told of last; nil: none
 }
 
 // dialer opens the WebSocket of a tunnel.
@@ -84,7 +85,8 @@ type answer struct {
 	payload []byte
 }
 
-// CardEvent says that the card in the reader may be another than before.
+// CardEvent says which card is in the reader now. One that comes after another is in its place, though no event between them
+// may say so.
 type CardEvent struct {
 	Card *cardbroker.Card // nil: none
 }
@@ -98,26 +100,13 @@ func (c *Client) Open(ctx context.Context, reader, ticket string, o Options) (*T
 	if err != nil {
 		return nil, err
 	}
-	brokers := c.brokers
-	if o.Broker != "" {
-		if !slices.Contains(c.brokers, o.Broker) {
-			return nil, cardbroker.Errorf(cardbroker.Invalid, "the broker is not one of the client's")
-		}
-		brokers = []string{o.Broker}
-	}
 	dial := func(ctx context.Context, to target) (*socket.Conn, error) { return c.dial(ctx, c.tunnels, to) }
-	for _, broker := range brokers {
-		path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
-		var conn *socket.Conn
-		conn, err = dial(ctx, target{broker: broker, path: path, ticket: ticket})
-		if err == nil {
-			return newTunnel(ctx, conn, hello, dial, first(c.brokers, broker))
-		}
-		if !elsewhere(err) {
-			break
-		}
+	path := "/cb/v1/readers/" + url.PathEscape(reader) + "/tunnel"
+	conn, broker, err := c.anywhere(ctx, o.Broker, target{path: path, ticket: ticket})
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	return newTunnel(ctx, conn, hello, dial, first(c.brokers, broker))
 }
 
 // hello returns what the options ask the holder for.

@@ -88,6 +88,49 @@ func TestTunnelTakesTurns(t *testing.T) {
 	}
 }
 
+// TestManyAskOverCutConnections has many callers at once, some of whom come when the tunnel has been idle, while the connection is
+// cut at any moment: each of their commands reaches the card once.
+func TestManyAskOverCutConnections(t *testing.T) {
+	d := newDoor(t)
+	tunnel := d.open(t)
+	var callers, cutter sync.WaitGroup
+	stop := make(chan struct{})
+	cutter.Go(func() {
+		for cut := 0; ; runtime.Gosched() {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if n := d.reader.Executed(); n >= cut+10 {
+				cut = n
+				d.wires.cut()
+			}
+		}
+	})
+	for i := range 8 {
+		callers.Go(func() {
+			command := []byte{0, 0xA4, byte(i), 0}
+			for n := range 50 {
+				if i == 0 && n%10 == 0 {
+					d.wires.cut() // also when nobody asks
+				}
+				a, err := tunnel.Transmit(t.Context(), command)
+				if err != nil || !bytes.Equal(a.Response, append(bytes.Clone(command), 0x90, 0)) {
+					t.Errorf("caller %d: % x, %v", i, a.Response, err)
+					return
+				}
+			}
+		})
+	}
+	callers.Wait()
+	close(stop)
+	cutter.Wait()
+	if n := d.reader.Executed(); n != 400 || tunnel.Resumed() < 10 {
+		t.Errorf("the card has executed %d commands and the tunnel was resumed %d times, want 400 and often", n, tunnel.Resumed())
+	}
+}
+
 // TestEventsBetweenCommands holds that events are seen while nobody asks, and that commands go on after that.
 func TestEventsBetweenCommands(t *testing.T) {
 	d := newDoor(t)
@@ -128,6 +171,52 @@ func TestNewerEventsReplaceOlder(t *testing.T) {
 		if e.Card != nil {
 			break
 		}
+	}
+}
+
+// TestCardsWhileAway changes the card while the back end cannot be told of it.
+func TestCardsWhileAway(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(d *door)
+		card   bool // what is told; else that there is none
+		event  bool // something is told
+	}{
+		{"nothing happens", func(*door) {}, false, false},
+		{"the card is taken out", func(d *door) { d.reader.Remove() }, false, true},
+		{"another one is put in", func(d *door) { d.reader.Replace() }, true, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			d := newDoor(t)
+			tunnel := d.open(t)
+			<-tunnel.Events()
+			d.away.Store(true)
+			d.wires.cut()
+			test.change(d)
+			d.away.Store(false)
+			for late := time.After(5 * time.Second); test.event; { // of one that was replaced both may be seen
+				select {
+				case e := <-tunnel.Events():
+					if (e.Card != nil) == test.card {
+						return
+					}
+				case <-late:
+					t.Fatalf("no event came: %v", tunnel.Err())
+				}
+			}
+			if _, err := tunnel.Attribute(t.Context(), 0x00090303); err != nil { // so that it has read what was sent
+				t.Errorf("Attribute = %v", err)
+			}
+			select {
+			case e := <-tunnel.Events():
+				t.Errorf("the event is %+v, want none", e)
+			default:
+			}
+			if tunnel.Resumed() != 1 {
+				t.Errorf("resumed %d times", tunnel.Resumed())
+			}
+		})
 	}
 }
 
@@ -292,6 +381,10 @@ func TestTunnelsLeaveNothing(t *testing.T) {
 	for range 5 {
 		use(func(*virtualreader.Tunnel) {})
 		use(func(tunnel *virtualreader.Tunnel) { d.leases.Revoke(t.Context(), d.leases.List()[0].Tunnel, "") })
+		use(func(tunnel *virtualreader.Tunnel) {
+			d.wires.cut()
+			tunnel.Transmit(t.Context(), selectCommand)
+		})
 		use(func(tunnel *virtualreader.Tunnel) {
 			gate := d.reader.Hold()
 			ctx, cancel := context.WithCancel(t.Context())

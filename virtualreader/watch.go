@@ -22,10 +22,14 @@ type Event struct {
 
 // Watch calls f for each change of a reader that is offered to the tenant, one call at a time, until f returns an error,
 // a broker fails or ctx ends, and returns why. While f is slow, changes wait at the broker, which ends a watch that is
-// too slow. With an API key a watch goes on when its token has expired.
+// too slow. With an API key a watch goes on when its token has expired. Brokers that call are watched while they do: what they
+// offer is removed when they hang up.
 func (c *Client) Watch(ctx context.Context, f func(Event) error) error {
 	group := run.New(ctx)
 	events := make(chan Event)
+	if c.called != nil {
+		group.Go("watch who calls", func(ctx context.Context) error { return c.watchCalled(ctx, events) })
+	}
 	for _, broker := range c.brokers {
 		w := &watch{client: c, broker: broker, events: events, known: make(map[cardbroker.ReaderID]api.ReaderState)}
 		group.Go("watch "+broker, w.run)
@@ -104,12 +108,14 @@ func (w *watch) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var before, now []api.ReaderState
+	return w.gone(ctx, api.States(list))
+}
+
+// gone tells what was known and is not there now.
+func (w *watch) gone(ctx context.Context, now []api.ReaderState) error {
+	var before []api.ReaderState
 	for _, state := range w.known {
 		before = append(before, state)
-	}
-	for _, r := range list {
-		now = append(now, api.ReaderState{ID: r.ID, Name: r.Name, Card: r.Card})
 	}
 	for _, e := range api.Changes(before, now, time.Now().UTC()) {
 		if e.Event == api.EventReaderRemoved || e.Event == api.EventCardOut {

@@ -92,6 +92,19 @@ async function update() {
 	fill("allowed", said.consents.map((c) => [c.origin + c.granted, c.origin, `until ${new Date(c.expires).toLocaleString()}`, [
 		["Revoke", () => ask("POST", "/cb/v1/consents/revoke", { origin: c.origin })],
 	]]));
+	const { leases } = await ask("GET", "/cb/v1/leases");
+	fill("leases", leases.map((l) => [l.tunnel + (l.cut || ""), l.tenant, held(l), [
+		["End", () => ask("POST", `/cb/v1/leases/${l.tunnel}/revoke`)],
+	]]));
+	document.getElementById("free").hidden = leases.length > 0;
+}
+
+// held says what a service holds, since when and how.
+function held(l) {
+	const since = new Date(l.since).toLocaleTimeString();
+	const alone = l.share === "shared" ? "" : ", for itself";
+	const cut = l.cut ? `; cut off since ${new Date(l.cut).toLocaleTimeString()}` : "";
+	return `at ${l.backend}, holds ${l.reader} since ${since}${alone}${cut}`;
 }
 
 async function follow() {

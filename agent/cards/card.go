@@ -20,14 +20,28 @@ import (
 // ReaderBusy. So is each call after one that its asker left, until the card has answered that one.
 //
 // When the child ends, a command that runs is Indeterminate, and every later call CardReset: the card has to be opened
-// anew.
+// anew. So it is when a local program has had its turn ([Sandbox.Turn]) and one of the two had left something on the card.
 type Card struct {
 	sandbox *Sandbox
 	link    *link
+	reader  string // its name
 	number  uint32 // of the reader, in this child
+	share   cardbroker.ShareMode
+	party   party
+	left    *atomic.Int32 // which party has left something on the card in this reader, in any child
 	info    cardbroker.Card
 	epoch   atomic.Uint64
 	closed  atomic.Bool
+	calls   chan struct{} // capacity 1: one inside while a call runs, and what is below is its own
+
+	opened bool // Open has succeeded
+	ending bool // Close is at work
+	kept   bool // the link's turn is ours between calls, too
+	begun  int  // transactions within each other
+	sent   bool // we have sent the card something
+
+	connected bool  // the sandbox may have our connection; of who has the link's turn
+	cut       error // why it has not, after a local program's turn; likewise
 }
 
 // closeWait is how long Close waits for a card that is busy.
@@ -46,7 +60,8 @@ func (c *Card) Epoch() uint64 { return c.epoch.Load() }
 // Transmit sends a command APDU of 4 to 65,544 bytes and appends the response APDU, 2 bytes or more, to dst; the
 // duration is the card's own time. On an error it returns dst as it was. Errors: Invalid, ReaderBusy, CardRemoved,
 // CardMute; CardReset (the card has not seen the command); Indeterminate (the child ended: the card may have seen it);
-// Timeout and Canceled (ctx ended: likewise, or the card is still at it).
+// Timeout and Canceled (ctx ended: likewise, or the card is still at it). Who waits for another's turn is ReaderBusy at the
+// end of his patience: the card has not seen the command.
 func (c *Card) Transmit(ctx context.Context, dst, command []byte) ([]byte, time.Duration, error) {
 	if n := len(command); n < apdu.MinCommand || n > apdu.MaxCommand {
 		return dst, 0, cardbroker.Errorf(cardbroker.Invalid, "a command APDU has %d bytes, want %d to %d", n, apdu.MinCommand, apdu.MaxCommand)
@@ -55,7 +70,7 @@ func (c *Card) Transmit(ctx context.Context, dst, command []byte) ([]byte, time.
 	if err != nil {
 		return dst, 0, err
 	}
-	defer c.link.leave()
+	defer c.leave()
 	times, response, err := wire.ParseTimes(answer)
 	if err != nil {
 		return dst, 0, c.broken(wire.TypeAPDU, err)
@@ -63,17 +78,30 @@ func (c *Card) Transmit(ctx context.Context, dst, command []byte) ([]byte, time.
 	return append(dst, response...), times.Card, nil
 }
 
-// Begin starts a transaction: no other program reaches the card until End. Errors as of Transmit, but never
-// Indeterminate.
-func (c *Card) Begin(ctx context.Context) error { return c.do(ctx, wire.TypeBegin, nil) }
+// Begin starts a transaction: no other program, and no other party of this agent, reaches the card until End. Errors as of
+// Transmit, but never Indeterminate.
+func (c *Card) Begin(ctx context.Context) error {
+	if _, err := c.ask(ctx, wire.TypeBegin, nil); err != nil {
+		return err
+	}
+	c.begun++
+	c.leave()
+	return nil
+}
 
 // End ends the transaction and does d with the card. Errors as of Transmit, but never Indeterminate.
 func (c *Card) End(ctx context.Context, d cardbroker.Disposition) error {
-	err := c.do(ctx, wire.TypeEnd, wire.AppendDisposition(nil, d))
+	_, err := c.ask(ctx, wire.TypeEnd, wire.AppendDisposition(nil, d))
 	if d != cardbroker.LeaveCard {
 		c.newEpoch()
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	c.begun = max(0, c.begun-1)
+	c.disposed(d)
+	c.leave()
+	return nil
 }
 
 // Control calls the function of the reader that code names, as pcsc-lite numbers them, and appends what it returns to
@@ -99,13 +127,13 @@ func (c *Card) value(ctx context.Context, dst []byte, t wire.Type, question []by
 	if err != nil {
 		return dst, err
 	}
-	defer c.link.leave()
+	defer c.leave()
 	return append(dst, answer...), nil
 }
 
 // Close does d with the card and ends the connection and its transaction. While a command of an asker that left is still
 // with the card, that happens later and Close returns Timeout after 5 s. A second Close does nothing, and so does one
-// after the child has ended.
+// after the child has ended. A local program's turn ends so, and resets the card whatever d is if it has sent it anything.
 func (c *Card) Close(d cardbroker.Disposition) error {
 	if c.closed.Swap(true) {
 		return nil
@@ -120,31 +148,73 @@ func (c *Card) Close(d cardbroker.Disposition) error {
 	}
 }
 
-// connect makes the connection and begins the card's epoch.
-func (c *Card) connect(ctx context.Context, share cardbroker.ShareMode) error {
-	answer, err := c.ask(ctx, wire.TypeConnect, wire.Connect{Share: share}.Append(nil))
+// connect waits for the turn, makes the connection, to a card with nothing of the other party's on it, and begins the card's
+// epoch.
+func (c *Card) connect(ctx context.Context) error {
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	if err := c.evict(ctx); err != nil {
+		return err
+	}
+	if err := c.attach(ctx); err != nil {
+		return err
+	}
+	if left := party(c.left.Load()); left != nobody && left != c.party {
+		if err := c.detach(ctx, cardbroker.ResetCard); err != nil {
+			return err
+		}
+		if err := c.attach(ctx); err != nil {
+			return err
+		}
+	}
+	c.newEpoch()
+	if c.party == backEnd {
+		c.link.holder = c
+	}
+	c.opened = true
+	c.leave()
+	return nil
+}
+
+// attach makes the connection. On an error the turn is left, as with exchange.
+func (c *Card) attach(ctx context.Context) error {
+	c.connected = true // it may be, whatever is answered
+	answer, err := c.exchange(ctx, wire.TypeConnect, wire.Connect{Share: c.share}.Append(nil))
 	if err != nil {
 		return err
 	}
-	defer c.link.leave()
 	m, err := wire.ParseCardIn(answer)
 	if err != nil {
+		defer c.leave()
 		return c.broken(wire.TypeConnect, err)
 	}
 	c.info = cardbroker.Card{ATR: bytes.Clone(m.ATR), Protocol: m.Protocol}
-	c.newEpoch()
 	return nil
+}
+
+// detach ends the connection, and does d with the card. On an error the turn is left.
+func (c *Card) detach(ctx context.Context, d cardbroker.Disposition) error {
+	if _, err := c.exchange(ctx, wire.TypeDisconnect, wire.AppendDisposition(nil, d)); err != nil {
+		return err
+	}
+	c.connected = false
+	c.disposed(d)
+	return nil
+}
+
+// disposed takes note that d was done with the card.
+func (c *Card) disposed(d cardbroker.Disposition) {
+	if d != cardbroker.LeaveCard {
+		c.left.Store(int32(nobody))
+	}
 }
 
 // disconnect waits for its turn, ends the connection and gives the reader free, in a goroutine of the sandbox's group.
 func (c *Card) disconnect(d cardbroker.Disposition) <-chan error {
 	done := make(chan error, 1)
-	job := func(context.Context) error {
-		c.link.turn <- struct{}{} // who has it leaves within the limit of a call
-		_, err := c.exchange(context.Background(), wire.TypeDisconnect, wire.AppendDisposition(nil, d))
-		if err == nil {
-			c.link.leave()
-		}
+	job := func(ctx context.Context) error {
+		err := c.finish(ctx, d)
 		c.giveUp()
 		if cardbroker.ReasonOf(err) == cardbroker.CardReset { // the connection has ended before
 			err = nil
@@ -158,35 +228,71 @@ func (c *Card) disconnect(d cardbroker.Disposition) <-chan error {
 	return done
 }
 
-// giveUp lets others open the reader.
+// finish ends the connection when no call runs any more, which is within the limit of a call, or the sandbox ends.
+func (c *Card) finish(ctx context.Context, d cardbroker.Disposition) error {
+	select {
+	case c.calls <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	if !c.kept {
+		select {
+		case c.link.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	c.ending = true
+	if c.party == local && c.sent {
+		d = cardbroker.ResetCard
+		c.link.cutHolder()
+	}
+	if c.link.holder == c {
+		c.link.holder = nil
+	}
+	if c.connected {
+		if err := c.detach(context.Background(), d); err != nil {
+			return err
+		}
+	}
+	c.leave()
+	return nil
+}
+
+// giveUp lets others have the reader.
 func (c *Card) giveUp() {
 	c.sandbox.tell(func(*state) {
-		c.link.claimed = false
+		if c.party == local {
+			c.link.turns--
+		} else {
+			c.link.claimed, c.link.sole = false, false
+		}
 		c.link.child.uses--
 	})
 }
 
-// do asks where the answer is only a yes.
-func (c *Card) do(ctx context.Context, t wire.Type, payload []byte) error {
-	_, err := c.ask(ctx, t, payload)
-	if err == nil {
-		c.link.leave()
-	}
-	return err
-}
-
 // ask takes the turn and does [Card.exchange].
 func (c *Card) ask(ctx context.Context, t wire.Type, payload []byte) ([]byte, error) {
-	if !c.link.enter() {
-		return nil, cardbroker.Errorf(cardbroker.ReaderBusy, "the card is busy with another command")
+	if err := c.enter(ctx); err != nil {
+		if errors.Is(err, errEnded) {
+			return nil, c.lost(t, false, err)
+		}
+		return nil, err
 	}
 	if c.closed.Load() {
-		c.link.leave()
+		c.leave()
 		return nil, cardbroker.Errorf(cardbroker.CardReset, "the connection to the card was closed")
 	}
 	if ctx.Err() != nil {
-		c.link.leave()
+		c.leave()
 		return nil, asked(ctx)
+	}
+	if err := c.restore(ctx); err != nil {
+		return nil, err
+	}
+	if t == wire.TypeAPDU || t == wire.TypeControl {
+		c.sent = true
+		c.left.Store(int32(c.party))
 	}
 	return c.exchange(ctx, t, payload)
 }
@@ -200,7 +306,7 @@ func (c *Card) exchange(ctx context.Context, t wire.Type, payload []byte) ([]byt
 	case err == nil && h.Type == answerTo(t):
 		return answer, nil
 	case err == nil && h.Type == wire.TypeError:
-		defer c.link.leave()
+		defer c.leave()
 		refused, err := wire.ParseError(answer)
 		if err != nil {
 			return nil, c.broken(t, err)
@@ -213,10 +319,10 @@ func (c *Card) exchange(ctx context.Context, t wire.Type, payload []byte) ([]byt
 		c.leaveLate(limit)
 		return nil, asked(ctx)
 	case errors.Is(err, errLeft):
-		c.link.leave()
+		c.leave()
 		return nil, asked(ctx)
 	}
-	defer c.link.leave()
+	defer c.leave()
 	if err == nil {
 		err = cardbroker.Errorf(cardbroker.Internal, "an answer has the type %d", h.Type)
 	}
@@ -235,7 +341,7 @@ func (c *Card) leaveLate(limit time.Time) {
 		if err := l.awaitLate(limit); err != nil {
 			l.child.fail(err)
 		}
-		l.leave()
+		c.leave()
 		return c.sandbox.tell(func(*state) { l.child.uses-- })
 	}
 	err := c.sandbox.tell(func(st *state) {
@@ -244,7 +350,7 @@ func (c *Card) leaveLate(limit time.Time) {
 	})
 	if err != nil {
 		l.child.stop()
-		l.leave()
+		c.leave()
 	}
 }
 
@@ -259,7 +365,7 @@ func (c *Card) lost(t wire.Type, sent bool, err error) error {
 	c.sandbox.tell(func(st *state) { st.fails(c.link.child) })
 	c.newEpoch()
 	switch {
-	case t == wire.TypeConnect:
+	case t == wire.TypeConnect || !c.opened:
 		return cardbroker.Wrapf(fmt.Errorf("%w: %w", errEnded, err), cardbroker.Unavailable, "the sandbox ended; try again")
 	case (t == wire.TypeAPDU || t == wire.TypeControl) && sent:
 		return cardbroker.Wrapf(err, cardbroker.Indeterminate, "the sandbox ended while the card had the command")

@@ -28,7 +28,12 @@ type Config struct {
 	Env       []string      // its whole environment, NAME=value each
 	Idle      time.Duration // the child is stopped this long after its last use; 0: 60 s
 	CallLimit time.Duration // a call that takes longer gets the child killed; 0: 120 s
-	Log       *slog.Logger  // nil: nothing is logged
+
+	// Holder names the back end that holds the reader of that name, such as "a back end (tenant issuer)", and says until when,
+	// such as "14:05". It touches memory only. nil: nobody can say.
+	Holder func(reader string) (who, until string)
+
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // Sandbox is the supervisor of one child process. The child is started when somebody needs it. All methods but Run may
@@ -74,7 +79,7 @@ func New(cfg Config) *Sandbox {
 // Run owns the state and the child until ctx ends; then the child is ended and waited for. It is called once.
 func (s *Sandbox) Run(ctx context.Context) error {
 	group := run.New(ctx)
-	st := &state{sandbox: s, group: group, watchers: map[chan struct{}]bool{}}
+	st := &state{sandbox: s, group: group, watchers: map[chan struct{}]bool{}, left: map[string]*atomic.Int32{}}
 	group.Go("sandbox", func(ctx context.Context) error { return s.loop.Run(ctx, st) })
 	err := group.Wait()
 	st.close() // the loop has ended: this is the only goroutine left
@@ -120,30 +125,36 @@ func (s *Sandbox) Status() Status { return s.view.Load().status }
 // Epoch returns the number of the latest card epoch of any reader, see [Card.Epoch].
 func (s *Sandbox) Epoch() uint64 { return s.epoch.Load() }
 
-// Open connects to the card in the reader of that name, and starts the child for that if none runs. A reader is open
-// once at a time. Errors: ReaderUnknown, ReaderBusy, CardAbsent, CardMute, Unavailable, Timeout, Canceled.
+// Open connects a back end to the card in the reader of that name, and starts the child for that if none runs. A reader is
+// open once at a time; in shared mode local programs have their turns in between ([Sandbox.Turn]). Errors: ReaderUnknown,
+// ReaderBusy, CardAbsent, CardMute, Unavailable, Timeout, Canceled.
 func (s *Sandbox) Open(ctx context.Context, reader string, share cardbroker.ShareMode) (*Card, error) {
-	c, err := s.open(ctx, reader, share)
-	if errors.Is(err, errEnded) { // nobody had noticed: ask the next child
-		return s.open(ctx, reader, share)
+	return s.again(func() (*Card, error) { return s.open(ctx, s.newCard(reader, backEnd, share)) })
+}
+
+// again opens a card once more if the child turns out to have ended, which nobody had noticed: it asks the next child.
+func (s *Sandbox) again(open func() (*Card, error)) (*Card, error) {
+	c, err := open()
+	if errors.Is(err, errEnded) {
+		return open()
 	}
 	return c, err
 }
 
-func (s *Sandbox) open(ctx context.Context, reader string, share cardbroker.ShareMode) (*Card, error) {
-	c := &Card{sandbox: s}
-	err := s.whenReady(ctx, func(st *state) (err error) {
-		c.link, c.number, err = st.claim(reader)
-		return err
-	})
-	if err != nil {
+func (s *Sandbox) newCard(reader string, p party, share cardbroker.ShareMode) *Card {
+	return &Card{sandbox: s, reader: reader, party: p, share: share, calls: make(chan struct{}, 1)}
+}
+
+// open claims the reader for a Card and connects it.
+func (s *Sandbox) open(ctx context.Context, c *Card) (*Card, error) {
+	if err := s.whenReady(ctx, func(st *state) error { return st.claim(c) }); err != nil {
 		return nil, err
 	}
-	err = c.connect(ctx, share)
-	switch cardbroker.ReasonOf(err) {
-	case "":
+	err := c.connect(ctx)
+	switch reason := cardbroker.ReasonOf(err); {
+	case err == nil:
 		return c, nil
-	case cardbroker.Timeout, cardbroker.Canceled: // the connection may still come
+	case c.connected && (reason == cardbroker.Timeout || reason == cardbroker.Canceled): // the connection may still come
 		c.disconnect(cardbroker.LeaveCard)
 	default:
 		c.giveUp()

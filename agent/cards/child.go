@@ -25,6 +25,7 @@ type child struct {
 	links   [wire.Streams]*link // 0 is control and nil here
 	stderr  *lines
 	started time.Time
+	ended   chan struct{}          // closed when the process has ended
 	killed  atomic.Pointer[string] // why we killed it
 	uses    int                    // open cards and late answers; owned by the loop
 }
@@ -187,6 +188,7 @@ func (c *child) wait() exit {
 	c.cmd.Wait() // its error says what ProcessState says
 	timer.Stop()
 	c.closeStreams()
+	close(c.ended)
 	e := exit{why: c.cmd.ProcessState.String(), age: time.Since(c.started)}
 	if why := c.killed.Load(); why != nil {
 		e.why, e.killed = "killed: "+*why, true

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/sandbox"
+	"github.com/cardbroker/cardbroker/sandbox/softcard"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -50,6 +51,8 @@ func fake(args []string) int {
 		err = sandbox.Serve(context.Background(), streams, &fakeReaders{count: 4, emitted: make(chan sandbox.Event)}, slog.Default())
 	case args[0] == "many":
 		err = sandbox.Serve(context.Background(), streams, &fakeReaders{count: 20, emitted: make(chan sandbox.Event)}, slog.Default())
+	case args[0] == "soft":
+		err = serveSoft(streams)
 	case args[0] == "crash":
 		err = fmt.Errorf("no driver\x1b[2J here")
 	case args[0] == "garbage":
@@ -69,6 +72,15 @@ func fake(args []string) int {
 		return 3
 	}
 	return 0
+}
+
+// serveSoft serves a software card, with PINs and all.
+func serveSoft(streams []net.Conn) error {
+	reader, err := softcard.New("", slog.Default())
+	if err != nil {
+		return err
+	}
+	return sandbox.Serve(context.Background(), streams, reader, slog.Default())
 }
 
 // lie serves one reader, breaking the protocol once in the way that how names.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -17,25 +18,19 @@ import (
 // link is our end of the stream of one reader. It belongs to who has the turn: he writes a question and reads its answer
 // himself, without a goroutine between.
 type link struct {
-	child   *child
-	stream  *wire.Stream
-	seq     uint64
-	turn    chan struct{} // capacity 1: one inside while somebody has the turn
-	claimed bool          // a Card is open on it; owned by the loop
-	asker   run.Watch     // on the context of who asked last, whose end ends his wait; of who has the turn
-}
+	child  *child
+	stream *wire.Stream
+	seq    uint64
+	turn   chan struct{} // capacity 1: one inside while somebody has the turn
+	by     atomic.Int32  // the party of who has it, or had it last
+	holder *Card         // the back end's; of who has the turn
+	asker  run.Watch     // on the context of who asked last, whose end ends his wait; of who has the turn
 
-// enter takes the turn, unless somebody has it.
-func (l *link) enter() bool {
-	select {
-	case l.turn <- struct{}{}:
-		return true
-	default:
-		return false
-	}
+	// Owned by the loop.
+	claimed bool // a back end's Card is open on it
+	sole    bool // and shares the reader with nobody
+	turns   int  // local programs that have a turn, or wait for one
 }
-
-func (l *link) leave() { <-l.turn }
 
 // errLeft is the end of an asker before his question was sent.
 var errLeft = errors.New("the asker left before the question was sent")

@@ -26,7 +26,7 @@ func start(cfg Config) (_ *child, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{started: time.Now(), stderr: &lines{log: cfg.Log}}
+	c := &child{started: time.Now(), ended: make(chan struct{}), stderr: &lines{log: cfg.Log}}
 	c.cmd = exec.Command(program, cfg.Args...)
 	c.cmd.Env = append([]string{}, cfg.Env...) // nil would be our own
 	c.cmd.Stderr = c.stderr

@@ -6,6 +6,7 @@ package cards
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -29,19 +30,20 @@ type state struct {
 	sandbox  *Sandbox
 	group    *run.Group
 	phase    phase
-	child    *child                 // in ready, stopping and failing
-	readers  []reader               // in ready; by name; never changed, only replaced
-	shown    []cardbroker.Reader    // the same for others
-	watchers map[chan struct{}]bool // subscribers
-	waiting  []chan error           // who wants the child to be ready; capacity 1
-	answers  []answer               // for those who have waited; given once the view says the same
-	idle     time.Time              // when the child is stopped; zero: it is in use
-	restart  time.Time              // not before, where nobody asks
-	retry    time.Time              // not before, when somebody asks
-	early    int                    // children in a row that died young
-	why      error                  // the last one did
-	renews   bool                   // the child is to be replaced
-	forbids  error                  // why nobody may use the readers; nil: they may
+	child    *child                   // in ready, stopping and failing
+	readers  []reader                 // in ready; by name; never changed, only replaced
+	shown    []cardbroker.Reader      // the same for others
+	watchers map[chan struct{}]bool   // subscribers
+	waiting  []chan error             // who wants the child to be ready; capacity 1
+	answers  []answer                 // for those who have waited; given once the view says the same
+	idle     time.Time                // when the child is stopped; zero: it is in use
+	restart  time.Time                // not before, where nobody asks
+	retry    time.Time                // not before, when somebody asks
+	early    int                      // children in a row that died young
+	why      error                    // the last one did
+	renews   bool                     // the child is to be replaced
+	forbids  error                    // why nobody may use the readers; nil: they may
+	left     map[string]*atomic.Int32 // by reader; a party's, see [Card]; of readers that were ever used
 	status   Status
 	changed  bool // the readers, since the last Commit
 }
@@ -260,19 +262,36 @@ func pauseAfter(deaths int) time.Duration {
 	return min(firstPause<<min(deaths-freeStarts-1, 16), maxPause)
 }
 
-// claim finds the reader of that name and takes it for a Card.
-func (st *state) claim(name string) (*link, uint32, error) {
+// claim finds the card's reader and takes it for the card, or a place in the queue of local programs.
+func (st *state) claim(c *Card) error {
 	for _, r := range st.readers {
-		if r.Name != name {
+		if r.Name != c.reader {
 			continue
 		}
 		l := st.child.links[r.stream]
-		if l.claimed {
-			return nil, 0, cardbroker.Errorf(cardbroker.ReaderBusy, "the reader is in use")
+		switch {
+		case c.party == local && l.sole:
+			return RefuseSole(c.holder())
+		case c.party == local && l.turns >= maxTurns:
+			return cardbroker.Errorf(cardbroker.ReaderBusy, "%d local programs of this session use the reader or wait for it", maxTurns)
+		case c.party == local:
+			l.turns++
+		case l.claimed:
+			return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
+		default:
+			l.claimed, l.sole = true, c.share != cardbroker.ShareShared
 		}
-		l.claimed = true
 		l.child.uses++
-		return l, r.number, nil
+		c.link, c.number, c.left = l, r.number, st.leftOn(r.Name)
+		return nil
 	}
-	return nil, 0, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader")
+	return cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader")
+}
+
+// leftOn returns where it stands who has left something on the card in the reader of that name.
+func (st *state) leftOn(name string) *atomic.Int32 {
+	if st.left[name] == nil {
+		st.left[name] = new(atomic.Int32)
+	}
+	return st.left[name]
 }

@@ -79,6 +79,7 @@ func newBed(t testing.TB, change func(*pin.Config)) *bed {
 		Keys:    b.keys,
 		Ask:     b.ask,
 		Held:    func(string) bool { return b.held.Load() },
+		Free:    b.free,
 		Present: func(string) *cardbroker.Card { return b.present.Load() },
 		Watch:   func() (<-chan struct{}, func()) { return b.changed, func() {} },
 		Record:  b.record,
@@ -220,6 +221,14 @@ func (b *bed) nonce(origin cardbroker.Origin) string {
 	return c.Nonce
 }
 
+// free is what the agent says of a reader.
+func (b *bed) free(string) error {
+	if b.held.Load() {
+		return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end holds the reader for itself")
+	}
+	return nil
+}
+
 // left asks the card how often its PIN may be wrong; 0: it is blocked.
 func (b *bed) left() int {
 	b.t.Helper()
@@ -246,8 +255,6 @@ type card struct {
 	before func(command []byte)   // is told of each command
 	after  func(answer, c []byte) // may change what the card says
 }
-
-func (c *card) Begin(context.Context) error { return c.Card.Begin() }
 
 func (c *card) Close(d cardbroker.Disposition) error { return c.Card.Disconnect(d) }
 

@@ -78,11 +78,10 @@ func (v Verify) Shape() Shape {
 // Use tells this PIN of a card from its others.
 func (v Verify) Use() string { return fmt.Sprintf("verify %02X %X %+v", v.Reference, v.AID, v.Shape()) }
 
-// Card is a connection to a card; a cards.Card is one.
+// Card is a card that nobody else reaches until Close: a local program's turn at one (cards.Sandbox.Turn).
 type Card interface {
 	Info() cardbroker.Card
 	Transmit(ctx context.Context, dst, command []byte) ([]byte, time.Duration, error)
-	Begin(ctx context.Context) error
 	Close(d cardbroker.Disposition) error
 }
 
@@ -94,7 +93,7 @@ type cardTarget struct {
 
 var _ Target = cardTarget{}
 
-// OnCard begins a transaction on a card, which it owns from now on, and selects the application. Errors: ObjectUnknown (the
+// OnCard takes a card, which it owns from now on, and selects the application. Errors: ObjectUnknown (the
 // card has no such application), CardUnexpected, and as of Transmit.
 func OnCard(ctx context.Context, card Card, v Verify) (Target, error) {
 	t := cardTarget{card: card, verify: v}
@@ -106,9 +105,6 @@ func OnCard(ctx context.Context, card Card, v Verify) (Target, error) {
 }
 
 func (t cardTarget) prepare(ctx context.Context) error {
-	if err := t.card.Begin(ctx); err != nil {
-		return err
-	}
 	aid := t.verify.AID
 	if len(aid) == 0 {
 		return nil

@@ -63,7 +63,8 @@ type Config struct {
 	Keys    Keys
 	Policy  config.PINPolicy
 	Ask     func(ctx context.Context, q Question) (cardbroker.Secret, error) // nil: nobody can be asked
-	Held    func(reader string) bool                                         // a back end has a lease of it
+	Held    func(reader string) bool                                         // a back end has a lease of it: no session begins
+	Free    func(reader string) error                                        // ReaderBusy: a back end has it for itself
 	Present func(reader string) *cardbroker.Card                             // another pointer: another card, or put in anew; nil: none
 	Watch   func() (changed <-chan struct{}, stop func())                    // signals that Present may say something else
 	Record  func(cardbroker.Event)                                           // for the audit log; must not block
@@ -148,7 +149,7 @@ func (k *Keeper) Enter(ctx context.Context, w Wish) (err error) {
 
 // enter finds the PIN and tries it. Where a page may not, the user is asked himself.
 func (k *Keeper) enter(ctx context.Context, w *Wish) (source, error) {
-	if err := k.free(w.Reader); err != nil {
+	if err := k.cfg.Free(w.Reader); err != nil {
 		return fromPage, err
 	}
 	pin, from, err := k.find(ctx, w)
@@ -171,14 +172,6 @@ func (k *Keeper) enter(ctx context.Context, w *Wish) (source, error) {
 	}
 	defer clear(pin.Reveal())
 	return from, k.try(ctx, w, pin, from)
-}
-
-// free says whether no back end holds the reader.
-func (k *Keeper) free(reader string) error {
-	if k.cfg.Held(reader) {
-		return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
-	}
-	return nil
 }
 
 // find returns the PIN: the asker's, one that is kept, or the user's.
@@ -238,7 +231,7 @@ func (k *Keeper) try(ctx context.Context, w *Wish, pin cardbroker.Secret, from s
 	if err := w.Still(); err != nil {
 		return err
 	}
-	if err := k.free(w.Reader); err != nil {
+	if err := k.cfg.Free(w.Reader); err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), verifyLimit)

@@ -78,7 +78,7 @@ func (a *account) idle(now time.Time) bool {
 func newEntry(of *cardbroker.AgentKey, e cardbroker.Event, by string) entry {
 	entry := entry{record: Record{Time: time.Now().UTC(), Event: clean(e), By: by}}
 	switch {
-	case e.Name == cardbroker.EventCallerRefused, e.Name == cardbroker.EventTenantRefused, e.Name == cardbroker.EventTokenRefused:
+	case e.Name == cardbroker.EventCallerRefused, e.Name == cardbroker.EventTenantRefused, e.Name == cardbroker.EventTokenRefused, e.Name == cardbroker.EventAPDURefused:
 		entry.payer.kind = refused
 	case by == byAgent:
 		entry.payer.kind = said

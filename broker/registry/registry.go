@@ -15,12 +15,13 @@ import (
 
 // Config says how the Registry deals with agents. Zero fields have the defaults that stand beside them.
 type Config struct {
-	Ports      cardbroker.Ports // that agents get; required
-	ReserveFor time.Duration    // from a reservation to its registration: 120 s
-	Grace      time.Duration    // from the end of a Link to the release of the Port: 30 s
-	Quarantine time.Duration    // from the release of a Port until somebody else gets it: 60 s
-	PerUser    int              // agents of one user, and as many ports of his in quarantine: 16
-	Hold       bool             // the Guard binds the ports of all agents, and keeps them
+	Ports      cardbroker.Ports                    // that agents get; required
+	ReserveFor time.Duration                       // from a reservation to its registration: 120 s
+	Grace      time.Duration                       // from the end of a Link to the release of the Port: 30 s
+	Quarantine time.Duration                       // from the release of a Port until somebody else gets it: 60 s
+	PerUser    int                                 // agents of one user, and as many ports of his in quarantine: 16
+	Committed  func(took time.Duration, err error) // is told of each commit; nil: nobody wants to know
+	Hold       bool                                // the Guard binds the ports of all agents, and keeps them
 }
 
 // withDefaults fills in what is zero.

@@ -245,7 +245,11 @@ func (t *table) write(ctx context.Context) error {
 		}
 	}
 	t.health.begin()
+	began := time.Now()
 	err := t.ledger.Commit(ctx, changes)
+	if t.cfg.Committed != nil {
+		t.cfg.Committed(time.Since(began), err)
+	}
 	failing := t.health.failed.Load() != nil
 	if err == nil {
 		clear(t.doubtful)

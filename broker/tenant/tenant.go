@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package tenant says which tenant a back end at the door is: by a token from a file, a client certificate or a JWT, and
-// the address that it comes from. It keeps which JWTs have opened a tunnel; that outlives the broker. It grants nothing by
+// the address that it comes from; or at a rendezvous that the host calls. It keeps which JWTs have opened a tunnel; that outlives the broker. It grants nothing by
 // itself: a tunnel takes an agent's ticket, too.
 package tenant
 
@@ -28,13 +28,14 @@ const (
 	ByToken       Method = "token"
 	ByCertificate Method = "certificate"
 	ByJWT         Method = "jwt"
+	ByRendezvous  Method = "rendezvous" // the host has called it
 )
 
 // Credential is who a back end is, and what says so.
 type Credential struct {
 	Tenant  cardbroker.Tenant
 	Method  Method
-	ID      string    // ByCertificate: SHA-256 of the certificate, 64 hexadecimal digits; ByJWT: its jti; ByToken: empty
+	ID      string    // ByCertificate: SHA-256 of the certificate, 64 hexadecimal digits; ByJWT: its jti; ByRendezvous: its URL; ByToken: empty
 	Expires time.Time // zero: never
 
 	use use // what Burn uses up; its until is zero where there is nothing

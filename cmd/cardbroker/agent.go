@@ -62,7 +62,7 @@ func (f *agentFlags) resolve() (config.Agent, *client.Broker, error) {
 	}
 	broker := brokerAt(f.socket, explicit)
 	if cfg.Account != "" {
-		account, err := accountOf(cfg.Account)
+		account, err := accountOf("account", cfg.Account)
 		if err != nil {
 			return cfg, nil, err
 		}
@@ -80,15 +80,15 @@ func brokerAt(socket string, explicit bool) client.BrokerConfig {
 	return cfg
 }
 
-// accountOf returns the user of an account that the configuration names.
-func accountOf(name string) (cardbroker.UserID, error) {
+// accountOf returns the user of an account that the configuration names by the key.
+func accountOf(key, name string) (cardbroker.UserID, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
-		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Invalid, "account: this system has no account %q", name)
+		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Invalid, "%s: this system has no account %q", key, name)
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
-		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Unsupported, "account: %q has no number on this system", name)
+		return cardbroker.UserID{}, cardbroker.Wrapf(err, cardbroker.Unsupported, "%s: %q has no number on this system", key, name)
 	}
 	return cardbroker.UserID{UID: uint32(uid)}, nil
 }

@@ -22,7 +22,7 @@ func (p *program) hostCommand() *cobra.Command {
 	var socket string
 	c := p.group("host", "Run and look after the broker of this host (administrators)",
 		p.hostRun(), p.hostSessions(&socket), p.hostLeases(&socket), p.hostKick(&socket), p.hostExplain(&socket), p.hostDoctor(&socket), p.hostATRList(), p.hostStore(),
-		p.hostToken(&socket), p.hostTLS(), p.hostAudit(&socket))
+		p.hostToken(&socket), p.hostTLS(), p.hostAudit(&socket), p.hostConfig())
 	c.PersistentFlags().StringVar(&socket, "socket", defaultSocket(""), "the broker's local socket")
 	return c
 }
@@ -61,7 +61,7 @@ func (p *program) hostKick(socket *string) *cobra.Command {
 }
 
 func (p *program) hostLeases(socket *string) *cobra.Command {
-	return &cobra.Command{Use: "leases", Short: "List which back ends hold which readers", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "leases", Short: "List which back ends hold which readers", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			answer, err := askBroker(c, *socket).Leases(c.Context())
 			if err != nil {
@@ -69,6 +69,21 @@ func (p *program) hostLeases(socket *string) *cobra.Command {
 			}
 			return p.write(answer, func(w io.Writer) { leaseRows(w, answer.Leases) })
 		}}
+	c.AddCommand(&cobra.Command{Use: "revoke TUNNEL", Short: "End a back end's use of a reader at once", Args: cobra.ExactArgs(1),
+		Long: "End a back end's use of a reader at once: the session's agent is told, and resets the card. If the agent does not end the lease\n" +
+			"within a second, the broker cuts the tunnel, and says so.",
+		RunE: func(c *cobra.Command, args []string) error {
+			answer, err := askBroker(c, *socket).RevokeLease(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return p.write(answer, func(w io.Writer) {
+				if answer.Cut {
+					fmt.Fprintln(w, "the agent has not ended the lease; the tunnel was cut")
+				}
+			})
+		}})
+	return c
 }
 
 func (p *program) hostExplain(socket *string) *cobra.Command {

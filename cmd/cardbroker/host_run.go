@@ -99,12 +99,12 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	defer stopRecord()
-	browsers, err := openBrowsers(ctx, cfg, log)
+	browsers, scrapers, err := openPorts(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	defer closeFixed(browsers)
-	backend, err := openDoor(ctx, cfg, ledger, log)
+	defer closePorts(browsers, scrapers)
+	backend, calls, err := openDoors(ctx, cfg, ledger, log)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,9 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		Listen:   listeners,
 		Socket:   socket,
 		Backend:  backend,
+		DialOut:  calls,
 		Browsers: browsers,
+		Metrics:  scrapers,
 		Registry: registry.Config{Ports: ports, PerUser: int(cfg.Limits.ReservationsPerUser)},
 		Audit:    record,
 		MaxConns: int(cfg.Limits.ConnectionsPerUser),
@@ -120,10 +122,10 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		Version:  version(),
 		Log:      log,
 	}, ledger)
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.writeReady(out, hostReady(cfg, listeners, browsers, backend, scrapers))
 	}
-	if err := p.writeReady(out, hostReady(cfg, listeners, browsers, backend)); err != nil {
+	if err != nil {
 		return err
 	}
 	return service.Run(ctx)
@@ -140,8 +142,8 @@ func hostPorts(cfg config.Host) (cardbroker.Ports, cardbroker.Port, error) {
 }
 
 // hostReady is the broker's ready line.
-func hostReady(cfg config.Host, listeners []net.Listener, browsers broker.Browsers, backend *broker.Backend) ready {
-	line := ready{Socket: cfg.Socket, Listen: addresses(listeners), Fixed: fixedAddresses(browsers)}
+func hostReady(cfg config.Host, listeners []net.Listener, browsers broker.Browsers, backend *broker.Backend, scrapers broker.Scrapers) ready {
+	line := ready{Socket: cfg.Socket, Listen: addresses(listeners), Fixed: fixedAddresses(browsers), Metrics: addresses(scrapers.Listen)}
 	if backend != nil {
 		line.Backend = backend.URL
 	}

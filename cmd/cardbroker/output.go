@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,9 +54,14 @@ func rows[T any](w io.Writer, head string, items []T, row func(T) string) {
 
 // leaseRows writes the table of leases, for administrators and users alike.
 func leaseRows(w io.Writer, leases []api.Lease) {
-	rows(w, "TENANT\tREADER\tSESSION\tSINCE\tUNTIL\tBY\tBACK END\tTUNNEL", leases, func(l api.Lease) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Tenant, l.Reader, l.Session,
-			l.Since.Local().Format("15:04:05"), l.Expires.Local().Format("15:04:05"), l.Method, l.Backend, l.Tunnel)
+	const clock = "15:04:05"
+	rows(w, "TENANT\tREADER\tUSER\tSESSION\tSINCE\tUNTIL\tUSE\tBY\tBACK END\tTUNNEL", leases, func(l api.Lease) string {
+		use := cmp.Or(l.Share, "shared")
+		if l.Cut != nil {
+			use += ", cut off since " + l.Cut.Local().Format(clock)
+		}
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Tenant, l.Reader, cmp.Or(l.User, "-"), l.Session,
+			l.Since.Local().Format(clock), l.Expires.Local().Format(clock), use, l.Method, l.Backend, l.Tunnel)
 	})
 }
 
@@ -72,6 +78,7 @@ type ready struct {
 	PID     int                  `json:"pid"`
 	Listen  []string             `json:"listen,omitempty"`
 	Fixed   []string             `json:"fixed,omitempty"`
+	Metrics []string             `json:"metrics,omitempty"`
 	Socket  string               `json:"socket,omitempty"`
 	Backend string               `json:"backend,omitempty"`
 	Session cardbroker.SessionID `json:"session,omitempty"`

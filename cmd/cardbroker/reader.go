@@ -18,11 +18,14 @@ import (
 	"github.com/cardbroker/cardbroker/apdu"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/virtualreader"
+	"github.com/cardbroker/cardbroker/virtualreader/rendezvous"
 )
 
 // readerFlags are shared by the commands of back ends.
 type readerFlags struct {
 	brokers    []string
+	listen     string
+	hosts      []string
 	tokenFile  string
 	apiKeyFile string
 	certFile   string
@@ -30,6 +33,8 @@ type readerFlags struct {
 	caFile     string
 	tickets    []string
 	timeout    time.Duration
+
+	called *rendezvous.Rendezvous // where brokers call, while a command runs with --listen
 }
 
 // readerCommand is what back ends run.
@@ -38,13 +43,18 @@ func (p *program) readerCommand() *cobra.Command {
 	c := p.group("reader", "List and drive readers that users have offered (back ends)",
 		p.readerList(&flags), p.readerWatch(&flags), p.readerAPDU(&flags), p.readerRun(&flags), p.readerServe(&flags))
 	c.PersistentFlags().StringArrayVar(&flags.brokers, "broker", nil, "a broker's door, wss://host:port; may be repeated")
+	c.PersistentFlags().StringVar(&flags.listen, "listen", "", "in place of --broker: where brokers call; --cert is its own then, --ca and --token-file are for who calls")
+	c.PersistentFlags().StringArrayVar(&flags.hosts, "host", nil, "with --listen and --ca: a host that may call (default: all); may be repeated")
 	c.PersistentFlags().StringVar(&flags.tokenFile, "token-file", "", "file with this tenant's token; read again for each request")
 	c.PersistentFlags().StringVar(&flags.apiKeyFile, "api-key-file", "", "file with this tenant's API key, mode 0600, which is exchanged for tokens")
 	c.PersistentFlags().StringVar(&flags.certFile, "cert", "", "client certificate of this tenant, PEM, in place of a token; needs --key")
 	c.PersistentFlags().StringVar(&flags.keyFile, "key", "", "its private key, PEM")
 	c.PersistentFlags().StringVar(&flags.caFile, "ca", "", "certificates to trust, PEM (default: the system's)")
 	c.PersistentFlags().StringArrayVar(&flags.tickets, "ticket", nil, "ticket of the reader, from the user's offer; serve takes several")
-	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command; 0: none")
+	for _, command := range c.Commands() {
+		command.RunE = p.listening(&flags, command.RunE)
+	}
+	c.PersistentFlags().DurationVar(&flags.timeout, "timeout", 30*time.Second, "for each request and command, 0: none; with --listen 2m unless it is given")
 	return c
 }
 

@@ -17,8 +17,10 @@ import (
 // with it, and again when it is needed: it may be renewed meanwhile.
 func (f *readerFlags) client() (*virtualreader.Client, error) {
 	switch {
+	case f.called != nil:
+		return virtualreader.New(virtualreader.Config{Rendezvous: f.called})
 	case len(f.brokers) == 0:
-		return nil, cardbroker.Errorf(cardbroker.Invalid, "name a broker with --broker wss://host:port")
+		return nil, cardbroker.Errorf(cardbroker.Invalid, "name a broker with --broker wss://host:port, or listen for brokers with --listen")
 	case (f.certFile == "") != (f.keyFile == ""):
 		return nil, cardbroker.Errorf(cardbroker.Invalid, "--cert and --key go together")
 	case f.tokenFile != "" && f.apiKeyFile != "":
@@ -59,17 +61,21 @@ func (f *readerFlags) client() (*virtualreader.Client, error) {
 // apiKey reads the file anew, so that a key can be replaced while a program runs. It lasts until it is revoked: so nobody else
 // may read it.
 func (f *readerFlags) apiKey() (cardbroker.Secret, error) {
-	info, err := os.Stat(f.apiKeyFile)
+	return privateFile("API key", f.apiKeyFile)
+}
+
+// privateFile reads a secret from a file that nobody else may read.
+func privateFile(what, path string) (cardbroker.Secret, error) {
+	info, err := os.Stat(path)
 	if err != nil {
-		return cardbroker.Secret{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the API key file %s", f.apiKeyFile)
+		return cardbroker.Secret{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the %s file %s", what, path)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid,
-			"the API key file %s has mode %04o: others could read it; chmod 0600", f.apiKeyFile, mode)
+		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid, "the %s file %s has mode %04o: others could read it; chmod 0600", what, path, mode)
 	}
-	text, err := os.ReadFile(f.apiKeyFile)
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return cardbroker.Secret{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the API key file %s", f.apiKeyFile)
+		return cardbroker.Secret{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the %s file %s", what, path)
 	}
 	return cardbroker.NewSecret(bytes.TrimSpace(text)), nil
 }

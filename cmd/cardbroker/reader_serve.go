@@ -22,6 +22,7 @@ import (
 // serving is how `cardbroker reader serve` serves.
 type serving struct {
 	socket string
+	listen []string // where brokers call; none: they are called
 	lease  time.Duration
 	fd     int
 }
@@ -49,6 +50,9 @@ func (p *program) readerServe(flags *readerFlags) *cobra.Command {
 			asked, err := flags.client()
 			if err != nil {
 				return err
+			}
+			if flags.called != nil {
+				s.listen = []string{flags.called.Addr().String()}
 			}
 			ctx, stop := p.service(c.Context())
 			defer stop()
@@ -78,7 +82,7 @@ func (p *program) serveReaders(ctx context.Context, out io.Writer, log *slog.Log
 	defer fail(nil)
 	var source *remote.Readers
 	source = remote.New(tunnels, func() {
-		if err := p.writeReady(out, ready{Socket: s.socket, Readers: source.Names()}); err != nil {
+		if err := p.writeReady(out, ready{Listen: s.listen, Socket: s.socket, Readers: source.Names()}); err != nil {
 			fail(err)
 		}
 	}, log)

@@ -14,6 +14,8 @@ import (
 	"os"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 
 	"github.com/cardbroker/cardbroker"
 )
@@ -41,6 +43,8 @@ type Host struct {
 	Tenants map[string]Tenant `yaml:"tenants"` // whose back ends may come; beside those of Backend.Tokens
 	Audit   Audit             `yaml:"audit"`
 
+	Metrics Metrics `yaml:"metrics"` // over TCP; none: the local socket alone
+
 	TLS        TLS         `yaml:"tls"`         // with web pages; none
 	FixedPorts []FixedPort `yaml:"fixed_ports"` // of all sessions; none
 }
@@ -52,6 +56,8 @@ type Backend struct {
 	Key    string `yaml:"key"`    // PEM file
 	Tokens string `yaml:"tokens"` // file of lines TENANT TOKEN, mode 0600
 	URL    string `yaml:"url"`    // how back ends reach the door; wss:// and Listen
+
+	Connect []Connect `yaml:"connect"` // rendezvous that the broker calls; none
 }
 
 // Limits are what one user may have at a time.
@@ -69,18 +75,14 @@ type Agent struct {
 }
 
 // LoadHost reads host.yaml and puts the values of the command line over it. An empty path means HostFile, which need not
-// be there. Errors: Invalid, with the place.
+// be there. Errors: Invalid, all that are found, with their places.
 func LoadHost(path string, flags Host) (Host, error) {
 	var cfg Host
 	if err := read(cmp.Or(path, HostFile), path != "", &cfg); err != nil {
 		return cfg, err
 	}
-	if err := checkIssuer(cmp.Or(path, HostFile), cfg.Issuer); err != nil {
-		return cfg, err
-	}
-	if err := checkTenants(cmp.Or(path, HostFile), cfg.Tenants); err != nil {
-		return cfg, err
-	}
+	problems := []error{checkIssuer(cmp.Or(path, HostFile), cfg.Issuer), checkTenants(cmp.Or(path, HostFile), cfg.Tenants),
+		checkConnect(cmp.Or(path, HostFile), cfg.Backend.Connect)}
 	cfg.Listen = cmp.Or(flags.Listen, cfg.Listen, DefaultListen)
 	cfg.Ports = cmp.Or(flags.Ports, cfg.Ports, cardbroker.DefaultPorts)
 	cfg.Socket = cmp.Or(flags.Socket, cfg.Socket)
@@ -89,10 +91,8 @@ func LoadHost(path string, flags Host) (Host, error) {
 	cfg.Backend.Cert = cmp.Or(flags.Backend.Cert, cfg.Backend.Cert)
 	cfg.Backend.Key = cmp.Or(flags.Backend.Key, cfg.Backend.Key)
 	cfg.Backend.Tokens = cmp.Or(flags.Backend.Tokens, cfg.Backend.Tokens)
-	if _, err := cfg.Audit.Bytes(); err != nil {
-		return cfg, err
-	}
-	return cfg, cfg.checkBrowsers()
+	_, err := cfg.Audit.Bytes()
+	return cfg, errors.Join(append(problems, err, cfg.Metrics.check(), cfg.checkBrowsers())...)
 }
 
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.
@@ -109,6 +109,9 @@ func read(path string, required bool, into any) error {
 	if err != nil {
 		return cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the configuration %s", path)
 	}
+	if err := checkTags(path, text); err != nil {
+		return err
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.DisallowUnknownField())
 	err = d.Decode(into)
 	switch {
@@ -118,6 +121,36 @@ func read(path string, required bool, into any) error {
 		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: %s", path, yaml.FormatError(err, false, true))
 	case !errors.Is(d.Decode(new(any)), io.EOF):
 		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: more than one document", path)
+	}
+	return nil
+}
+
+// tags finds a tag, such as !!str.
+type tags struct{ found *ast.TagNode }
+
+// Visit implements ast.Visitor.
+func (t *tags) Visit(node ast.Node) ast.Visitor {
+	if tag, ok := node.(*ast.TagNode); ok && t.found == nil {
+		t.found = tag
+	}
+	return t
+}
+
+// checkTags refuses tags: no key needs one, and the library panics on one that has no value.
+func checkTags(path string, text []byte) error {
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return nil // who decodes it says it with its place
+	}
+	var t tags
+	for _, doc := range file.Docs {
+		if doc.Body != nil {
+			ast.Walk(&t, doc.Body)
+		}
+	}
+	if t.found != nil {
+		at := t.found.GetToken().Position
+		return cardbroker.Errorf(cardbroker.Invalid, "configuration %s: [%d:%d] a tag is not allowed here", path, at.Line, at.Column)
 	}
 	return nil
 }

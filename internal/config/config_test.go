@@ -41,6 +41,7 @@ backend:
   key: k
   tokens: t
   url: wss://u
+  connect: [{url: "wss://b:1", tenant: acme, token_file: t}]
 limits:
   reservationsPerUser: 5
   connectionsPerUser: 6
@@ -60,6 +61,7 @@ tls:
   key: tk
   name: cards.example
   plain: deny
+metrics: {listen: '[::1]:9', users: [scraper]}
 fixed_ports:
   - {port: 7, tls: true}
   - port: 8
@@ -67,9 +69,10 @@ fixed_ports:
 
 var fromFile = config.Host{
 	Listen: "127.0.0.1:1", Ports: "2-3", Socket: "/s", State: "/d", Host: "h",
-	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u"},
-	Limits:  config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
-	Issuer:  config.Issuer{Life: "7m", Rotate: "8h"},
+	Backend: config.Backend{Listen: ":4", Cert: "c", Key: "k", Tokens: "t", URL: "wss://u",
+		Connect: []config.Connect{{URL: "wss://b:1", Tenant: "acme", TokenFile: "t"}}},
+	Limits: config.Limits{ReservationsPerUser: 5, ConnectionsPerUser: 6},
+	Issuer: config.Issuer{Life: "7m", Rotate: "8h"},
 	Tenants: map[string]config.Tenant{"acme": {
 		Certificates: []config.TenantCertificate{{SHA256: thumbprint}, {CA: "ca", Name: "n"}},
 		JWT: &config.TenantJWT{Issuer: "i", Audience: "a", Subject: "s", Algorithms: []string{"RS256"}, KeysURL: "https://u", CA: "ca",
@@ -77,6 +80,8 @@ var fromFile = config.Host{
 		Addresses: []string{"10.0.0.0/8"},
 	}},
 	Audit: config.Audit{KeepDays: 7, MaxSize: "8GiB"},
+
+	Metrics: config.Metrics{Listen: "[::1]:9", Users: []string{"scraper"}},
 
 	TLS:        config.TLS{Cert: "tc", Key: "tk", Name: "cards.example", Plain: "deny"},
 	FixedPorts: []config.FixedPort{{Port: 7, TLS: true}, {Port: 8}},
@@ -92,7 +97,7 @@ func TestPrecedence(t *testing.T) {
 	overridden := flags
 	overridden.Host, overridden.Backend.URL, overridden.Limits = fromFile.Host, fromFile.Backend.URL, fromFile.Limits
 	overridden.Issuer, overridden.Tenants = fromFile.Issuer, fromFile.Tenants
-	overridden.Audit = fromFile.Audit
+	overridden.Audit, overridden.Metrics, overridden.Backend.Connect = fromFile.Audit, fromFile.Metrics, fromFile.Backend.Connect
 	overridden.TLS, overridden.FixedPorts = fromFile.TLS, fromFile.FixedPorts
 	some := fromFile
 	some.State, some.Backend.Cert = "d", "bc"

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -27,6 +29,7 @@ const DefaultPromptTimeout = time.Minute
 type Policy struct {
 	SharedPCSC bool // a PC/SC service that several users can reach may be used
 	PagesOnly  bool // agents serve web pages, but no programs that do not say they are one
+	NoNotices  bool // agents do not tell their users on the desktop who holds their readers
 	Prompt     Prompt
 	Consent    Consent
 	PIN        PINPolicy
@@ -42,7 +45,7 @@ type Prompt struct {
 
 // LoadPolicy reads the files *.yaml of a directory, in the order of their names: what a later file says of a key counts.
 // An empty dir means PolicyDir, which need not be there. Everything on the way to a file belongs to root and is writable
-// by nobody else. Errors: Invalid, with the place.
+// by nobody else. Errors: Invalid, all that are found, with their places.
 func LoadPolicy(dir string) (Policy, error) {
 	p := Policy{Prompt: Prompt{Timeout: DefaultPromptTimeout}, tenants: make(map[cardbroker.Tenant]TenantPolicy)}
 	if dir == "" {
@@ -54,22 +57,35 @@ func LoadPolicy(dir string) (Policy, error) {
 	if err != nil {
 		return p, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot tell where the policy %s is", dir)
 	}
-	if err := rootsOwn(dir); err != nil {
+	files, err := policyFiles(dir)
+	if err != nil {
 		return p, err
+	}
+	var problems []error
+	for _, file := range files {
+		problems = append(problems, p.load(file))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return p, err
+	}
+	return p, p.check(dir)
+}
+
+// policyFiles returns the paths of a directory's files, in the order in which they count.
+func policyFiles(dir string) (files []string, err error) {
+	if err := rootsOwn(dir); err != nil {
+		return nil, err
 	}
 	entries, err := os.ReadDir(dir) // by name
 	if err != nil {
-		return p, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the policy %s", dir)
+		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot read the policy %s", dir)
 	}
 	for _, entry := range entries {
-		if filepath.Ext(entry.Name()) != ".yaml" {
-			continue
-		}
-		if err := p.load(filepath.Join(dir, entry.Name())); err != nil {
-			return p, err
+		if filepath.Ext(entry.Name()) == ".yaml" {
+			files = append(files, filepath.Join(dir, entry.Name()))
 		}
 	}
-	return p, p.check(dir)
+	return files, nil
 }
 
 // rootsOwn checks that nobody but root can change a part of the policy.
@@ -97,6 +113,7 @@ type policyText struct {
 	HTTP    httpText              `yaml:"http"`
 	Consent consentText           `yaml:"consent"`
 	PIN     pinText               `yaml:"pin"`
+	Notify  *bool                 `yaml:"notify"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -109,58 +126,56 @@ func (p *Policy) load(path string) error {
 	if err := read(path, true, &text); err != nil {
 		return err
 	}
-	if shared := text.PCSC.Shared; shared != nil {
+	if text.Notify != nil {
+		p.NoNotices = !*text.Notify
+	}
+	problems := []error{
+		p.loadPCSC(path, text), p.loadPrompt(path, text), p.loadHTTP(path, text.HTTP), p.Consent.load(path, text.Consent), p.loadPIN(path, text.PIN),
+	}
+	for _, name := range slices.Sorted(maps.Keys(text.Tenants)) {
+		problems = append(problems, p.loadTenant(path, name, text.Tenants[name]))
+	}
+	return errors.Join(problems...)
+}
+
+func (p *Policy) loadPCSC(path string, said policyText) error {
+	if shared := said.PCSC.Shared; shared != nil {
 		if *shared != "allow" && *shared != "deny" {
 			return wrong(path, "pcsc.shared: %q, want allow or deny", *shared)
 		}
 		p.SharedPCSC = *shared == "allow"
 	}
-	if text.Prompt.Command != nil {
-		if len(text.Prompt.Command) == 0 {
+	return nil
+}
+
+func (p *Policy) loadPrompt(path string, said policyText) error {
+	if said.Prompt.Command != nil {
+		if len(said.Prompt.Command) == 0 {
 			return wrong(path, "prompt.command: want a program and its arguments")
 		}
-		p.Prompt.Command = text.Prompt.Command
+		p.Prompt.Command = said.Prompt.Command
 	}
-	if timeout := text.Prompt.Timeout; timeout != nil {
+	if timeout := said.Prompt.Timeout; timeout != nil {
 		d, err := time.ParseDuration(*timeout)
 		if err != nil || d < time.Second || d > DefaultPromptTimeout {
 			return wrong(path, "prompt.timeout: %q, want 1s to %v", *timeout, DefaultPromptTimeout)
 		}
 		p.Prompt.Timeout = d
 	}
-	if err := p.loadHTTP(path, text.HTTP); err != nil {
-		return err
-	}
-	if err := p.Consent.load(path, text.Consent); err != nil {
-		return err
-	}
-	if err := p.loadPIN(path, text.PIN); err != nil {
-		return err
-	}
-	for name, said := range text.Tenants {
-		if err := p.loadTenant(path, name, said); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
 // check checks what all files together say.
 func (p *Policy) check(dir string) error {
-	if err := p.checkPageJWTs(dir); err != nil {
-		return err
-	}
-	if err := p.checkPIN(dir); err != nil {
-		return err
-	}
-	if err := p.Consent.check(dir); err != nil {
-		return err
-	}
+	return errors.Join(p.checkPageJWTs(dir), p.checkFirewalls(dir), p.checkPIN(dir), p.Consent.check(dir), p.checkPrompt(dir))
+}
+
+func (p *Policy) checkPrompt(dir string) error {
 	if len(p.Prompt.Command) > 0 {
 		return checkProgram(dir, "prompt.command", p.Prompt.Command[0])
 	}
-	for name, tenant := range p.tenants {
-		if tenant.PIN == cardbroker.PINAgent {
+	for _, name := range p.names() {
+		if p.tenants[name].PIN == cardbroker.PINAgent {
 			return wrong(dir, "tenants.%s.pin is agent, which needs a prompt.command", name)
 		}
 	}

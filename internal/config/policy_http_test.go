@@ -41,3 +41,21 @@ func TestPolicyHTTP(t *testing.T) {
 		})
 	}
 }
+
+// TestPolicyNotify: the desktop is told unless a file says otherwise; the last one counts.
+func TestPolicyNotify(t *testing.T) {
+	for _, test := range []struct {
+		first, second string
+		want          bool
+	}{
+		{"", "", false},
+		{"notify: false\n", "", true},
+		{"notify: false\n", "notify: true\n", false},
+		{"notify: false\n", "http: {}\n", true},
+	} {
+		p, err := config.LoadPolicy(policyDir(t, map[string]string{"a.yaml": test.first, "b.yaml": test.second}))
+		if err != nil || p.NoNotices != test.want {
+			t.Errorf("LoadPolicy(%q, %q) = %+v, %v, want NoNotices %v", test.first, test.second, p, err, test.want)
+		}
+	}
+}

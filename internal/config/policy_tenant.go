@@ -4,8 +4,10 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/pinpad"
@@ -18,7 +20,9 @@ type TenantPolicy struct {
 	Origins    []cardbroker.Origin   // web pages that may offer readers to it
 	PageJWT    *PageJWT              // that those pages have to show; nil: none
 	Durability cardbroker.Durability // of the records of its leases, at least
+	LeaseMax   time.Duration         // of a lease from its beginning, however often it is renewed; 0: no limit
 	Standing   []string              // readers that are offered to it for good: names, in which * stands for any text
+	Firewall   *Firewall             // which commands its back ends may send; nil: all that no tenant is forbidden
 }
 
 // Tenant returns a tenant's policy; one that no file names may nothing.
@@ -26,15 +30,11 @@ func (p Policy) Tenant(name cardbroker.Tenant) TenantPolicy { return p.tenants[n
 
 // Standing returns the tenants that readers are offered to for good, sorted.
 func (p Policy) Standing() []cardbroker.Tenant {
-	var names []cardbroker.Tenant
-	for name, tenant := range p.tenants {
-		if len(tenant.Standing) > 0 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
+	return slices.DeleteFunc(p.names(), func(name cardbroker.Tenant) bool { return len(p.tenants[name].Standing) == 0 })
 }
+
+// names returns the tenants that policy names, sorted.
+func (p Policy) names() []cardbroker.Tenant { return slices.Sorted(maps.Keys(p.tenants)) }
 
 // Stands says whether the reader of that name is offered to the tenant for good.
 func (t TenantPolicy) Stands(reader string) bool {
@@ -56,14 +56,20 @@ func fits(pattern, name string) bool {
 	return ok && strings.HasSuffix(name, last)
 }
 
+// minLeaseMax is the least that policy may set for a lease: less is a way to say no, for which there are others.
+const minLeaseMax = time.Second
+
 // tenantText is what a file says of one tenant.
 type tenantText struct {
 	PIN        *string  `yaml:"pin"`
 	Durability *string  `yaml:"durability"`
+	LeaseMax   *string  `yaml:"lease_max"`
 	Control    []uint32 `yaml:"control"`
 	Origins    []string `yaml:"origins"`
 	PageJWT    *PageJWT `yaml:"page_jwt"`
 	Standing   []string `yaml:"standing"`
+
+	Firewall *firewallText `yaml:"firewall"`
 }
 
 // loadTenant puts what a file says of one tenant over what was read before.
@@ -81,6 +87,11 @@ func (p *Policy) loadTenant(path, name string, said tenantText) error {
 	if said.Durability != nil {
 		if known.Durability, err = cardbroker.ParseDurability(*said.Durability); err != nil {
 			return wrong(path, "tenants.%s.durability: %q, want none, crash or power", name, *said.Durability)
+		}
+	}
+	if said.LeaseMax != nil {
+		if known.LeaseMax, err = time.ParseDuration(*said.LeaseMax); err != nil || known.LeaseMax < minLeaseMax {
+			return wrong(path, "tenants.%s.lease_max: %q, want %v or more", name, *said.LeaseMax, minLeaseMax)
 		}
 	}
 	if said.Control != nil {
@@ -108,6 +119,11 @@ func (p *Policy) loadTenant(path, name string, said tenantText) error {
 			return wrong(path, "tenants.%s.standing: a reader's name is empty; * stands for all", name)
 		}
 		known.Standing = said.Standing
+	}
+	if said.Firewall != nil {
+		if known.Firewall, err = known.Firewall.load(path, name, *said.Firewall); err != nil {
+			return err
+		}
 	}
 	p.tenants[tenant] = known
 	return nil

@@ -8,6 +8,7 @@ package config_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/config"
@@ -53,5 +54,15 @@ func TestTenantPolicy(t *testing.T) {
 	}
 	if got := p.Standing(); !slices.Equal(got, []cardbroker.Tenant{"acme"}) {
 		t.Errorf("Standing = %v, want [acme]", got)
+	}
+}
+
+// TestLeaseMax reads the limit for leases.
+func TestLeaseMax(t *testing.T) {
+	for text, want := range map[string]time.Duration{"2h": 2 * time.Hour, "90s": 90 * time.Second, "0s": 0, "-1h": 0, "long": 0, "500ms": 0} {
+		p, err := config.LoadPolicy(policyDir(t, map[string]string{"1.yaml": "tenants:\n  acme: {lease_max: " + text + "}\n"}))
+		if got := p.Tenant("acme").LeaseMax; want == 0 && cardbroker.ReasonOf(err) != cardbroker.Invalid || want != 0 && (err != nil || got != want) {
+			t.Errorf("lease_max: %s = %v, %v, want %v", text, got, err, want)
+		}
 	}
 }

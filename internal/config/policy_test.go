@@ -101,6 +101,8 @@ func TestPolicyErrors(t *testing.T) {
 		{"an unknown key", "pcsc:\n  share: allow\n", `[2:3] unknown field "share"`},
 		{"an unknown key of a tenant", "tenants:\n  issuer:\n    pins: deny\n", `unknown field "pins"`},
 		{"an unknown key above", "tenant: {}\n", `unknown field "tenant"`},
+		{"a tag", "pcsc: !!map {shared: allow}\n", "[1:7] a tag is not allowed"},
+		{"a tag without a value, at which the library panics", "tenants: !\n", "a tag is not allowed"},
 		{"a key twice", "tenants:\n  a: {pin: deny}\n  a: {pin: agent}\n", "[3:"},
 		{"a value that is none", "pcsc: {shared: yes}\n", "pcsc.shared"},
 		{"a value in capitals", "pcsc: {shared: Allow}\n", `pcsc.shared: "Allow", want allow or deny`},

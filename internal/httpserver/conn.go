@@ -30,6 +30,9 @@ func (c *Conn) Caller() Caller { return c.caller }
 // StillThere says whether the caller still holds the connection.
 func (c *Conn) StillThere() error { return c.kind.StillThere(c.Conn) }
 
+// NetConn returns the connection that was attested, which is of the system's.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
 // Stream returns what HTTP is spoken on: TLS over the connection, or the connection itself.
 func (c *Conn) Stream() net.Conn { return c.stream }
 

@@ -42,6 +42,9 @@ type Entry struct {
 // Unblocks says whether the command is RESET RETRY COUNTER: Old is a code that unblocks.
 func (e *Entry) Unblocks() bool { return e.header[1] == insReset }
 
+// Header returns CLA, INS, P1 and P2 of the command.
+func (e *Entry) Header() [4]byte { return e.header }
+
 // Reference is P2 of the command: which PIN of the card's it is about.
 func (e *Entry) Reference() byte { return e.header[3] }
 

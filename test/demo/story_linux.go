@@ -41,7 +41,7 @@ func play(s *stage.Stage, r *report) error {
 	st := &story{Stage: s, report: r, socket: s.Path("run", "broker.sock")}
 	defer st.unplug()
 	for _, scene := range []func() error{
-		st.plugIn, st.logon, st.whoIsWho, st.pagesAsk, st.offerAndUse, st.issueTokens, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies,
+		st.plugIn, st.logon, st.whoIsWho, st.pagesAsk, st.offerAndUse, st.issueTokens, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies, st.dialsOut,
 	} {
 		if err := scene(); err != nil {
 			return err

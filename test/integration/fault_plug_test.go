@@ -155,6 +155,7 @@ func newPluggedChain(t *testing.T) (*chain, *plugs) {
 
 // A reader that is unplugged at each moment, for each kind of client. It was plugged in after all had started.
 func TestUnplugged(t *testing.T) {
+	t.Parallel()
 	for kind, newCaller := range map[int]func(*chain) caller{bySession: newTunnelCaller, byCommand: newCommandCaller, byProgram: newServeCaller} {
 		t.Run([]string{"tunnel", "command", "program"}[kind], func(t *testing.T) {
 			c, p := newPluggedChain(t)
@@ -170,6 +171,7 @@ func TestUnplugged(t *testing.T) {
 
 // A back end that watches hears of an offered reader that is unplugged, and plugged in again.
 func TestHotPlugAtTheBackEnd(t *testing.T) {
+	t.Parallel()
 	c, p := newPluggedChain(t)
 	next := c.follow(c.Command(nil, "cardbroker", "reader", "watch", "--json", "--broker", c.ready.Backend, "--ca", c.Path("door.pem"),
 		"--token-file", c.Path("token")), jsonLine)

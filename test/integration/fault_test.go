@@ -135,6 +135,7 @@ func TestFaultsOfCommands(t *testing.T) { testFaults(t, byCommand, newCommandCal
 func TestFaultsOfPrograms(t *testing.T) { testFaults(t, byProgram, newServeCaller) }
 
 func testFaults(t *testing.T, kind int, newCaller func(*chain) caller) {
+	t.Parallel() // it mostly waits for cards that take their time
 	c := newChain(t)
 	c.faults(kind, newCaller(c), faults()...)
 }

@@ -20,6 +20,7 @@ import (
 // TestAnothersTransaction has another program of alice's keep the card for itself: back ends wait for it, but not for longer
 // than they want, and find the card again afterwards. Nobody can end the wait of the sandbox itself.
 func TestAnothersTransaction(t *testing.T) {
+	t.Parallel()
 	c := newChain(t)
 	c.approach()
 	c.awaitOther(c.others("begin"))
@@ -54,8 +55,20 @@ func (c *chain) free() {
 	})
 }
 
+// endLeases has the user end what back ends hold.
+func (c *chain) endLeases() {
+	c.t.Helper()
+	agent := []string{"--socket", c.socket, "--state", c.alice.Home + "/state"}
+	var leases api.Leases
+	c.run(c.alice, 0, &leases, append([]string{"agent", "leases"}, agent...)...)
+	for _, lease := range leases.Leases {
+		c.run(c.alice, 0, nil, append([]string{"agent", "leases", "revoke", lease.Tunnel}, agent...)...)
+	}
+}
+
 // TestImpatient has a back end leave while its command runs: the tunnel is over, and the next one finds the card reset.
 func TestImpatient(t *testing.T) {
+	t.Parallel()
 	c := newChain(t)
 	tunnel, err := c.backEndClient().Open(c.Context(), virtualreader.TicketReader, c.offered(), virtualreader.Options{})
 	if err != nil {
@@ -76,6 +89,7 @@ func TestImpatient(t *testing.T) {
 // TestServiceAway has the PC/SC service away for longer than the sandbox waits for it: all are told that it is, and go on
 // when it comes back.
 func TestServiceAway(t *testing.T) {
+	t.Parallel()
 	c := newChain(t)
 	client := newTunnelCaller(c)
 	c.bed.Kill()

@@ -94,6 +94,7 @@ type host struct {
 	config  string // host.yaml of the next broker; "": the default
 	ports   string // of agents; "": the default
 	policy  string // of the next agents; "": the default
+	noDoor  bool   // the broker lets no back end in
 }
 
 // newHost sets the stage, without a broker yet. At the end it checks that nothing was left behind.
@@ -159,12 +160,17 @@ func showLogs(t *testing.T, s *stage.Stage) {
 func (h *host) start() {
 	h.t.Helper()
 	listen, backend := "127.0.0.1:0", "127.0.0.1:0"
-	if h.ready.Backend != "" {
-		listen, backend = h.ready.Listen[0], h.ready.Backend[len("wss://"):]
+	if len(h.ready.Listen) > 0 {
+		listen = h.ready.Listen[0]
 	}
-	args := []string{"host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket,
-		"--ports", h.ports, "--listen", listen, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
-		"--backend-tokens", h.Path("tokens")}
+	if h.ready.Backend != "" {
+		backend = h.ready.Backend[len("wss://"):]
+	}
+	args := []string{"host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket, "--ports", h.ports, "--listen", listen}
+	if !h.noDoor {
+		args = append(args, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
+			"--backend-tokens", h.Path("tokens"))
+	}
 	if h.config != "" {
 		if err := os.WriteFile(h.Path("host.yaml"), []byte(h.config), 0o600); err != nil {
 			h.t.Fatal(err)

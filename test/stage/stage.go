@@ -25,6 +25,8 @@ import (
 const (
 	readyTimeout = 20 * time.Second
 	stopTimeout  = 6 * time.Second // a service promises 5
+
+	dirPrefix = "cardbroker-stage-" // digits follow
 )
 
 // Stage is a directory, the users who play in it, and the services that run. Strike it when done.
@@ -50,7 +52,7 @@ type Person struct {
 // New makes the directory, copies the programs there, so that every user can run them, and makes the users. programs maps
 // the names on stage to files. ctx ends everything. The stage is to be struck even if New fails.
 func New(ctx context.Context, programs map[string]string) (*Stage, error) {
-	dir, err := os.MkdirTemp("", "cardbroker-stage-")
+	dir, err := os.MkdirTemp("", dirPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +88,7 @@ func (s *Stage) cast(names ...string) error {
 		return s.house(Person{Name: names[0]})
 	}
 	for _, name := range names {
-		account := fmt.Sprintf("cb%d-%s", os.Getpid(), name)
+		account := "cb" + filepath.Base(s.dir)[len(dirPrefix):] + "-" + name // there are several stages at a time
 		if out, err := exec.Command("useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", account).CombinedOutput(); err != nil {
 			return fmt.Errorf("useradd %s: %s", account, out)
 		}
@@ -137,7 +139,7 @@ func (s *Stage) Context() context.Context { return s.ctx }
 func (s *Stage) Command(p *Person, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(s.ctx, s.Path("bin", program), args...)
 	cmd.Dir = s.dir
-	cmd.Env = []string{"PATH=/usr/bin:/bin"}
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "GORACE=" + os.Getenv("GORACE")} // of actors that are tests
 	if p != nil {
 		cmd.Env = append(cmd.Env, "HOME="+p.Home)
 		cmd.Env = append(cmd.Env, p.Env...)
@@ -180,6 +182,7 @@ type Ready struct {
 	PID     int      `json:"pid"`
 	Listen  []string `json:"listen"`
 	Fixed   []string `json:"fixed"`
+	Metrics []string `json:"metrics"`
 	Backend string   `json:"backend"`
 	Session string   `json:"session"`
 	Readers []string `json:"readers"`

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -85,9 +87,14 @@ type Tunnel struct {
 
 	Route      cardbroker.Route      // of the agent, for the resume token; empty: the lease ends with its connection
 	Durability cardbroker.Durability // at least this
+	LeaseMax   time.Duration         // of the lease from its beginning, however often it is renewed; 0: no limit
 	Origin     cardbroker.Origin     // of the web page that offered the reader; empty: a program of the user
 
-	PIN     cardbroker.PINMode
+	PIN      cardbroker.PINMode
+	Firewall *firewall.Rules // nil: all that no tenant is forbidden
+	// Refused is told what the firewall refuses, and how many commands by the same rule since it was told last: not of each, where there are
+	// many. It waits for nobody. Nil: nobody is told.
+	Refused func(id TunnelID, count uint64, why error)
 	Asker   Asker    // with PINAgent; nil: nobody can be asked
 	Control []uint32 // the reader's functions that the back end may call, as pcsc-lite numbers them
 
@@ -97,6 +104,9 @@ type Tunnel struct {
 	// told in any case. Both nil: no events are sent.
 	Changed <-chan struct{}
 	Present func() *cardbroker.Card
+
+	// Report is told what the tunnel's commands took, every 30 s at most; it must not block. nil: nobody wants to know.
+	Report func(api.Usage)
 }
 
 // Holder serves the tunnels of one agent.

@@ -47,6 +47,7 @@ func (e *exchange) call(ctx context.Context, code uint32, input []byte) error {
 	if err := e.executing(); err != nil {
 		return err
 	}
+	e.firewall.Forget() // what that does to the card, nobody knows
 	payload, err := e.card.Control(ctx, e.payload, code, input)
 	if err != nil {
 		return e.failed(err)

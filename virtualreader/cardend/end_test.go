@@ -4,9 +4,12 @@
 package cardend_test
 
 import (
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/cardtest"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -75,4 +78,45 @@ func TestAfterAnIndeterminateCommand(t *testing.T) {
 	}
 	b.ask(wire.TypeConnect, wire.Connect{Share: cardbroker.ShareShared}.Append(nil), wire.TypeConnected)
 	b.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
+}
+
+// deaf is a connection whose other end has closed it: as on a Unix socket, nothing can be sent from then on, and what the other
+// side said last can be read.
+type deaf struct {
+	cardend.Conn
+	closed atomic.Bool
+}
+
+func (d *deaf) Send(h wire.Header, payload []byte) error {
+	if d.closed.Load() {
+		return cardbroker.Errorf(cardbroker.Unavailable, "the connection was cut")
+	}
+	return d.Conn.Send(h, payload)
+}
+
+// TestBackEndLeavesDuringACommand has a back end end its tunnel in order while the card works: its lease was kept for the time
+// in which one comes back whose connection was cut, as its answer could not be sent.
+func TestBackEndLeavesDuringACommand(t *testing.T) {
+	a := newAgent(t)
+	near, far, _ := a.dial()
+	conn := &deaf{Conn: near}
+	tunnel := a.reader.Tunnel("alpha")
+	tunnel.Route = agentRoute
+	b := &backEnd{t: t, conn: far, done: make(chan error, 1)}
+	go func() { b.done <- a.holder.Serve(a.ctx, conn, tunnel) }()
+	b.ask(wire.TypeHello, wire.Hello{Share: cardbroker.ShareShared, Durability: cardbroker.DurabilityCrash}.Append(nil), wire.TypeWelcome)
+	gate := a.reader.Hold()
+	b.conn.Send(wire.Header{Type: wire.TypeAPDU, Seq: 2, Ack: 1}, selectCommand)
+	release := <-gate
+	b.conn.Close()
+	conn.closed.Store(true)
+	close(release)
+	select {
+	case err := <-b.done:
+		if err != nil || len(a.leases.List()) != 0 {
+			t.Errorf("Serve = %v, %d leases, want a regular end and none", err, len(a.leases.List()))
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the lease waits for a back end that has left")
+	}
 }

@@ -11,10 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
@@ -50,6 +52,10 @@ type exchange struct {
 	used  bool                 // the card may still be as the back end made it
 	lost  *cardbroker.Error    // why it is not connected; the back end has to connect again
 
+	firewall *firewall.Judge
+	refused  firewall.Tally
+
+	meter    *meter
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
@@ -79,33 +85,8 @@ const (
 func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
-	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]),
-		next: make(chan attached, 1), moved: make(chan struct{}, 1)}
-}
-
-// hello receives the first frame.
-func (e *exchange) hello() (wire.Hello, error) {
-	head, payload, err := e.conn.Receive()
-	if err != nil {
-		return wire.Hello{}, err
-	}
-	if head.Type != wire.TypeHello || head.Seq != 1 || head.Reader != 0 || head.Ack != 0 {
-		return wire.Hello{}, invalid("the first frame is not Hello with seq 1")
-	}
-	hello, err := wire.ParseHello(payload)
-	e.seq, e.share = 1, hello.Share
-	e.remember(head.Type, payload)
-	return hello, err
-}
-
-// welcome answers Hello.
-func (e *exchange) welcome(lease time.Duration, resume cardbroker.Secret) error {
-	w := wire.Welcome{Tunnel: e.tunnel.ID, Epoch: e.tunnel.Epoch, Lease: lease, Resume: resume, Reader: e.tunnel.Reader}
-	if !resume.Empty() {
-		w.Grace = Grace
-	}
-	e.kind, e.payload = wire.TypeWelcome, w.Append(nil)
-	return e.send()
+	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: newMeter(t),
+		firewall: firewall.New(t.Firewall, t.PIN), next: make(chan attached, 1), moved: make(chan struct{}, 1)}
 }
 
 // epoch returns the reader's card epoch now.
@@ -120,6 +101,8 @@ func (e *exchange) epoch() uint64 {
 // comes next finds nothing of this back end: no verified PIN, no open secure channel.
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
+	defer e.tellRest()
+	defer e.meter.flush()
 	defer e.scripts.Wipe()
 	e.lease = lease
 	if e.restored {
@@ -151,7 +134,7 @@ func (e *exchange) converse(ctx context.Context) error {
 			err = context.Cause(lease) // what comes after its end does not reach the card
 		}
 		if err == nil {
-			err = e.answer(ctx, head, payload)
+			err = e.parting(e.answer(ctx, head, payload))
 		}
 		if cardbroker.ReasonOf(err) == cardbroker.Invalid {
 			refuse(e.conn, head.Seq, err)
@@ -162,9 +145,28 @@ func (e *exchange) converse(ctx context.Context) error {
 	}
 }
 
+// parting returns why a connection ends over which an answer could not be sent: a back end that left in order, while its command
+// ran, has said so, and that waits to be read. It takes a second at most.
+func (e *exchange) parting(err error) error {
+	if reason := cardbroker.ReasonOf(err); reason != cardbroker.Unavailable && reason != cardbroker.Timeout || context.Cause(e.lease) != nil {
+		return err
+	}
+	e.conn.Shutdown(err)
+	for {
+		_, _, last := e.conn.Receive()
+		if errors.Is(last, io.EOF) {
+			return last
+		}
+		if last != nil {
+			return err
+		}
+	}
+}
+
 // answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
+	e.meter.tick(arrived)
 	head, payload, whole, err := e.gathering.gather(head, payload)
 	if err != nil || !whole {
 		return err
@@ -198,6 +200,8 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 			e.seq-- // it was not executed, and is when it comes again
 			return end.error
 		}
+		e.tell(err)
+		e.meter.failed(arrived, err)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
 	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
@@ -214,31 +218,6 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	return err
 }
 
-// again answers the last frame once more: the card is not touched.
-func (e *exchange) again(kind wire.Type, payload []byte) error {
-	if err := e.same(kind, payload); err != nil {
-		return err
-	}
-	return e.send()
-}
-
-// same says that a frame is the last one once more.
-func (e *exchange) same(kind wire.Type, payload []byte) error {
-	before := e.digest
-	if e.remember(kind, payload); e.digest != before {
-		return invalid("seq %d was another frame before", e.seq)
-	}
-	return nil
-}
-
-// remember keeps what tells the last frame from any other.
-func (e *exchange) remember(kind wire.Type, payload []byte) {
-	e.mac.Reset()
-	e.mac.Write(append(e.scratch[:0], byte(kind)))
-	e.mac.Write(payload)
-	e.mac.Sum(e.digest[:0])
-}
-
 // execute does what a frame asks for and leaves the answer in kind and payload; Done is there already. An error is the
 // answer, too.
 func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) error {
@@ -251,7 +230,7 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 		e.lost = nil
 		return e.leave(r.disposition)
 	case wire.TypeRenew:
-		return e.renew(ctx, leaseDuration(r.lease))
+		return e.renew(ctx, e.granted(r.lease))
 	case wire.TypeControl:
 		return e.control(ctx, r.number, r.input)
 	case wire.TypeAttribute:
@@ -265,13 +244,17 @@ func (e *exchange) execute(ctx context.Context, r request, arrived time.Time) er
 	if r.kind == wire.TypeBegin {
 		return e.failed(e.card.Begin(ctx))
 	}
-	return e.failed(e.card.End(ctx, r.disposition))
+	err := e.card.End(ctx, r.disposition)
+	if err != nil || r.disposition != cardbroker.LeaveCard {
+		e.left(r.disposition, err)
+	}
+	return e.failed(err)
 }
 
 // transmit sends a command APDU to the card. The response is received behind the space for its times, and so is not
 // copied.
 func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Time) error {
-	if err := judge(command, e.tunnel.PIN); err != nil {
+	if err := e.firewall.Check(command); err != nil {
 		return err
 	}
 	if e.before == commandPIN && command[1] == 0xC0 { // what is answered to that is a status word alone
@@ -290,14 +273,17 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	start := time.Now()
 	payload, card, err := e.card.Transmit(ctx, append(e.payload, space[:]...), command)
 	if err != nil {
+		e.firewall.Saw(command, nil)
 		return e.failed(err)
 	}
 	end := time.Now()
+	e.firewall.Saw(command, payload[min(len(payload), wire.TimesSize):])
 	if n := len(payload) - wire.TimesSize; n < 2 || len(payload) > wire.MaxPayload {
 		return fmt.Errorf("a response APDU has %d bytes", n)
 	}
 	times := wire.Times{Queue: max(0, end.Sub(start)-card), Card: card, Agent: end.Sub(arrived)}
 	times.Append(payload[:0])
+	e.meter.answered(end, times.Queue, card)
 	e.kind, e.payload = wire.TypeAPDUResponse, payload
 	return nil
 }
@@ -340,6 +326,7 @@ func (e *exchange) leave(d cardbroker.Disposition) error {
 	e.card = nil
 	err := card.Close(d)
 	e.used = err != nil || d == cardbroker.LeaveCard
+	e.left(d, err)
 	return err
 }
 
@@ -355,7 +342,10 @@ func (e *exchange) reset(ctx context.Context) {
 // connect connects anew, whatever was before.
 func (e *exchange) connect(ctx context.Context, share cardbroker.ShareMode) error {
 	e.leave(cardbroker.LeaveCard)
-	e.lost, e.share = nil, share
+	if e.lost = nil; share != e.share {
+		e.share = share
+		e.holder.leases.setShare(e.tunnel.ID, share)
+	}
 	if err := e.need(ctx); err != nil {
 		return err
 	}

@@ -30,7 +30,8 @@ type Lease struct {
 	Backend string // of the Tunnel
 	Since   time.Time
 	Expires time.Time
-	Cut     time.Time // since when the back end has no connection, and may come back; zero: it has one
+	Share   cardbroker.ShareMode // as the back end wants the reader now
+	Cut     time.Time            // since when the back end has no connection, and may come back; zero: it has one
 }
 
 // Leases are the leases of one agent: at most one for each reader. Its loop is the only one that changes them.
@@ -49,7 +50,7 @@ func NewLeases() *Leases {
 
 // Run serves the leases until ctx ends. It is called once.
 func (l *Leases) Run(ctx context.Context) error {
-	return l.loop.Run(ctx, &leaseTable{leases: l, held: make(map[string]*heldLease)})
+	return l.loop.Run(ctx, &leaseTable{leases: l, held: make(map[string]*heldLease), watchers: make(map[chan struct{}]bool)})
 }
 
 // List returns the leases by reader. The list is not changed any more.
@@ -105,8 +106,8 @@ func (l *Leases) acquire(ctx context.Context, t Tunnel, since, until time.Time, 
 		if table.closed != nil {
 			return table.closed
 		}
-		if table.held[t.Reader] != nil {
-			return cardbroker.Errorf(cardbroker.ReaderBusy, "a back end uses the reader")
+		if other := table.held[t.Reader]; other != nil {
+			return other.Busy()
 		}
 		h.Lease = Lease{Tunnel: t.ID, Reader: t.Reader, Tenant: t.Tenant, Method: t.Method, Backend: t.Backend,
 			Since: since, Expires: until}
@@ -158,12 +159,26 @@ func leaseDuration(asked time.Duration) time.Duration {
 	return min(asked, MaxLease)
 }
 
+// granted says how long the lease lasts from now that a back end asked for.
+func (e *exchange) granted(asked time.Duration) time.Duration {
+	d, left := leaseDuration(asked), e.tunnel.LeaseMax
+	if left == 0 {
+		return d
+	}
+	if !e.since.IsZero() { // a renewal
+		left -= time.Since(e.since)
+	}
+	return max(0, min(d, left))
+}
+
 // leaseTable is the state of [Leases]; the loop owns it. Commands check before they change anything, so a batch needs no
 // transaction of its own.
 type leaseTable struct {
 	leases *Leases
 	held   map[string]*heldLease // by reader
 	closed *cardbroker.Error     // why no lease is granted; nil: they are
+
+	watchers map[chan struct{}]bool
 }
 
 type heldLease struct {
@@ -203,6 +218,9 @@ func (t *leaseTable) Commit(context.Context, *leaseTable) error {
 	slices.SortFunc(list, func(a, b Lease) int { return cmp.Compare(a.Reader, b.Reader) })
 	t.leases.view.Store(&list)
 	loop.Signal(t.leases.changed)
+	for watcher := range t.watchers {
+		loop.Signal(watcher)
+	}
 	return nil
 }
 

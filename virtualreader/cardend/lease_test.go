@@ -33,6 +33,11 @@ func (p *pipe) Shutdown(error) { p.Close() }
 
 // timed runs a holder in a bubble of its own time, and gives f the back end's end of a tunnel with a lease.
 func timed(t *testing.T, lease time.Duration, f func(t *testing.T, far *wire.Stream, leases *cardend.Leases)) {
+	timedAtMost(t, 0, lease, f)
+}
+
+// timedAtMost is timed with a limit of policy's for the whole lease.
+func timedAtMost(t *testing.T, most, lease time.Duration, f func(t *testing.T, far *wire.Stream, leases *cardend.Leases)) {
 	synctest.Test(t, func(t *testing.T) {
 		leases := cardend.NewLeases()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -40,9 +45,9 @@ func timed(t *testing.T, lease time.Duration, f func(t *testing.T, far *wire.Str
 		wg.Go(func() { leases.Run(ctx) })
 		near, far := net.Pipe()
 		reader := cardtest.NewReader()
-		wg.Go(func() {
-			cardend.New(reader, leases).Serve(ctx, &pipe{Stream: wire.NewStream(near)}, reader.Tunnel("alpha"))
-		})
+		tunnel := reader.Tunnel("alpha")
+		tunnel.LeaseMax = most
+		wg.Go(func() { cardend.New(reader, leases).Serve(ctx, &pipe{Stream: wire.NewStream(near)}, tunnel) })
 		b := wire.NewStream(far)
 		b.Send(wire.Header{Type: wire.TypeHello, Seq: 1}, wire.Hello{Share: cardbroker.ShareShared, Lease: lease}.Append(nil))
 		if h, _, err := b.Receive(); err != nil || h.Type != wire.TypeWelcome {
@@ -109,6 +114,29 @@ func TestRenewedLeaseLasts(t *testing.T) {
 		}
 		if h, _, err := receive(far); err != nil || h.Type != wire.TypeRevoked || time.Since(start) != 210*time.Second {
 			t.Errorf("Receive = %+v, %v after %v, want Revoked after 210 s", h, err, time.Since(start))
+		}
+	})
+}
+
+// TestLeaseMax: where policy limits a lease, renewing it does not help beyond that.
+func TestLeaseMax(t *testing.T) {
+	timedAtMost(t, 2*time.Minute, time.Minute, func(t *testing.T, far *wire.Stream, leases *cardend.Leases) {
+		start := time.Now()
+		for i, want := range []time.Duration{time.Minute, 40 * time.Second} {
+			time.Sleep(40 * time.Second)
+			far.Send(wire.Header{Type: wire.TypeRenew, Seq: uint64(2 + i)}, wire.AppendLease(nil, time.Minute))
+			h, p, err := receive(far)
+			if got, _ := wire.ParseLease(p); err != nil || h.Type != wire.TypeLease || got != want {
+				t.Fatalf("Renew is answered %+v %v, %v, want %v", h, got, err, want)
+			}
+		}
+		if h, _, err := receive(far); err != nil || h.Type != wire.TypeRevoked || time.Since(start) != 2*time.Minute {
+			t.Errorf("Receive = %+v, %v after %v, want Revoked after two minutes", h, err, time.Since(start))
+		}
+	})
+	timedAtMost(t, 10*time.Second, time.Minute, func(t *testing.T, far *wire.Stream, leases *cardend.Leases) {
+		if l := leases.List(); len(l) != 1 || l[0].Expires.Sub(l[0].Since) != 10*time.Second {
+			t.Errorf("leases = %+v, want one of 10 s", l)
 		}
 	})
 }

@@ -83,6 +83,9 @@ func (e *exchange) pinPad(ctx context.Context, input []byte, parse func([]byte) 
 	if err != nil {
 		return err
 	}
+	if err := e.firewall.CheckEntered(entry.Header()); err != nil {
+		return err
+	}
 	switch {
 	case e.tunnel.Asker == nil:
 		return cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
@@ -201,6 +204,7 @@ func (e *exchange) submit(ctx context.Context, entry *pinpad.Entry, pins []cardb
 	e.before = commandPIN
 	response, _, err := e.card.Transmit(ctx, nil, command)
 	defer clear(response)
+	e.firewall.Saw(command, response)
 	if err != nil {
 		return 0, e.failed(err)
 	}

@@ -150,9 +150,12 @@ func (e *exchange) adopt(s journal.State) {
 	case s.Answer != nil:
 		e.kind, e.payload = wire.Type(s.Answer.Type), s.Answer.Payload
 	case len(s.Steps) > 0:
-		e.kind, e.payload = wire.TypeScriptResult, interrupted(s.Steps).Append(nil)
+		result := interrupted(s.Steps)
+		e.meter.failed(time.Now(), result.Why)
+		e.kind, e.payload = wire.TypeScriptResult, result.Append(nil)
 	default:
-		e.kind = wire.TypeError
-		e.payload = wire.AppendError(nil, cardbroker.Errorf(cardbroker.Indeterminate, "the agent ended while the card had the command"))
+		why := cardbroker.Errorf(cardbroker.Indeterminate, "the agent ended while the card had the command")
+		e.meter.failed(time.Now(), why)
+		e.kind, e.payload = wire.TypeError, wire.AppendError(nil, why)
 	}
 }

@@ -139,8 +139,9 @@ func (e *exchange) supersede(a attached) {
 		discard(unused.conn, errSuperseded())
 	default:
 	}
-	e.next <- a // capacity 1, and only the attendant sends
-	for _, old := range []*lookahead{e.current.Load(), e.greeting.Load()} {
+	before := []*lookahead{e.current.Load(), e.greeting.Load()} // once a is sent, it may be one of them
+	e.next <- a                                                 // capacity 1, and only the attendant sends
+	for _, old := range before {
 		if old != nil {
 			old.Shutdown(errSuperseded())
 		}

@@ -5,9 +5,12 @@ package cardend
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/apdu"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
@@ -51,18 +54,19 @@ func (g *gathering) drop() {
 	*g = gathering{}
 }
 
-// identity is what a frame is besides its payload: a script that is to be judged is another frame than one that is to be executed.
-func identity(head wire.Header) wire.Type {
-	return head.Type | wire.Type(head.Flags&wire.FlagJudge)<<6
-}
-
 // script executes a part of a script, or says what the firewall thinks of it. All of its steps are judged before the first
 // is executed. What ends a script is a part of its result; an error is the answer to one that cannot be.
 func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrived time.Time) error {
 	e.kind = wire.TypeScriptResult
-	verdicts := e.verdicts(p.Steps)
+	verdicts := e.verdicts(p, judge)
 	if judge {
-		e.payload = verdicts.Append(e.payload)
+		said := make(script.Verdicts, len(verdicts))
+		for i, err := range verdicts {
+			if err != nil {
+				said[i] = shown(err)
+			}
+		}
+		e.payload = said.Append(e.payload)
 		return nil
 	}
 	if !e.scripts.Follows(p) && e.lost == nil {
@@ -72,6 +76,9 @@ func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrive
 	if result.Outcome != script.OK {
 		e.scripts.Wipe()
 	}
+	if result.Why != nil {
+		e.meter.failed(arrived, result.Why)
+	}
 	result.Times.Agent = time.Since(arrived)
 	e.payload = result.Append(e.payload)
 	for _, step := range result.Steps {
@@ -80,29 +87,78 @@ func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrive
 	return nil
 }
 
-// verdicts judges every step. What is inserted is not known, but for its length.
-func (e *exchange) verdicts(steps []script.Step) script.Verdicts {
-	verdicts := make(script.Verdicts, len(steps))
-	for i := range steps {
-		if err := judge(steps[i].Command, e.tunnel.PIN); err != nil {
-			verdicts[i] = shown(err)
+// verdicts judges every step, of a part that is to run from where the card is now.
+func (e *exchange) verdicts(p script.Part, judge bool) []error {
+	steps, at := firewallSteps(p.Steps)
+	var verdicts []error
+	switch label := e.scripts.Pending(); {
+	case judge && p.First > 0: // nothing of the part before has run
+		verdicts = e.firewall.ScriptOn(steps)
+	case p.First > 0 && label != "":
+		from, ok := at[label]
+		if !ok {
+			from = len(steps)
 		}
+		verdicts = e.firewall.Script(steps, from)
+	default:
+		verdicts = e.firewall.Script(steps, 0)
 	}
-	if e.before == commandPIN && steps[0].Command[1] == 0xC0 {
+	if e.before == commandPIN && p.Steps[0].Command[1] == 0xC0 {
 		verdicts[0] = cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
 	}
 	return verdicts
 }
 
-func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts script.Verdicts) script.Result {
-	for i, why := range verdicts {
-		if why != nil {
-			return script.Result{Outcome: script.Refused, Step: p.First + i, Why: why}
+// firewallSteps says what the firewall has to know of the steps, and where their labels are. What is inserted is not known; it leaves
+// the header alone, and SELECT.
+func firewallSteps(of []script.Step) (steps []firewall.Step, at map[string]int) {
+	steps, at = make([]firewall.Step, len(of)), make(map[string]int)
+	for i, s := range of {
+		if s.Label != "" {
+			at[s.Label] = i
+		}
+	}
+	for i, s := range of {
+		steps[i] = firewall.Step{Command: s.Command, Known: len(s.Command), OK: expectsSuccess(s.Expect), Else: firewall.Stop}
+		if len(s.Insert) > 0 {
+			steps[i].Known = apdu.MinCommand
+		}
+		switch s.OnMismatch {
+		case script.ActionContinue:
+			steps[i].Else = i + 1
+		case script.ActionGoto:
+			to, ok := at[s.Goto]
+			if !ok { // in a later part
+				to = len(of)
+			}
+			steps[i].Else = to
+		}
+	}
+	return steps, at
+}
+
+// expectsSuccess says whether the next step follows only a status word that says that the command was executed.
+func expectsSuccess(expect []script.Match) bool {
+	return !slices.ContainsFunc(expect, func(m script.Match) bool {
+		high := m.Value >> 8
+		return m.Mask>>8 != 0xFF || high != 0x90 && high != 0x61 && high != 0x62 && high != 0x63
+	})
+}
+
+func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts []error) script.Result {
+	for i, err := range verdicts {
+		if err != nil {
+			e.tell(err)
+			return script.Result{Outcome: script.Refused, Step: p.First + i, Why: shown(err)}
 		}
 	}
 	if err := e.need(ctx); err != nil {
 		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}
 	}
+	if err := e.failed(e.card.Begin(ctx)); err != nil {
+		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}
+	}
+	defer e.endScript(ctx)
 	return e.scripts.Run(e.lease, p, script.Holder{
 		Transmit: func(step int, dst, command []byte) ([]byte, time.Duration, error) {
 			return e.transmitStep(ctx, step, dst, command)
@@ -114,19 +170,36 @@ func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts script
 	})
 }
 
+// endScript ends the transaction that keeps everybody else from the card between the steps of a script, the user's own programs, too.
+func (e *exchange) endScript(ctx context.Context) {
+	if e.card != nil {
+		e.failed(e.card.End(ctx, cardbroker.LeaveCard))
+	}
+}
+
 // transmitStep sends a command of a step to the card, once the journal says so. What is sent for the same step after it, the step's
 // record holds for as well.
 func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []byte) ([]byte, time.Duration, error) {
+	if err := e.firewall.Check(command); err != nil { // once more: now the card's answers are known
+		e.tell(err)
+		return nil, 0, err
+	}
 	if err := e.executingStep(step); err != nil {
 		return nil, 0, err
 	}
 	if e.before = commandPlain; command[0]&0x10 != 0 { // as in transmit
 		e.before = commandChained
 	}
+	start := time.Now()
 	response, card, err := e.card.Transmit(ctx, dst, command)
 	if err != nil {
+		e.firewall.Saw(command, nil)
 		return nil, 0, e.failed(err)
 	}
+	end := time.Now()
+	e.meter.answered(end, max(0, end.Sub(start)-card), card)
+	e.meter.tick(end)
+	e.firewall.Saw(command, response[min(len(dst), len(response)):])
 	return response, card, nil
 }
 

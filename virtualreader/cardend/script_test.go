@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/pinpad"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 	"github.com/cardbroker/cardbroker/virtualreader/script"
@@ -94,6 +96,30 @@ func TestScript(t *testing.T) {
 	}
 }
 
+// TestScriptIsATransaction: nobody comes between the steps of a script, and it leaves no transaction behind.
+func TestScriptIsATransaction(t *testing.T) {
+	a := newAgent(t)
+	b := a.open("issuer")
+	for _, within := range []int{0, 1} { // and none of the back end's own is ended
+		if within > 0 {
+			b.ask(wire.TypeBegin, nil, wire.TypeDone)
+		}
+		gate := a.reader.Hold()
+		b.sendScript(part(selectCommand, selectCommand), 0, wire.MaxPayload)
+		release := <-gate
+		if n := a.reader.Transactions(); n != within+1 {
+			t.Errorf("during a script there are %d transactions, want %d", n, within+1)
+		}
+		close(release)
+		if r := b.result(); r.Outcome != script.OK {
+			t.Errorf("the result is %+v", r)
+		}
+		if n := a.reader.Transactions(); n != within {
+			t.Errorf("after it there are %d transactions, want %d", n, within)
+		}
+	}
+}
+
 // TestScriptInFrames sends more than one frame holds, gets more back, and gets it once more when it asks again.
 func TestScriptInFrames(t *testing.T) {
 	a := newAgent(t)
@@ -142,6 +168,52 @@ func TestScriptIsJudged(t *testing.T) {
 	b.sendScript(part(selectCommand), 0, wire.MaxPayload)
 	if r := b.result(); r.Outcome != script.OK {
 		t.Errorf("after a refusal: %+v", r)
+	}
+}
+
+// TestJudgedIsNotExecuted: the same bytes with the same number, but to be executed, are another frame.
+func TestJudgedIsNotExecuted(t *testing.T) {
+	a := newAgent(t)
+	b := a.open("issuer")
+	b.sendScript(part(selectCommand), wire.FlagJudge, wire.MaxPayload)
+	b.results()
+	b.againScript(part(selectCommand), wire.FlagJudge, wire.MaxPayload)
+	b.results()
+	b.againScript(part(selectCommand), 0, wire.MaxPayload)
+	b.over(cardbroker.Invalid)
+}
+
+// TestScriptAfterPIN: what the card has for GET RESPONSE after a PIN that the user entered is not for the back end.
+func TestScriptAfterPIN(t *testing.T) {
+	a, u := withPad(t)
+	b := a.open("issuer")
+	u.enters("1234")
+	b.pad(pinpad.VerifyPINDirect, verifyStructure(t, 30, verifyTemplate))
+	executed := a.reader.Executed()
+	b.sendScript(part([]byte{0, 0xC0, 0, 0, 0}), 0, wire.MaxPayload)
+	if r := b.result(); r.Outcome != script.Refused || a.reader.Executed() != executed {
+		t.Errorf("GET RESPONSE after a PIN: %+v", r)
+	}
+	b.sendScript(part(selectCommand, []byte{0, 0xC0, 0, 0, 0}), 0, wire.MaxPayload)
+	if r := b.result(); r.Outcome != script.OK {
+		t.Errorf("GET RESPONSE after another command: %+v", r)
+	}
+}
+
+// TestScriptIsMeasured as its commands would be.
+func TestScriptIsMeasured(t *testing.T) {
+	a := newAgent(t)
+	said := make(chan api.Usage, 1)
+	a.change = func(t *cardend.Tunnel) { t.Report = func(u api.Usage) { said <- u } }
+	b := a.open("issuer")
+	b.sendScript(part(selectCommand, selectCommand), 0, wire.MaxPayload)
+	b.result()
+	b.sendScript(part([]byte{0, 0x70, 0, 0}), 0, wire.MaxPayload)
+	b.result()
+	b.conn.Shutdown(nil)
+	b.over("")
+	if u := <-said; u.Commands != 2 || u.Card.Micros != 2000 || u.Refused[cardbroker.RuleFirewall] != 1 {
+		t.Errorf("the usage is %+v", u)
 	}
 }
 

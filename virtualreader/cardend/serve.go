@@ -54,7 +54,7 @@ func (h *Holder) serve(ctx context.Context, e *exchange) error {
 		refuse(e.conn, 1, err)
 		return err
 	}
-	lease := leaseDuration(hello.Lease)
+	lease := e.granted(hello.Lease)
 	resume, err := e.begin(hello.Durability, lease)
 	if err != nil {
 		refuse(e.conn, 1, err)
@@ -82,6 +82,7 @@ func (h *Holder) hold(ctx context.Context, e *exchange, held *heldLease) error {
 	lease, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	e.lease = lease
+	h.leases.setShare(e.tunnel.ID, e.share)
 	group.Go("exchange", func(context.Context) error { return e.run(ctx, lease) }) // what the card does is not stopped half-way
 	group.Go("attend", func(ctx context.Context) error { return e.attend(ctx, held, end) })
 	err := group.Wait()
@@ -149,8 +150,12 @@ func (a *attendant) look() {
 		}
 		a.cut, a.conn = false, conn
 		if a.e.tunnel.Present != nil {
-			a.said = a.e.tunnel.Present()
-			a.sendPresence(a.said)
+			card := a.e.tunnel.Present()
+			if a.said != nil && card != nil && card != a.said { // another one was put in while nobody could be told
+				a.sendPresence(nil)
+			}
+			a.said = card
+			a.sendPresence(card)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"github.com/cardbroker/cardbroker/internal/run"
 )
@@ -43,13 +44,25 @@ func Splice(ctx context.Context, a, b Leg) (forth, back Traffic, err error) {
 		a.Shutdown(context.Cause(ctx))
 		b.Shutdown(context.Cause(ctx))
 	})
+	var unwritten atomic.Pointer[error]
+	lose := func(leg Leg, err error) {
+		unwritten.CompareAndSwap(nil, &err)
+		leg.Shutdown(err) // so that who reads from it hears soon what it said last
+	}
+	over := func(err error) {
+		if lost := unwritten.Load(); lost != nil && !errors.Is(err, io.EOF) {
+			err = *lost
+		}
+		end(err)
+	}
 	group := run.New(context.WithoutCancel(ctx))
 	group.Go("back", func(context.Context) error {
-		end(pump(a, b, &back))
+		pump(a, b, &back, over, lose)
 		return nil
 	})
-	end(pump(b, a, &forth))
+	pump(b, a, &forth, over, lose)
 	group.Wait()
+	over(nil) // nobody has said so if neither leg took a message
 	<-told
 	a.Close()
 	b.Close()
@@ -60,15 +73,18 @@ func Splice(ctx context.Context, a, b Leg) (forth, back Traffic, err error) {
 }
 
 // pump writes what arrives from one leg to the other, straight from the reading goroutine: a writer goroutine between
-// them would cost a wake-up for each message.
-func pump(to, from Leg, t *Traffic) error {
+// them would cost a wake-up for each message. The end of from is over's; a message that to does not take is lose's, for a leg that
+// has ended in order says so to who reads from it.
+func pump(to, from Leg, t *Traffic, over func(error), lose func(Leg, error)) {
 	for {
 		message, err := from.Next()
 		if err != nil {
-			return err
+			over(err)
+			return
 		}
 		if err := to.Write(message); err != nil {
-			return err
+			lose(to, err)
+			return
 		}
 		t.Frames++
 		t.Bytes += uint64(len(message))

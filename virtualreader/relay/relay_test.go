@@ -133,10 +133,12 @@ type leg struct {
 	shutdown chan struct{}
 	once     sync.Once
 	closed   bool
+	last     error // what Next says at the end
+	why      error // of Shutdown
 }
 
 func newLeg() *leg {
-	return &leg{next: make(chan []byte, 1), shutdown: make(chan struct{}), write: func([]byte) error { return nil }}
+	return &leg{next: make(chan []byte, 1), shutdown: make(chan struct{}), write: func([]byte) error { return nil }, last: errors.New("shut down")}
 }
 
 func (l *leg) Next() ([]byte, error) {
@@ -144,12 +146,12 @@ func (l *leg) Next() ([]byte, error) {
 	case m := <-l.next:
 		return m, nil
 	case <-l.shutdown:
-		return nil, errors.New("shut down")
+		return nil, l.last
 	}
 }
 
 func (l *leg) Write(m []byte) error { return l.write(m) }
-func (l *leg) Shutdown(error)       { l.once.Do(func() { close(l.shutdown) }) }
+func (l *leg) Shutdown(why error)   { l.once.Do(func() { l.why = why; close(l.shutdown) }) }
 func (l *leg) Close() error         { l.closed = true; return nil }
 
 // TestSpliceEndsWithASlowLeg covers a leg that takes no messages: its write deadline ends both.
@@ -160,6 +162,38 @@ func TestSpliceEndsWithASlowLeg(t *testing.T) {
 	a.next <- []byte("x")
 	if _, _, err := relay.Splice(t.Context(), a, b); err != slow || !a.closed || !b.closed {
 		t.Errorf("Splice = %v, closed %v and %v, want %v and both", err, a.closed, b.closed, slow)
+	}
+}
+
+// TestSpliceHearsTheLastWord has a leg that ends in order while a message for it is under way: that it does not take that one is
+// not why the tunnel ended.
+func TestSpliceHearsTheLastWord(t *testing.T) {
+	a, b := newLeg(), newLeg()
+	b.write = func([]byte) error { return cardbroker.Errorf(cardbroker.Unavailable, "the connection is closing") }
+	b.last = io.EOF
+	a.next <- []byte("x")
+	if _, _, err := relay.Splice(t.Context(), a, b); err != nil || a.why != io.EOF || !a.closed || !b.closed {
+		t.Errorf("Splice = %v, the other leg was told %v, want a regular end", err, a.why)
+	}
+}
+
+// TestSpliceOfTwoSlowLegs ends when neither takes a message.
+func TestSpliceOfTwoSlowLegs(t *testing.T) {
+	slow := cardbroker.Errorf(cardbroker.Timeout, "slow")
+	a, b := newLeg(), newLeg()
+	both := make(chan struct{}, 2)
+	write := func([]byte) error {
+		both <- struct{}{}
+		for len(both) < 2 {
+			runtime.Gosched()
+		}
+		return slow
+	}
+	a.write, b.write = write, write
+	a.next <- []byte("x")
+	b.next <- []byte("x")
+	if _, _, err := relay.Splice(t.Context(), a, b); err != slow || !a.closed || !b.closed {
+		t.Errorf("Splice = %v, want %v", err, slow)
 	}
 }
 

@@ -48,6 +48,9 @@ func (s *State) Follows(p Part) bool {
 	return s.open && p.First == s.next
 }
 
+// Pending returns the label of the step that the next part goes on with; "": its first.
+func (s *State) Pending() string { return s.pending }
+
 // Wipe forgets everything.
 func (s *State) Wipe() {
 	for _, data := range s.registers {

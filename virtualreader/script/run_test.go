@@ -155,6 +155,10 @@ func TestRunParts(t *testing.T) {
 	if !slices.Equal(d.steps, []int{0, 1, 3}) || state.Follows(second) {
 		t.Errorf("the steps %v were sent, want 0, 1, 3; the script is over", d.steps)
 	}
+	d = &deck{t: t, cards: []string{"0084000002 > 6A82"}}
+	if got := state.Run(t.Context(), first, d.holder()); got.Outcome != script.Stopped || state.Follows(second) {
+		t.Errorf("Run = %+v; a part follows one that was stopped", got)
+	}
 	d = &deck{t: t, cards: []string{"0084000002 > 01029000", "00A4040000 > 6A82"}}
 	state.Run(t.Context(), first, d.holder())
 	second.Steps = second.Steps[:1]
@@ -231,11 +235,13 @@ func TestRunBounds(t *testing.T) {
 
 // TestRunHides: a cause that is not for the back end stays here.
 func TestRunHides(t *testing.T) {
-	var state script.State
-	got := state.Run(t.Context(), parts(t, parsed(t, "steps: [00A4040000]"))[0], script.Holder{Transmit: func(int, []byte, []byte) ([]byte, time.Duration, error) {
-		return nil, 0, errors.New("/home/alice is full")
-	}})
-	if got.Why.Reason != cardbroker.Internal || strings.Contains(got.Why.Message, "alice") {
-		t.Errorf("Run = %v", got.Why)
+	for _, cause := range []error{errors.New("/home/alice is full"), cardbroker.Errorf(cardbroker.Internal, "alice")} {
+		var state script.State
+		got := state.Run(t.Context(), parts(t, parsed(t, "steps: [00A4040000]"))[0], script.Holder{Transmit: func(int, []byte, []byte) ([]byte, time.Duration, error) {
+			return nil, 0, cause
+		}})
+		if got.Why.Reason != cardbroker.Internal || strings.Contains(got.Why.Message, "alice") {
+			t.Errorf("Run = %v", got.Why)
+		}
 	}
 }

@@ -21,6 +21,9 @@ type patient struct {
 
 func newPatient(conn net.Conn) *patient { return &patient{Conn: conn, made: time.Now()} }
 
+// NetConn returns the connection that is patient.
+func (p *patient) NetConn() net.Conn { return p.Conn }
+
 // SetWriteDeadline moves the deadline to t, unless there is one that is at most an eighth of a write's time before t.
 func (p *patient) SetWriteDeadline(t time.Time) error {
 	before, until := p.until.Load(), int64(0)

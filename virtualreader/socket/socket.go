@@ -11,6 +11,7 @@ package socket
 import (
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,9 @@ var _ wire.Conn = (*Conn)(nil)
 
 // buffer is what a message is read into or built in. A connection holds one only while it has a message.
 type buffer struct{ b []byte }
+
+// NetConn returns the connection that the messages travel on; it is only asked, not used.
+func (c *Conn) NetConn() net.Conn { return c.ws.NetConn() }
 
 // LimitSilence makes reading fail with Timeout when nothing has arrived for d, give or take an eighth. It is called
 // before the first message is read; 0, as in the beginning, is no limit.

@@ -32,6 +32,7 @@ type Reader struct {
 	lose    atomic.Bool                            // see Lose
 	run     atomic.Int64
 	open    atomic.Int64
+	begun   atomic.Int64
 }
 
 // NewReader returns a reader with its card in.
@@ -98,6 +99,9 @@ func (r *Reader) Sent() []byte {
 // Connections returns how many connections to the card are open.
 func (r *Reader) Connections() int { return int(r.open.Load()) }
 
+// Transactions returns how many transactions there are, within each other.
+func (r *Reader) Transactions() int { return int(r.begun.Load()) }
+
 // LastClose returns how the last connection was closed; nil: none was.
 func (r *Reader) LastClose() *cardbroker.Disposition { return r.last.Load() }
 
@@ -133,6 +137,7 @@ func (r *Reader) Open(_ context.Context, reader string, _ cardbroker.ShareMode) 
 type card struct {
 	reader *Reader
 	life   uint64
+	begun  int64 // transactions within each other
 }
 
 func (c *card) Info() cardbroker.Card { return *newCard() }
@@ -170,8 +175,23 @@ func (c *card) gone() error {
 	}
 }
 
-func (c *card) Begin(context.Context) error                       { return c.gone() }
-func (c *card) End(context.Context, cardbroker.Disposition) error { return c.gone() }
+func (c *card) Begin(context.Context) error {
+	if err := c.gone(); err != nil {
+		return err
+	}
+	c.begun++
+	c.reader.begun.Add(1)
+	return nil
+}
+
+func (c *card) End(context.Context, cardbroker.Disposition) error {
+	if err := c.gone(); err != nil {
+		return err
+	}
+	c.begun--
+	c.reader.begun.Add(-1)
+	return nil
+}
 
 // Control implements cardend.Card: function 1 returns its input.
 func (c *card) Control(_ context.Context, dst []byte, code uint32, input []byte) ([]byte, error) {
@@ -191,6 +211,7 @@ func (c *card) Attribute(_ context.Context, id uint32) ([]byte, error) {
 
 func (c *card) Close(d cardbroker.Disposition) error {
 	c.reader.open.Add(-1)
+	c.reader.begun.Add(-c.begun)
 	c.reader.last.Store(&d)
 	return nil
 }

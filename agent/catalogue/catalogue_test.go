@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package catalogue_test
 
 import (
 	"bytes"
@@ -15,18 +15,19 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cardbroker/cardbroker/agent/catalogue"
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // startCatalogue runs a catalogue of a list with that text, and returns the list's path and what is logged.
-func startCatalogue(t *testing.T, text string) (c *catalogue, path string, log *bytes.Buffer) {
+func startCatalogue(t *testing.T, text string) (c *catalogue.Catalogue, path string, log *bytes.Buffer) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "list.txt")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	log = &bytes.Buffer{}
-	c = newCatalogue([]string{path + ".missing", path}, slog.New(slog.NewTextHandler(log, nil)))
+	c = catalogue.New([]string{path + ".missing", path}, slog.New(slog.NewTextHandler(log, nil)))
 	group := run.New(t.Context())
 	group.Go("catalogue", c.Run)
 	t.Cleanup(func() { group.Stop() })
@@ -35,7 +36,7 @@ func startCatalogue(t *testing.T, text string) (c *catalogue, path string, log *
 
 func TestCatalogue(t *testing.T) {
 	c, path, log := startCatalogue(t, "3B 00\n\tblank\n\n3B 0.\n\tany\n")
-	known := c.describe(t.Context(), []string{"3B00", "", "3B01", "3F00", "none"})
+	known := c.Describe(t.Context(), []string{"3B00", "", "3B01", "3F00", "none"})
 	for atr, want := range map[string][]string{"3B00": {"blank", "any"}, "3B01": {"any"}, "3F00": nil, "": nil, "none": nil} {
 		if !slices.Equal(known[atr], want) {
 			t.Errorf("describe(%q) = %q, want %q", atr, known[atr], want)
@@ -44,7 +45,7 @@ func TestCatalogue(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	known = c.describe(t.Context(), []string{"3B00", "3B02"})
+	known = c.Describe(t.Context(), []string{"3B00", "3B02"})
 	if got := known["3B00"]; !slices.Equal(got, []string{"blank", "any"}) {
 		t.Errorf("describe without the list = %q, want what was known", got)
 	}
@@ -65,13 +66,13 @@ func TestCatalogueReadsOnlyForNewCards(t *testing.T) {
 	if err := os.Mkdir(path, 0o700); err != nil { // reading it fails, and is logged
 		t.Fatal(err)
 	}
-	c.describe(t.Context(), nil)
-	c.describe(t.Context(), []string{""})
+	c.Describe(t.Context(), nil)
+	c.Describe(t.Context(), []string{""})
 	if log.Len() > 0 {
 		t.Errorf("logged %s, want nothing", log)
 	}
-	c.describe(t.Context(), []string{"3B00"})
-	c.describe(t.Context(), []string{"3B00"})
+	c.Describe(t.Context(), []string{"3B00"})
+	c.Describe(t.Context(), []string{"3B00"})
 	if got := strings.Count(log.String(), "cards are not described"); got != 1 {
 		t.Errorf("logged %s, want one line", log)
 	}
@@ -79,7 +80,7 @@ func TestCatalogueReadsOnlyForNewCards(t *testing.T) {
 
 func TestCatalogueTellsOfMalformedLines(t *testing.T) {
 	c, _, log := startCatalogue(t, "3B 00\n\tblank\n\n3B\n")
-	if known := c.describe(t.Context(), []string{"3B00"}); !slices.Equal(known["3B00"], []string{"blank"}) {
+	if known := c.Describe(t.Context(), []string{"3B00"}); !slices.Equal(known["3B00"], []string{"blank"}) {
 		t.Errorf("describe = %q, want the card that is well described", known["3B00"])
 	}
 	if want := "line 4: a pattern without a description"; !strings.Contains(log.String(), want) {
@@ -90,9 +91,9 @@ func TestCatalogueTellsOfMalformedLines(t *testing.T) {
 // TestCatalogueIsBounded forgets rather than grows, but never what it was just asked for.
 func TestCatalogueIsBounded(t *testing.T) {
 	c, _, _ := startCatalogue(t, "3B .. ..\n\tany\n")
-	for i := range 3 * maxKnown {
+	for i := range 3 * 64 {
 		atr := fmt.Sprintf("3B00%02X", i)
-		if known := c.describe(t.Context(), []string{atr}); len(known[atr]) != 1 || len(known) > maxKnown {
+		if known := c.Describe(t.Context(), []string{atr}); len(known[atr]) != 1 || len(known) > 64 {
 			t.Fatalf("describe(%s) = %q of %d", atr, known[atr], len(known))
 		}
 	}
@@ -107,7 +108,7 @@ func TestCatalogueDropsTheList(t *testing.T) {
 	c, _, _ := startCatalogue(t, text.String())
 	text.Reset()
 	before := resident()
-	if known := c.describe(t.Context(), []string{"3B0000FF07"}); len(known["3B0000FF07"]) != 1 {
+	if known := c.Describe(t.Context(), []string{"3B0000FF07"}); len(known["3B0000FF07"]) != 1 {
 		t.Errorf("describe = %q", known)
 	}
 	var after runtime.MemStats
@@ -130,11 +131,11 @@ func resident() int64 {
 
 // TestCatalogueAtItsEnd answers without descriptions, and waits for nobody.
 func TestCatalogueAtItsEnd(t *testing.T) {
-	c := newCatalogue(nil, slog.New(slog.DiscardHandler))
+	c := catalogue.New(nil, slog.New(slog.DiscardHandler))
 	group := run.New(t.Context())
 	group.Go("catalogue", c.Run)
 	group.Stop()
-	if known := c.describe(t.Context(), []string{"3B00"}); len(known) != 0 {
+	if known := c.Describe(t.Context(), []string{"3B00"}); len(known) != 0 {
 		t.Errorf("describe = %q, want nothing", known)
 	}
 }

@@ -1,7 +1,9 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+// Package catalogue says what cards probably are, by a list of ATRs. The list is large and an idle agent small, so the list is
+// read only when a card comes that was not seen before, and dropped again.
+package catalogue
 
 import (
 	"context"
@@ -20,10 +22,9 @@ import (
 // maxKnown is how many ATRs are remembered at a time: more than a user has cards.
 const maxKnown = 64
 
-// catalogue says what cards probably are. The list of ATRs is large and an idle agent small, so the list is read only when
-// a card comes that was not seen before, and dropped again. The loop is the only one that touches what is known. It reads
-// the list when it commits: nobody but those who ask waits for it.
-type catalogue struct {
+// Catalogue remembers what cards probably are. Its loop is the only one that touches what is known. It reads the list when it
+// commits: nobody but those who ask waits for it.
+type Catalogue struct {
 	lists []string // files; the first that is there counts
 	log   *slog.Logger
 	loop  *loop.Loop[*known]
@@ -37,20 +38,21 @@ type known struct {
 	wanted []string            // ATRs that were asked for since the last commit
 }
 
-var _ loop.Owner[*known] = (*catalogue)(nil)
+var _ loop.Owner[*known] = (*Catalogue)(nil)
 
-func newCatalogue(lists []string, log *slog.Logger) *catalogue {
-	c := &catalogue{lists: lists, log: log, loop: loop.New[*known](), state: &known{cards: map[string][]string{}}}
+// New returns a catalogue that knows nothing yet. The first of the lists that is there counts.
+func New(lists []string, log *slog.Logger) *Catalogue {
+	c := &Catalogue{lists: lists, log: log, loop: loop.New[*known](), state: &known{cards: map[string][]string{}}}
 	c.view.Store(&c.state.cards)
 	return c
 }
 
 // Run owns what is known until ctx ends.
-func (c *catalogue) Run(ctx context.Context) error { return c.loop.Run(ctx, c) }
+func (c *Catalogue) Run(ctx context.Context) error { return c.loop.Run(ctx, c) }
 
-// describe returns what cards with these ATRs, in hexadecimal, probably are, by ATR; perhaps of other cards, too. Nothing
+// Describe returns what cards with these ATRs, in hexadecimal, probably are, by ATR; perhaps of other cards, too. Nothing
 // is wrong if it does not know: descriptions are for people. The result is not to be changed.
-func (c *catalogue) describe(ctx context.Context, atrs []string) map[string][]string {
+func (c *Catalogue) Describe(ctx context.Context, atrs []string) map[string][]string {
 	view := *c.view.Load()
 	unknown := slices.DeleteFunc(slices.Clone(atrs), func(atr string) bool {
 		_, seen := view[atr]
@@ -70,16 +72,16 @@ func (c *catalogue) describe(ctx context.Context, atrs []string) map[string][]st
 }
 
 // Begin implements [loop.Owner].
-func (c *catalogue) Begin() *known { return c.state }
+func (c *Catalogue) Begin() *known { return c.state }
 
 // Deadline implements [loop.Owner]: nothing is ever due.
-func (c *catalogue) Deadline() time.Time { return time.Time{} }
+func (c *Catalogue) Deadline() time.Time { return time.Time{} }
 
 // Tick implements [loop.Owner].
-func (c *catalogue) Tick(*known, time.Time) {}
+func (c *Catalogue) Tick(*known, time.Time) {}
 
 // Commit looks up what is wanted and publishes it.
-func (c *catalogue) Commit(_ context.Context, k *known) error {
+func (c *Catalogue) Commit(_ context.Context, k *known) error {
 	wanted := slices.DeleteFunc(k.wanted, func(atr string) bool {
 		_, seen := k.cards[atr]
 		return seen
@@ -103,7 +105,7 @@ func (c *catalogue) Commit(_ context.Context, k *known) error {
 }
 
 // lookUp reads the list and notes what it says of the ATRs; also if it says nothing, so that it is not read again.
-func (c *catalogue) lookUp(atrs []string, cards map[string][]string) {
+func (c *Catalogue) lookUp(atrs []string, cards map[string][]string) {
 	list, err := atrlist.Load(c.lists...)
 	if err != nil {
 		c.log.Warn("cards are not described", "err", err)

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cardend
+package firewall_test
 
 import (
 	"bytes"
@@ -10,7 +10,13 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/apdu"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 )
+
+// judge judges a command of a tenant that policy says nothing of.
+func judge(command []byte, mode cardbroker.PINMode) error {
+	return firewall.New(nil, mode).Check(command)
+}
 
 // forbiddenINS is the default firewall as a table of its own.
 var forbiddenINS = map[byte]string{
@@ -119,8 +125,9 @@ func TestFirewallModes(t *testing.T) {
 
 func TestFirewallAllocatesNothing(t *testing.T) {
 	command := []byte{0, 0xA4, 4, 0, 2, 0xA0, 0, 0}
-	if n := testing.AllocsPerRun(100, func() { judge(command, cardbroker.PINDeny) }); n != 0 {
-		t.Errorf("judge allocates %v times, want 0", n)
+	j := firewall.New(nil, cardbroker.PINDeny)
+	if n := testing.AllocsPerRun(100, func() { j.Check(command) }); n != 0 {
+		t.Errorf("Check allocates %v times, want 0", n)
 	}
 }
 
