@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	openLeases = 1000 // 200 with --quick
+	openLeases = 1000 // also with --quick: what all share would count otherwise
 	settleStep = time.Second
 	settleMost = 15 // steps, until the broker's memory stays as it is
 )
@@ -57,8 +57,7 @@ func (b *bench) leaseMemory(ctx context.Context) ([]measured, error) {
 	defer backEnd.end()
 	processes := []int{host.pid, holder.pid(), backEnd.pid()}
 	var used [2][]float64
-	leases := pick(b, openLeases, openLeases/5)
-	for i, count := range []int{1, 1 + leases} { // the first has buffers made that all share
+	for i, count := range []int{1, 1 + openLeases} { // the first has buffers made that all share
 		for _, end := range []*helper{backEnd, holder} {
 			var failed string
 			if err := end.ask(count, &failed); err != nil {
@@ -80,7 +79,7 @@ func (b *bench) leaseMemory(ctx context.Context) ([]measured, error) {
 		}
 	}
 	for i := range found {
-		found[i].ours = []float64{(used[1][i] - used[0][i]) * 1024 / float64(leases)} // KiB of MiB
+		found[i].ours = []float64{(used[1][i] - used[0][i]) * 1024 / openLeases} // KiB of MiB
 	}
 	return found, nil
 }
