@@ -43,6 +43,12 @@ func (b *Block) Write() error {
 	return unix.Fdatasync(int(b.file.Fd()))
 }
 
+// InMemory says whether a folder is in memory alone: nothing is waited for there.
+func InMemory(folder string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(folder, &fs) == nil && (fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC)
+}
+
 // Remove closes and removes the file.
 func (b *Block) Remove() error {
 	b.file.Close()

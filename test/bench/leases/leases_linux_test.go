@@ -47,6 +47,14 @@ func TestBlock(t *testing.T) {
 	}
 }
 
+func TestInMemory(t *testing.T) {
+	for folder, want := range map[string]bool{"/dev/shm": true, "/proc": false, "/no/such/folder": false} {
+		if got := InMemory(folder); got != want {
+			t.Errorf("InMemory(%q) = %v, want %v", folder, got, want)
+		}
+	}
+}
+
 // TestPipe asks a process for leases, of which it can have two.
 func TestPipe(t *testing.T) {
 	var out strings.Builder
