@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 
@@ -33,9 +34,9 @@ type dialled struct {
 func newSpace(group *run.Group, target string, discipline ...string) (*space, error) {
 	s := &space{dials: make(chan chan<- dialled), ended: group.Context().Done()}
 	made := make(chan dialled, 1)
-	group.Go("network", func(ctx context.Context) error { // its thread is in the network, and ends with it
-		runtime.LockOSThread()
-		inner, err := enter(discipline)
+	group.Go("network", func(ctx context.Context) error {
+		leave, inner, err := enter(discipline)
+		defer leave()
 		if err != nil {
 			made <- dialled{err: err}
 			return nil
@@ -56,20 +57,34 @@ func newSpace(group *run.Group, target string, discipline ...string) (*space, er
 	return s, (<-made).err
 }
 
-// enter puts the thread into a new network, and listens there.
-func enter(discipline []string) (net.Listener, error) {
+// enter puts the goroutine, with a thread of its own, into a new network, and listens there. leave brings the thread back: one that
+// ended would take the children along that were started by it, and are to die with who started them.
+func enter(discipline []string) (leave func(), inner net.Listener, err error) {
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return runtime.UnlockOSThread, nil, err
+	}
+	leave = func() {
+		defer home.Close()
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	}
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, err
+		home.Close()
+		return runtime.UnlockOSThread, nil, err
 	}
 	for _, command := range [][]string{
 		{"ip", "link", "set", "lo", "up"},
 		append([]string{"tc", "qdisc", "add", "dev", "lo", "root"}, discipline...),
 	} {
 		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("%v: %w: %s", command, err, out)
+			return leave, nil, fmt.Errorf("%v: %w: %s", command, err, out)
 		}
 	}
-	return httpserver.Listen(context.Background(), "tcp4", "127.0.0.1:0")
+	inner, err = httpserver.Listen(context.Background(), "tcp4", "127.0.0.1:0")
+	return leave, inner, err
 }
 
 // accept has each connection go on to the target.
