@@ -29,7 +29,7 @@ func errSuperseded() error {
 // survives says whether the lease goes on when its connection has ended so. A back end that ends a tunnel, or that breaks the
 // protocol, does not come back.
 func (e *exchange) survives(why error) bool {
-	if e.token.none() || context.Cause(e.lease) != nil || errors.Is(why, io.EOF) {
+	if e.token.none() || errors.Is(why, io.EOF) {
 		return false
 	}
 	switch cardbroker.ReasonOf(why) {

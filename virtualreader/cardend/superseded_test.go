@@ -5,6 +5,7 @@ package cardend
 
 import (
 	"context"
+	"io"
 	"testing"
 	"testing/synctest"
 
@@ -68,6 +69,21 @@ func TestEndWhileTaken(t *testing.T) {
 			t.Errorf("the connection ends with %v, want %v", err, revoked)
 		}
 	})
+}
+
+// TestWhyItEnds has a lease revoked while its back end's connection ends, by that or in order: which of the two was told was a matter
+// of luck.
+func TestWhyItEnds(t *testing.T) {
+	for _, last := range []error{io.EOF, cardbroker.Errorf(cardbroker.Unavailable, "the connection is closing")} {
+		e, end, conn := taking()
+		revoked := cardbroker.Errorf(cardbroker.Forbidden, "revoked")
+		end(revoked)
+		conn.Shutdown(last)
+		e.conn = newLookahead(t.Context(), conn)
+		if err := e.run(t.Context(), e.lease); err != revoked {
+			t.Errorf("after %v the exchange ends with %v, want %v", last, err, revoked)
+		}
+	}
 }
 
 // TestOpenMissesNone has a connection go from greeted to current beside who looks for connections to end.
