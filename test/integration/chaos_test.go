@@ -253,6 +253,7 @@ func (c *chaos) kill(victim string, a *asked) (p phase, known bool) {
 	c.t.Helper()
 	switch victim {
 	case "agent":
+		orphan, err := stage.ChildOf(c.chain.agent.PID)
 		syscall.Kill(c.chain.agent.PID, syscall.SIGKILL)
 		if p = c.observed(a); p != phaseIdle && p != phaseArrived {
 			p = c.journaled()
@@ -260,6 +261,9 @@ func (c *chaos) kill(victim string, a *asked) (p phase, known bool) {
 		known = true
 		c.service.Kill()
 		c.service, c.chain.agent = c.enrol(c.alice, c.bed.Socket())
+		if err == nil { // what it had still to do to the card, such as a reset, is this kill's doing, not the next one's
+			c.until("the end of the killed agent's sandbox", func() bool { return syscall.Kill(orphan, 0) == syscall.ESRCH })
+		}
 		return p, known
 	case "broker":
 		syscall.Kill(c.host.ready.PID, syscall.SIGKILL)

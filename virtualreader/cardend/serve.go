@@ -198,9 +198,7 @@ func (a *attendant) revoke(why *cardbroker.Error) {
 
 // shutdown ends the connections that there are.
 func (a *attendant) shutdown(why error) {
-	for _, conn := range []*lookahead{a.e.current.Load(), a.e.greeting.Load()} {
-		if conn != nil {
-			conn.Shutdown(why)
-		}
+	for _, conn := range a.e.open() {
+		conn.Shutdown(why)
 	}
 }

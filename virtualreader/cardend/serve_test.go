@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/cardtest"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
@@ -426,7 +427,7 @@ func TestBackEndVanishes(t *testing.T) {
 	for len(a.leases.List()) > 0 {
 		runtime.Gosched()
 	}
-	before := runtime.NumGoroutine()
+	settled := testenv.Leaks(t)
 	for range 5 {
 		b := a.open("alpha")
 		b.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
@@ -436,18 +437,7 @@ func TestBackEndVanishes(t *testing.T) {
 	if a.reader.Connections() != 0 || len(a.leases.List()) != 0 {
 		t.Errorf("%d cards and %d leases are left", a.reader.Connections(), len(a.leases.List()))
 	}
-	goroutines(t, before)
-}
-
-// goroutines waits until there are no more than before, as the runtime and net/http end theirs in their own time.
-func goroutines(t *testing.T, before int) {
-	t.Helper()
-	for start := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Since(start) > 5*time.Second {
-			stacks := make([]byte, 1<<16)
-			t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
-		}
-	}
+	settled()
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {
