@@ -257,8 +257,8 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	if err := e.firewall.Check(command); err != nil {
 		return err
 	}
-	if e.before == commandPIN && command[1] == 0xC0 { // what is answered to that is a status word alone
-		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
+	if err := e.fetches(command); err != nil {
+		return err
 	}
 	if err := e.need(ctx); err != nil {
 		return err
@@ -285,6 +285,14 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	times.Append(payload[:0])
 	e.meter.answered(end, times.Queue, card)
 	e.kind, e.payload = wire.TypeAPDUResponse, payload
+	return nil
+}
+
+// fetches refuses GET RESPONSE after a PIN: what is answered to that is a status word alone.
+func (e *exchange) fetches(command []byte) error {
+	if e.before == commandPIN && command[1] == 0xC0 {
+		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
+	}
 	return nil
 }
 

@@ -103,8 +103,8 @@ func (e *exchange) verdicts(p script.Part, judge bool) []error {
 	default:
 		verdicts = e.firewall.Script(steps, 0)
 	}
-	if e.before == commandPIN && p.Steps[0].Command[1] == 0xC0 {
-		verdicts[0] = cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
+	if err := e.fetches(p.Steps[0].Command); err != nil {
+		verdicts[0] = err
 	}
 	return verdicts
 }
@@ -180,7 +180,11 @@ func (e *exchange) endScript(ctx context.Context) {
 // transmitStep sends a command of a step to the card, once the journal says so. What is sent for the same step after it, the step's
 // record holds for as well.
 func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []byte) ([]byte, time.Duration, error) {
-	if err := e.firewall.Check(command); err != nil { // once more: now the card's answers are known
+	err := e.firewall.Check(command) // once more: now the card's answers are known
+	if err == nil {
+		err = e.fetches(command) // the first may be another than Steps[0]
+	}
+	if err != nil {
 		e.tell(err)
 		return nil, 0, err
 	}
