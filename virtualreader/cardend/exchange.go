@@ -104,6 +104,7 @@ func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.tellRest()
 	defer e.meter.flush()
 	defer e.scripts.Wipe()
+	defer e.gathering.drop()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
@@ -171,6 +172,9 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	if err != nil || !whole {
 		return err
 	}
+	if head.Type == wire.TypeScript {
+		defer clear(payload) // which may be a buffer of its own, with secrets in it
+	}
 	switch {
 	case head.Reader != 0:
 		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
@@ -208,9 +212,6 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	err = e.send()
 	if !first {
 		e.remember(identity(head), payload) // while the answer travels
-	}
-	if head.Type == wire.TypeScript {
-		clear(payload) // which may be a buffer of its own, with secrets in it
 	}
 	for ; err == nil && e.repeats > 0; e.repeats-- {
 		err = e.send()

@@ -12,6 +12,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 )
 
@@ -109,7 +110,7 @@ func (h *Holder) restore(ctx context.Context, e *exchange, left Left) error {
 	defer h.leases.release(e.tunnel.ID)
 	held, err := h.leases.acquire(ctx, e.tunnel, e.since, e.expires, e.token)
 	if err != nil {
-		left.Discard()
+		e.closeJournal(cardbroker.ReasonOf(context.Cause(ctx)) == cardbroker.Canceled)
 		return err
 	}
 	e.grace.Store(int64(Grace))

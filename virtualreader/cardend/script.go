@@ -39,6 +39,9 @@ func (g *gathering) gather(head wire.Header, payload []byte) (wire.Header, []byt
 	if len(payload) == 0 || len(g.payload)+len(payload) > script.MaxPart {
 		return head, nil, false, invalid("the frames of a script are empty, or have more than %d bytes", script.MaxPart)
 	}
+	if !pending {
+		g.payload = make([]byte, 0, script.MaxPart) // at once: what a buffer leaves behind that grows, nobody wipes
+	}
 	g.head, g.payload = first, append(g.payload, payload...)
 	if head.Flags&wire.FlagMore != 0 {
 		return head, nil, false, nil
