@@ -199,7 +199,15 @@ func TestFloodOfConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	var silent []*lasting
+	told, counted := 0, uint64(0)
 	for i := range 200 {
+		again, err := a.leases.Take(t.Context(), l.secret, "alpha")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.Count > 0 {
+			told, counted = told+1, counted+again.Count
+		}
 		near, far, raw := a.dial()
 		if err := taken.Attach(t.Context(), near); err != nil {
 			t.Fatal(err)
@@ -209,6 +217,9 @@ func TestFloodOfConnections(t *testing.T) {
 			far.Send(wire.Header{Type: wire.TypeResume, Seq: l.seq, Ack: l.seq}, nil)
 		}
 		silent = append(silent, other)
+	}
+	if told > 20 || counted > 200 {
+		t.Errorf("%d events are worth telling, of %d connections", told, counted)
 	}
 	l.resume(a, l.seq)
 	l.expect(wire.TypeResumed, 0)
