@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/loop"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 )
 
 // How long leases last.
@@ -187,6 +188,7 @@ type heldLease struct {
 	over    bool                   // revoked or expired; the reader is free once the tunnel has ended
 	revoked chan *cardbroker.Error // capacity 1: why it was revoked, or that it has expired
 	attach  chan attached          // capacity 1: a connection over which the back end takes it up again
+	resumed firewall.Tally         // how often it did
 }
 
 // revoke ends the lease; only the first reason counts.

@@ -184,6 +184,7 @@ type Taken struct {
 	tunnel TunnelID
 	secret cardbroker.Secret
 	Reader string // its name
+	Count  uint64 // how often it was taken up since that was told; 0: it is not to be told now. A back end can come back all the time
 }
 
 // Tunnel returns the tunnel that the lease began with.
@@ -198,6 +199,7 @@ func (l *Leases) Take(ctx context.Context, secret cardbroker.Secret, tenant card
 		for _, h := range t.held { // all of them: the time that it takes says nothing
 			if secret.Matches(h.token.hash) && h.Tenant == tenant && !h.over {
 				taken.tunnel, taken.Reader, found = h.Tunnel, h.Reader, true
+				taken.Count = h.resumed.Refused("", time.Now())
 			}
 		}
 		if !found {

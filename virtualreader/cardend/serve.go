@@ -91,7 +91,13 @@ func (h *Holder) hold(ctx context.Context, e *exchange, held *heldLease) error {
 		discard(late.conn, err)
 	default:
 	}
-	e.closeJournal(cardbroker.ReasonOf(context.Cause(ctx)) == cardbroker.Canceled) // else somebody has ended the lease
+	stays := cardbroker.ReasonOf(context.Cause(lease)) == cardbroker.Canceled // else somebody has ended the lease
+	select {
+	case <-held.revoked: // while ctx ended
+		stays = false
+	default:
+	}
+	e.closeJournal(stays)
 	return err
 }
 
@@ -120,6 +126,9 @@ func (e *exchange) attend(ctx context.Context, held *heldLease, end context.Canc
 		}
 		if why != nil {
 			end(why) // before anybody hears of it
+			if e.journal != nil {
+				e.journal.Void() // the card may work for long yet, and this process may not live to see it
+			}
 			a.revoke(why)
 			return why
 		}
