@@ -97,8 +97,8 @@ func (h *Holder) restore(ctx context.Context, e *exchange, left Left) error {
 	}
 	e.token.hash = [32]byte(hash)
 	e.adopt(left.state)
-	defer h.leases.release(e.tunnel.ID)
 	held, err := h.leases.acquire(ctx, e.tunnel, left.Since, left.Expires, e.token)
+	defer h.leases.release(held)
 	if err != nil {
 		left.Discard()
 		return err
