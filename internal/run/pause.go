@@ -19,3 +19,19 @@ func Pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// Every calls f once in d, until ctx ends or f fails, and returns why f did.
+func Every(ctx context.Context, d time.Duration, f func() error) error {
+	ticker := time.NewTicker(d)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if err := f(); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -5,6 +5,7 @@ package run_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,26 @@ func TestPause(t *testing.T) {
 		defer cancel()
 		if run.Pause(ctx, time.Minute) || time.Since(start) != time.Minute+time.Second {
 			t.Errorf("a pause that is ended after a second ends after %v, or goes on", time.Since(start)-time.Minute)
+		}
+	})
+}
+
+func TestEvery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, enough, calls := time.Now(), errors.New("enough"), 0
+		err := run.Every(t.Context(), time.Minute, func() error {
+			if calls++; calls == 3 {
+				return enough
+			}
+			return nil
+		})
+		if err != enough || time.Since(start) != 3*time.Minute {
+			t.Errorf("Every = %v after %v, want %v after three minutes", err, time.Since(start), enough)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := run.Every(ctx, time.Minute, func() error { return enough }); err != nil || calls != 3 {
+			t.Errorf("Every = %v where ctx ends first, want nil", err)
 		}
 	})
 }

@@ -420,6 +420,22 @@ func TestRevoke(t *testing.T) {
 	a.open("gamma")
 }
 
+// TestSameID has a tunnel refused that has the id of another one, as a broker may say it: the other's lease was given up with it.
+func TestSameID(t *testing.T) {
+	a := newAgent(t)
+	first := a.open("alpha")
+	for reader, want := range map[string]cardbroker.Reason{cardtest.ReaderName: cardbroker.ReaderBusy, "another": cardbroker.Conflict} {
+		a.change = func(t *cardend.Tunnel) { t.Reader = reader }
+		second := a.tunnel("alpha")
+		second.refused(wire.TypeHello, wire.Hello{Share: cardbroker.ShareShared}.Append(nil), want)
+		second.over(want)
+		if leases := a.leases.List(); len(leases) != 1 || leases[0].Reader != cardtest.ReaderName {
+			t.Errorf("after a tunnel to %s of the same id the leases are %+v, want the first one's", reader, leases)
+		}
+	}
+	first.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
+}
+
 // TestBackEndVanishes cuts connections without a word, and counts what is left.
 func TestBackEndVanishes(t *testing.T) {
 	a := newAgent(t)
