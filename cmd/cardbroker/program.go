@@ -128,7 +128,10 @@ func explain(err error) string {
 	}
 	what := cmp.Or(e.Message, api.Describe(e).Description)
 	if e.Err != nil && !strings.Contains(what, e.Err.Error()) {
-		if why := explain(e.Err); !strings.Contains(what, why) {
+		switch why := explain(e.Err); {
+		case strings.HasPrefix(why, what): // it says the same, and more
+			what = why
+		case !strings.Contains(what, why):
 			what += ": " + why
 		}
 	}

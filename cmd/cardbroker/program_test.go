@@ -66,6 +66,8 @@ func TestErrorsForPeople(t *testing.T) {
 		{"a cause that the message has", cardbroker.Wrapf(missing, cardbroker.Invalid, "cannot: %v", missing), "cannot: open f: file does not exist (invalid)"},
 		{"an error of ours as cause", cardbroker.Wrapf(cardbroker.Wrapf(missing, cardbroker.Internal, "in"), cardbroker.Invalid, "out"), "out: in: open f: file does not exist (invalid)"},
 		{"a cause that says the same", cardbroker.Wrapf(cardbroker.Errorf(cardbroker.CardReset, "gone"), cardbroker.Indeterminate, "lost: gone"), "lost: gone (indeterminate)"},
+		{"a cause that says the same and more", cardbroker.Wrapf(cardbroker.Wrapf(cardbroker.Errorf(cardbroker.Unavailable, "no agent"), cardbroker.Indeterminate, "cut"), cardbroker.Indeterminate, "cut"),
+			"cut: no agent (indeterminate)"},
 		{"Ctrl-C", cardbroker.Wrapf(context.Canceled, cardbroker.Canceled, "not done"), "not done: interrupted (canceled)"},
 		{"a deadline that is a cause", cardbroker.Wrapf(context.DeadlineExceeded, cardbroker.Timeout, "not done"), "not done: the time is up (timeout)"},
 		{"a rule", cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleNotAdmin, "not you"), "not you (caller_refused, not_admin)"},
