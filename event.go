@@ -75,6 +75,6 @@ type Event struct {
 	Tunnel  string    `json:"tunnel,omitempty"` // 32 hexadecimal digits
 	Method  string    `json:"method,omitempty"` // how a tenant was authenticated
 	Address string    `json:"address,omitempty"`
-	Count   uint64    `json:"count,omitempty"`  // of events that were lost, or of refusals
+	Count   uint64    `json:"count,omitempty"`  // of events that were lost, of refusals, or how often a lease was resumed
 	Detail  string    `json:"detail,omitempty"` // for people
 }

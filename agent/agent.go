@@ -85,6 +85,7 @@ type Agent struct {
 	pins    *pin.Keeper
 	tunnels *run.Group
 	ready   sync.Once
+	resumed sync.Once // restoreLeases
 
 	consents *consent.Book
 	pages    *pagejwt.Judge
@@ -169,7 +170,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("withdraw", a.withdraw)
 	owners.Go("notices", a.notices)
 	a.tunnels = run.New(owners.Context())
-	a.restoreLeases()
 	serving := run.New(owners.Context())
 	serving.Go("enrol", a.enrol)
 	serving.Go("presence", a.present.run)

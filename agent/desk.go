@@ -26,6 +26,8 @@ type offer struct {
 	expires time.Time           // of the ticket
 	origin  cardbroker.Origin   // of the web page that offered it; empty: a program of the user
 	tunnel  string              // that burnt the ticket; empty: still open
+
+	standing bool // machine policy makes it; there is no ticket
 }
 
 // desk mints, checks and burns tickets. Its loop is the only one that touches them.

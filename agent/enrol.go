@@ -56,6 +56,7 @@ func (a *Agent) reserved(ctx context.Context, delay *backoff) error {
 		return err
 	}
 	e.delay = delay
+	a.resumed.Do(a.restoreLeases) // before programs are served, and only now: until then another agent of the session may hold them
 	group := run.New(ctx)
 	group.Go("http", func(ctx context.Context) error { return a.serve(ctx, e) })
 	group.Go("link", func(ctx context.Context) error { return a.registered(ctx, e) })

@@ -5,10 +5,12 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
@@ -40,6 +43,14 @@ var errNoBroker = cardbroker.Errorf(cardbroker.Unavailable, "no broker answers")
 
 func newTestAgent(t *testing.T, broker registry) *Agent {
 	t.Helper()
+	a := newRunnable(t, broker)
+	t.Cleanup(a.kernel.Close)
+	return a
+}
+
+// newRunnable returns an agent whose Run is to be called.
+func newRunnable(t *testing.T, broker registry) *Agent {
+	t.Helper()
 	a, err := New(Config{
 		Session: "1",
 		State:   t.TempDir() + "/state",
@@ -49,7 +60,6 @@ func newTestAgent(t *testing.T, broker registry) *Agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(a.kernel.Close)
 	return a
 }
 
@@ -126,10 +136,64 @@ func TestWaitsForABroker(t *testing.T) {
 	})
 }
 
+// TestSecondAgentOfASessionEnds: and it leaves alone what the first one holds, whose journal may be half made.
 func TestSecondAgentOfASessionEnds(t *testing.T) {
 	conflict := cardbroker.Errorf(cardbroker.Conflict, "an agent of this session is registered")
-	a := newTestAgent(t, fakeRegistry{reserve: func(api.Claim) (api.Reservation, error) { return api.Reservation{}, conflict }})
-	if err := a.enrol(t.Context()); !errors.Is(err, conflict) {
-		t.Errorf("enrol = %v, want %v", err, conflict)
+	a := newRunnable(t, fakeRegistry{reserve: func(api.Claim) (api.Reservation, error) { return api.Reservation{}, conflict }})
+	folder, err := a.home.Journals(a.cfg.Session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := folder.Create("first", []byte("the note is being written"), cardbroker.DurabilityCrash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := a.Run(t.Context()); !errors.Is(err, conflict) {
+		t.Errorf("Run = %v, want %v", err, conflict)
+	}
+	if names := folder.Names(); !slices.Equal(names, []string{"first"}) {
+		t.Errorf("the first agent's journals are %v, want one", names)
+	}
+}
+
+// linked is a registry that says when the agent has its port and wants its link.
+type linked struct {
+	fakeRegistry
+	stop context.CancelFunc
+}
+
+func (l linked) Link(context.Context) (*socket.Conn, error) {
+	l.stop()
+	return nil, errNoBroker
+}
+
+// TestStandingLeaseEndsWithItsPolicy: what machine policy does not offer any more, is not held for the back end that had it.
+func TestStandingLeaseEndsWithItsPolicy(t *testing.T) {
+	for _, standing := range []bool{true, false} {
+		ctx, stop := context.WithCancel(t.Context())
+		any := fakeRegistry{reserve: func(api.Claim) (api.Reservation, error) { return api.Reservation{Port: 0}, nil }}
+		a := newRunnable(t, linked{any, stop})
+		folder, err := a.home.Journals(a.cfg.Session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := cardend.TunnelID{1}.String()
+		note, err := json.Marshal(cardend.Note{Tunnel: name, Tenant: "issuer", Reader: "Reader 0", Standing: standing,
+			Expires: time.Now().Add(time.Hour), Token: strings.Repeat("ab", 32)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := folder.Create(name, note, cardbroker.DurabilityCrash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.Close()
+		if err := a.Run(ctx); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if left := len(folder.Names()) == 1; left == standing {
+			t.Errorf("standing %v: the lease is left for the next agent: %v", standing, left)
+		}
 	}
 }

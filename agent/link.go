@@ -177,11 +177,12 @@ func (a *Agent) serveTunnel(ctx context.Context, leg *socket.Conn, open api.Tunn
 	}
 	leg.LimitSilence(wire.MaxSilence) // the back end pings while it has nothing to ask
 	tunnel, stop := a.tunnel(cardend.Note{
-		Tenant:  open.Tenant,
-		Method:  open.Method,
-		Backend: open.Address,
-		Reader:  offer.name,
-		Origin:  offer.origin,
+		Tenant:   open.Tenant,
+		Method:   open.Method,
+		Backend:  open.Address,
+		Reader:   offer.name,
+		Origin:   offer.origin,
+		Standing: offer.standing,
 	})
 	defer stop()
 	tunnel.ID = id
@@ -199,6 +200,7 @@ func (a *Agent) tunnel(note cardend.Note) (t cardend.Tunnel, stop func()) {
 		Backend:    note.Backend,
 		Reader:     note.Reader,
 		Origin:     note.Origin,
+		Standing:   note.Standing,
 		Epoch:      a.cards.Epoch(),
 		Epochs:     a.cards.Epoch,
 		Durability: policy.Durability,

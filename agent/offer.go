@@ -122,7 +122,7 @@ func (a *Agent) standing(readers []cardbroker.Reader) []offer {
 		for _, reader := range readers {
 			if policy.Stands(reader.Name) {
 				id := cardbroker.NewReaderID(a.secret, reader.Name).ForTenant(a.secret, tenant)
-				offers = append(offers, offer{tenant: tenant, name: reader.Name, id: id})
+				offers = append(offers, offer{tenant: tenant, name: reader.Name, id: id, standing: true})
 			}
 		}
 	}

@@ -33,9 +33,11 @@ func (a *Agent) resumeTunnel(link *socket.Conn, open api.TunnelOpen, secret card
 		leg.LimitSilence(wire.MaxSilence)
 		over := open.ID
 		open.ID = lease.Tunnel().String() // events are of the tunnel that the back end has had all the time
-		event := tunnelEvent(cardbroker.EventTunnelResumed, open, lease.Reader, nil)
-		event.Detail = "over " + over
-		a.record(event)
+		if lease.Count > 0 {
+			event := tunnelEvent(cardbroker.EventTunnelResumed, open, lease.Reader, nil)
+			event.Detail, event.Count = "over "+over, lease.Count
+			a.record(event)
+		}
 		if err := lease.Attach(ctx, leg); err != nil {
 			a.cfg.Log.Info("a lease ended while it was resumed", "tunnel", open.ID, "err", err)
 		}
@@ -47,11 +49,11 @@ func (a *Agent) resumeTunnel(link *socket.Conn, open api.TunnelOpen, secret card
 func (a *Agent) restoreLeases() {
 	for _, left := range a.holder.Left() {
 		id, err := cardend.ParseTunnelID(left.Tunnel)
-		if err != nil {
+		a.cards.Suspect(left.Reader)
+		if err != nil || left.Standing && !a.cfg.Policy.Tenant(left.Tenant).Stands(left.Reader) { // what policy does not offer any more
 			left.Discard()
 			continue
 		}
-		a.cards.Suspect(left.Reader)
 		a.tunnels.Go("restored tunnel", func(ctx context.Context) error {
 			if left.Origin != "" { // what a page was given ends with its consent
 				var stop func()

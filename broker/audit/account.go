@@ -17,6 +17,8 @@ type payer struct {
 	user  cardbroker.UserID
 	named bool // user is one; else all of this kind share an account
 	kind  kind
+
+	tenant cardbroker.Tenant // whose tunnels they are, where no user is named: a back end can come back all the time
 }
 
 type kind uint8
@@ -41,7 +43,7 @@ type limit struct {
 
 func (p payer) limit() limit {
 	switch {
-	case !p.named && p.kind == seen: // the broker's own
+	case !p.named && p.kind == seen && p.tenant == "": // the broker's own
 		return limit{waiting: 4096, perSecond: rate.Inf}
 	case !p.named: // back ends, and callers that the kernel cannot name
 		return limit{waiting: 512, perSecond: 10, burst: 1000}
@@ -84,6 +86,10 @@ func newEntry(of *cardbroker.AgentKey, e cardbroker.Event, by string) entry {
 		entry.payer.kind = said
 	}
 	if of == nil {
+		switch e.Name {
+		case cardbroker.EventTunnelOpened, cardbroker.EventTunnelResumed, cardbroker.EventTunnelEnded:
+			entry.payer.tenant = e.Tenant
+		}
 		return entry
 	}
 	entry.user, entry.payer.user, entry.payer.named = of.User, of.User, true

@@ -174,6 +174,35 @@ func TestRefusalsHideNothing(t *testing.T) {
 	}
 }
 
+// TestTenantsHideNothing has a back end come back all the time: another tenant's tunnels, and what the broker itself tells, are there.
+func TestTenantsHideNothing(t *testing.T) {
+	l := newLog(t)
+	for range 5 {
+		for range 500 {
+			l.Record(nil, cardbroker.Event{Name: cardbroker.EventTunnelResumed, Tenant: "noisy"})
+			l.Record(nil, cardbroker.Event{Name: cardbroker.EventTunnelEnded, Tenant: "noisy"})
+		}
+		l.flush()
+	}
+	l.Record(nil, cardbroker.Event{Name: cardbroker.EventTunnelOpened, Tenant: "quiet"})
+	l.Record(nil, cardbroker.Event{Name: cardbroker.EventAdmin})
+	l.stop()
+	kept := len(l.named(cardbroker.EventTunnelResumed)) + len(l.named(cardbroker.EventTunnelEnded))
+	if kept == 0 || kept > 1100 || len(l.named(cardbroker.EventTunnelOpened)) != 1 || len(l.named(cardbroker.EventAdmin)) != 1 {
+		t.Errorf("%d events of who floods are kept, and %d of another", kept, len(l.named(cardbroker.EventTunnelOpened)))
+	}
+	lost := uint64(0)
+	for _, r := range l.named(cardbroker.EventEventsLost) {
+		if r.Tenant != "noisy" {
+			t.Errorf("lost: %+v, want only the flooder's", r)
+		}
+		lost += r.Count
+	}
+	if lost != uint64(5000-kept) {
+		t.Errorf("%d are said to be lost, want %d", lost, 5000-kept)
+	}
+}
+
 // TestSystemLog tells of the head at start and stop, and a system log that fails or hangs stops nobody.
 func TestSystemLog(t *testing.T) {
 	told := make(chan string, 16)

@@ -199,7 +199,7 @@ func (d *desk) report() {
 		if p.named {
 			of = &cardbroker.AgentKey{User: p.user}
 		}
-		e := newEntry(of, cardbroker.Event{Name: cardbroker.EventEventsLost, Count: a.lost, Detail: p.kind.String()}, byBroker)
+		e := newEntry(of, cardbroker.Event{Name: cardbroker.EventEventsLost, Tenant: p.tenant, Count: a.lost, Detail: p.kind.String()}, byBroker)
 		e.payer = payer{} // who has lost some has no room
 		a.lost = 0
 		d.enqueue(e)

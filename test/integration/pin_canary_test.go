@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"os"
@@ -27,6 +28,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/sealed"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 )
 
 // pinCard makes a software card with a PIN of its own for a user, and returns the file.
@@ -262,8 +264,39 @@ func (h *host) pinPaths(alice *stage.Person, at, reader, public, pin string, cle
 		pinPath{"a tunnel, passed through", 200, -1, tunnelled(func(t *virtualreader.Tunnel) string {
 			return h.transmit(t, "0020008008"+hex.EncodeToString([]byte(pin)))
 		})},
+		pinPath{"a script, passed through", 200, -1, tunnelled(func(t *virtualreader.Tunnel) string { return h.scriptWith(t, pin) })},
 		pinPath{"in clear", 200, -1, func() answer { return verify(`,"pin":"` + pin + `"`) }},
 		pinPath{"as a number", 400, -1, func() answer { return verify(`,"pin":` + pin) }},
 		pinPath{"twice", 400, -1, func() answer { return verify(`,"pin":"` + pin + `","pin":"` + pin + `"`) }},
 		pinPath{"in JSON that ends early", 400, -1, func() answer { return verify(`,"pin":"` + pin + `" x`) }})
+}
+
+// scriptWith sends a PIN in a script, and looks for it in the journal of the lease and in the metrics. It returns the status word.
+func (h *host) scriptWith(t *virtualreader.Tunnel, pin string) string {
+	h.t.Helper()
+	verify := append([]byte{0x00, 0x20, 0x00, 0x80, 0x08}, pin...)
+	steps := []script.Step{{Command: []byte{0x00, 0x20, 0x00, 0x80}, OnMismatch: script.ActionContinue}, {Command: verify}}
+	result, err := t.Run(h.Context(), script.Script{Steps: steps}, nil)
+	if err != nil || len(result.Steps) != 2 {
+		return fmt.Sprintf("%v %v", result.Outcome, err)
+	}
+	kept, journals := canaries{"pin": []byte(pin)}, 0
+	err = filepath.WalkDir(h.Path(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".journal" {
+			return err
+		}
+		journals++
+		content, err := os.ReadFile(path)
+		if found := kept.find(content); len(found) > 0 {
+			h.t.Errorf("%s holds %v", path, found)
+		}
+		return err
+	})
+	if err != nil || journals != 1 {
+		h.t.Errorf("%d journals were looked at, %v, want 1", journals, err)
+	}
+	if found := kept.find(h.local(root(), "GET", "/metrics", nil).Body); len(found) > 0 {
+		h.t.Errorf("the metrics hold %v", found)
+	}
+	return result.Steps[1].SW.String()
 }

@@ -89,6 +89,7 @@ type Tunnel struct {
 	Durability cardbroker.Durability // at least this
 	LeaseMax   time.Duration         // of the lease from its beginning, however often it is renewed; 0: no limit
 	Origin     cardbroker.Origin     // of the web page that offered the reader; empty: a program of the user
+	Standing   bool                  // machine policy offers the reader for good
 
 	PIN      cardbroker.PINMode
 	Firewall *firewall.Rules // nil: all that no tenant is forbidden

@@ -104,6 +104,7 @@ func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.tellRest()
 	defer e.meter.flush()
 	defer e.scripts.Wipe()
+	defer e.gathering.drop()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
@@ -113,6 +114,9 @@ func (e *exchange) run(ctx, lease context.Context) error {
 	for {
 		if e.conn != nil {
 			err := e.converse(ctx)
+			if why := context.Cause(e.lease); why != nil { // the connection ends because of that
+				return why
+			}
 			if !e.survives(err) {
 				return err
 			}
@@ -171,6 +175,9 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	if err != nil || !whole {
 		return err
 	}
+	if head.Type == wire.TypeScript {
+		defer clear(payload) // which may be a buffer of its own, with secrets in it
+	}
 	switch {
 	case head.Reader != 0:
 		return invalid("a frame names reader %d, want 0 in a tunnel", head.Reader)
@@ -208,9 +215,6 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 	err = e.send()
 	if !first {
 		e.remember(identity(head), payload) // while the answer travels
-	}
-	if head.Type == wire.TypeScript {
-		clear(payload) // which may be a buffer of its own, with secrets in it
 	}
 	for ; err == nil && e.repeats > 0; e.repeats-- {
 		err = e.send()
@@ -257,8 +261,8 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	if err := e.firewall.Check(command); err != nil {
 		return err
 	}
-	if e.before == commandPIN && command[1] == 0xC0 { // what is answered to that is a status word alone
-		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
+	if err := e.fetches(command); err != nil {
+		return err
 	}
 	if err := e.need(ctx); err != nil {
 		return err
@@ -285,6 +289,14 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	times.Append(payload[:0])
 	e.meter.answered(end, times.Queue, card)
 	e.kind, e.payload = wire.TypeAPDUResponse, payload
+	return nil
+}
+
+// fetches refuses GET RESPONSE after a PIN: what is answered to that is a status word alone.
+func (e *exchange) fetches(command []byte) error {
+	if e.before == commandPIN && command[1] == 0xC0 {
+		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
+	}
 	return nil
 }
 

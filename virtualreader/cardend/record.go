@@ -24,6 +24,7 @@ type Note struct {
 	Backend    string                `json:"backend"`
 	Reader     string                `json:"reader"`
 	Origin     cardbroker.Origin     `json:"origin,omitempty"`
+	Standing   bool                  `json:"standing,omitempty"`
 	Share      cardbroker.ShareMode  `json:"share"`
 	Durability cardbroker.Durability `json:"durability"`
 	Since      time.Time             `json:"since"`
@@ -88,6 +89,7 @@ func (e *exchange) note() ([]byte, error) {
 		Backend:    e.tunnel.Backend,
 		Reader:     e.tunnel.Reader,
 		Origin:     e.tunnel.Origin,
+		Standing:   e.tunnel.Standing,
 		Share:      e.share,
 		Durability: e.durability,
 		Since:      e.since.UTC(),

@@ -12,6 +12,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
 )
 
@@ -76,7 +77,9 @@ func readLeft(folder journal.Folder, name string) (l Left, ok bool) {
 func (h *Holder) Restore(ctx context.Context, left Left, t Tunnel) error {
 	e := newExchange(h, t)
 	e.journal, e.durability, e.share = left.journal, left.Durability, left.Share
-	e.since, e.expires = left.Since, left.Expires
+	now := time.Now()
+	e.since, e.expires = earlier(left.Since, now), left.Expires
+	e.expires = earlier(e.expires, now.Add(e.granted(MaxLease))) // policy may be stricter than it was, and a file says what it likes
 	err := h.restore(ctx, e, left)
 	if e.conn != nil {
 		e.conn.Shutdown(err)
@@ -89,6 +92,13 @@ func (h *Holder) Restore(ctx context.Context, left Left, t Tunnel) error {
 	return nil
 }
 
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 func (h *Holder) restore(ctx context.Context, e *exchange, left Left) error {
 	hash, err := hex.DecodeString(left.Token)
 	if err != nil || len(hash) != len(e.token.hash) {
@@ -97,10 +107,10 @@ func (h *Holder) restore(ctx context.Context, e *exchange, left Left) error {
 	}
 	e.token.hash = [32]byte(hash)
 	e.adopt(left.state)
-	defer h.leases.release(e.tunnel.ID)
-	held, err := h.leases.acquire(ctx, e.tunnel, left.Since, left.Expires, e.token)
+	held, err := h.leases.acquire(ctx, e.tunnel, e.since, e.expires, e.token)
+	defer h.leases.release(held)
 	if err != nil {
-		left.Discard()
+		e.closeJournal(cardbroker.ReasonOf(context.Cause(ctx)) == cardbroker.Canceled)
 		return err
 	}
 	e.grace.Store(int64(Grace))

@@ -39,6 +39,9 @@ func (g *gathering) gather(head wire.Header, payload []byte) (wire.Header, []byt
 	if len(payload) == 0 || len(g.payload)+len(payload) > script.MaxPart {
 		return head, nil, false, invalid("the frames of a script are empty, or have more than %d bytes", script.MaxPart)
 	}
+	if !pending {
+		g.payload = make([]byte, 0, script.MaxPart) // at once: what a buffer leaves behind that grows, nobody wipes
+	}
 	g.head, g.payload = first, append(g.payload, payload...)
 	if head.Flags&wire.FlagMore != 0 {
 		return head, nil, false, nil
@@ -103,8 +106,8 @@ func (e *exchange) verdicts(p script.Part, judge bool) []error {
 	default:
 		verdicts = e.firewall.Script(steps, 0)
 	}
-	if e.before == commandPIN && p.Steps[0].Command[1] == 0xC0 {
-		verdicts[0] = cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "GET RESPONSE is not allowed after a PIN")
+	if err := e.fetches(p.Steps[0].Command); err != nil {
+		verdicts[0] = err
 	}
 	return verdicts
 }
@@ -180,7 +183,11 @@ func (e *exchange) endScript(ctx context.Context) {
 // transmitStep sends a command of a step to the card, once the journal says so. What is sent for the same step after it, the step's
 // record holds for as well.
 func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []byte) ([]byte, time.Duration, error) {
-	if err := e.firewall.Check(command); err != nil { // once more: now the card's answers are known
+	err := e.firewall.Check(command) // once more: now the card's answers are known
+	if err == nil {
+		err = e.fetches(command) // the first may be another than Steps[0]
+	}
+	if err != nil {
 		e.tell(err)
 		return nil, 0, err
 	}

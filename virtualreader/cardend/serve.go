@@ -60,8 +60,8 @@ func (h *Holder) serve(ctx context.Context, e *exchange) error {
 		refuse(e.conn, 1, err)
 		return err
 	}
-	defer h.leases.release(e.tunnel.ID) // also what acquire may do after ctx has ended
 	held, err := h.leases.acquire(ctx, e.tunnel, e.since, e.expires, e.token)
+	defer h.leases.release(held) // also what acquire may do after ctx has ended
 	if err == nil {
 		err = e.openJournal()
 	}
@@ -91,7 +91,13 @@ func (h *Holder) hold(ctx context.Context, e *exchange, held *heldLease) error {
 		discard(late.conn, err)
 	default:
 	}
-	e.closeJournal(cardbroker.ReasonOf(context.Cause(ctx)) == cardbroker.Canceled) // else somebody has ended the lease
+	stays := cardbroker.ReasonOf(context.Cause(lease)) == cardbroker.Canceled // else somebody has ended the lease
+	select {
+	case <-held.revoked: // while ctx ended
+		stays = false
+	default:
+	}
+	e.closeJournal(stays)
 	return err
 }
 
@@ -120,6 +126,9 @@ func (e *exchange) attend(ctx context.Context, held *heldLease, end context.Canc
 		}
 		if why != nil {
 			end(why) // before anybody hears of it
+			if e.journal != nil {
+				e.journal.Void() // the card may work for long yet, and this process may not live to see it
+			}
 			a.revoke(why)
 			return why
 		}
@@ -198,9 +207,7 @@ func (a *attendant) revoke(why *cardbroker.Error) {
 
 // shutdown ends the connections that there are.
 func (a *attendant) shutdown(why error) {
-	for _, conn := range []*lookahead{a.e.current.Load(), a.e.greeting.Load()} {
-		if conn != nil {
-			conn.Shutdown(why)
-		}
+	for _, conn := range a.e.open() {
+		conn.Shutdown(why)
 	}
 }

@@ -83,6 +83,7 @@ func pump(to, from Leg, t *Traffic, over func(error), lose func(Leg, error)) {
 			return
 		}
 		if err := to.Write(message); err != nil {
+			clear(message) // nobody asks for the next, and it may hold a PIN
 			lose(to, err)
 			return
 		}

@@ -75,7 +75,7 @@ func (s *State) Run(ctx context.Context, p Part, h Holder) Result {
 	if s.registers == nil {
 		s.registers = make(map[string][]byte)
 	}
-	r := runner{Holder: h, state: s, part: p, start: time.Now()}
+	r := runner{Holder: h, state: s, part: p, start: time.Now(), command: make([]byte, 0, p.longest()+maxLeSize)}
 	defer r.wipe()
 	told := r.start
 	for i := range p.Steps {
@@ -110,8 +110,18 @@ type runner struct {
 	start    time.Time
 	result   Result
 	answers  int    // bytes of data in it
-	command  []byte // the buffers, reused from step to step
+	command  []byte // the buffers, reused from step to step; this one never grows: what it left behind, nobody would wipe
 	response []byte
+}
+
+const maxLeSize = 3 // by so many bytes a command grows that is sent once more with another Le
+
+// longest is the length of the longest command of a part's steps, in bytes.
+func (p Part) longest() (n int) {
+	for i := range p.Steps {
+		n = max(n, len(p.Steps[i].Command))
+	}
+	return n
 }
 
 func (r *runner) wipe() {
@@ -147,7 +157,7 @@ func (r *runner) step(ctx context.Context, i int) bool {
 		return r.end(Failed, i, err)
 	}
 	e := execution{runner: r, step: step, number: r.part.First + i, start: time.Now()}
-	err := e.gather()
+	err := e.gather(ctx)
 	if err == nil {
 		return r.settle(i, &e)
 	}
@@ -290,10 +300,13 @@ type execution struct {
 }
 
 // gather sends the prepared command and fetches all of its answer: 6Cxx sends it once more with the Le that the card asks
-// for, 61xx fetches the rest on the same logical channel, as far as the step wants that.
-func (e *execution) gather() error {
+// for, 61xx fetches the rest on the same logical channel, as far as the step wants that and ctx lives.
+func (e *execution) gather(ctx context.Context) error {
 	corrected := false
-	for range maxRounds {
+	for round := range maxRounds {
+		if why := context.Cause(ctx); round > 0 && why != nil {
+			return why
+		}
 		sent := time.Now()
 		response, card, err := e.Transmit(e.number, e.response[:0], e.command)
 		if err != nil {

@@ -233,6 +233,46 @@ func TestRunBounds(t *testing.T) {
 	}
 }
 
+// TestRunWipes: of a command, which may hold a PIN, nothing is left in any buffer that it was sent from.
+func TestRunWipes(t *testing.T) {
+	var sent [][]byte
+	answers := [][]byte{{0x90, 0x00}, {0x6C, 0x10}, {0x90, 0x00}, {0x90, 0x00}}
+	card := func(_ int, dst, command []byte) ([]byte, time.Duration, error) {
+		sent = append(sent, command)
+		answer := answers[len(sent)-1]
+		return append(dst, answer...), 0, nil
+	}
+	verify := append([]byte{0x00, 0x20, 0x00, 0x80, 0x08}, "12345678"...)
+	change := append([]byte{0x00, 0x24, 0x00, 0x80, 0x10}, "1234567887654321"...)
+	s := script.Script{Steps: []script.Step{{Command: verify}, {Command: verify}, {Command: change}}}
+	var state script.State
+	if got := state.Run(t.Context(), parts(t, s)[0], script.Holder{Transmit: card}); got.Outcome != script.OK {
+		t.Fatalf("Run = %v, %v", got.Outcome, got.Why)
+	}
+	for i, command := range sent {
+		if !bytes.Equal(command, make([]byte, len(command))) {
+			t.Errorf("command %d is left in memory: % X", i, command)
+		}
+	}
+}
+
+// TestRunEndsWithItsLease also where a card always has more to fetch.
+func TestRunEndsWithItsLease(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	rounds := 0
+	card := func(_ int, dst, _ []byte) ([]byte, time.Duration, error) {
+		if rounds++; rounds == 3 {
+			end(cardbroker.Errorf(cardbroker.Forbidden, "the user has ended the lease"))
+		}
+		return append(dst, 0x61, 0x10), 0, nil
+	}
+	var state script.State
+	got := state.Run(ctx, parts(t, parsed(t, "steps: [00B0000010]"))[0], script.Holder{Transmit: card})
+	if rounds != 3 || got.Outcome != script.Failed || got.Why.Reason != cardbroker.Forbidden || len(got.Steps) != 1 || !got.Steps[0].Cut {
+		t.Errorf("after %d commands Run = %v, %v, %+v", rounds, got.Outcome, got.Why, got.Steps)
+	}
+}
+
 // TestRunHides: a cause that is not for the back end stays here.
 func TestRunHides(t *testing.T) {
 	for _, cause := range []error{errors.New("/home/alice is full"), cardbroker.Errorf(cardbroker.Internal, "alice")} {

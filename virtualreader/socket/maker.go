@@ -33,7 +33,7 @@ type Maker struct {
 	subprotocol string
 	kind        int // gorilla's type of every message
 	upgrader    websocket.Upgrader
-	writeBufs   sync.Pool // of gorilla's
+	writeBufs   wiped     // of gorilla's
 	buffers     sync.Pool // of *buffer
 }
 

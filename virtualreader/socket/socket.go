@@ -69,6 +69,7 @@ func (c *Conn) Next() ([]byte, error) {
 	}
 	c.in = c.maker.buffer()
 	if err := c.in.fill(r); err != nil {
+		c.release() // nobody asks for another
 		return nil, readError(err)
 	}
 	return c.in.b, nil

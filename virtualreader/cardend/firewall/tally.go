@@ -11,8 +11,8 @@ const (
 	tellEvery = time.Second // and one more in so long; of one rule no more often than that
 )
 
-// Tally says which refusals are worth an event: a back end that is refused all the time shall not flood the log. The zero
-// value is ready. One goroutine uses it.
+// Tally says which refusals, or other things that a back end can do all the time, are worth an event: it shall not flood the log. The
+// zero value is ready. One goroutine uses it.
 type Tally struct {
 	rules map[string]*tallied // by place; as many as there are rules
 	told  int                 // events that count against the burst

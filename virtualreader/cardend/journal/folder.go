@@ -31,8 +31,12 @@ func OpenFolder(path string) (Folder, error) {
 // None says whether there is no folder.
 func (f Folder) None() bool { return f.path == "" }
 
-// Create makes the journal of the lease of that name, which is letters and digits.
+// Create makes the journal of the lease of that name, which is letters and digits; and the folder, which another agent of the user may
+// have removed while it was empty.
 func (f Folder) Create(name string, note []byte, d cardbroker.Durability) (*Journal, error) {
+	if err := os.MkdirAll(f.path, 0o700); err != nil {
+		return nil, failed(err)
+	}
 	return Create(filepath.Join(f.path, name+suffix), note, d)
 }
 

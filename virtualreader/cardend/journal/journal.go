@@ -190,6 +190,13 @@ func (j *Journal) sync() error {
 	return nil
 }
 
+// Void has no next process take the file for the journal of a lease: its lease has ended, but what executes its last frame still
+// records that. Any goroutine may call it, before Close and Remove.
+func (j *Journal) Void() error {
+	_, wiped := j.file.WriteAt(make([]byte, records), 0)
+	return errors.Join(wiped, os.Remove(j.path)) // Windows keeps a file that is open
+}
+
 // Close closes the file, which stays.
 func (j *Journal) Close() error { return j.file.Close() }
 
