@@ -96,7 +96,7 @@ var (
 	inEither   = append([]firewall.Rule{{Allow: true, AID: []byte{0xA0, 0, 0, 3, 0x97}, INS: []firewall.Instruction{span(0xCA)}, MaxLc: -1}}, inPIV...)
 	withinPIV  = []firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0xA4)}, P1P2: firewall.Parameters{Value: 0x0400, Mask: 0xFFFF}, MaxLc: -1},
 		{Allow: true, AID: []byte{0xA0, 0, 0, 3, 8}, INS: []firewall.Instruction{span(0xA4)}, MaxLc: -1}}
-	channels   = append([]firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0x70)}, MaxLc: -1}}, inPIV...)
+	channels = append([]firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0x70)}, MaxLc: -1}}, inPIV...)
 )
 
 // TestAttacks are ways past a firewall that takes bytes for what they are: commands, and what the card answers. An answer that is empty
