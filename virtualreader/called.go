@@ -119,11 +119,7 @@ func (c *Client) watchOne(ctx context.Context, broker string, events chan<- Even
 	if err := w.gone(ctx, nil); err != nil {
 		return err
 	}
-	timer := time.NewTimer(lookAgain)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+	if !run.Pause(ctx, lookAgain) {
 		return nil
 	}
 	select {

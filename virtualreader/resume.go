@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -119,14 +120,7 @@ func (t *Tunnel) rest(ctx context.Context) bool {
 	if pause == 0 {
 		return ctx.Err() == nil
 	}
-	timer := time.NewTimer(pause/2 + rand.N(pause/2)) // a broker that restarts meets all of its tunnels
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return run.Pause(ctx, pause/2+rand.N(pause/2)) // a broker that restarts meets all of its tunnels
 }
 
 // round tries each broker once. That the ticket is refused is the agent's word, and counts at once: a broker that does not find

@@ -7,13 +7,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/virtualreader"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/cardtest"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
@@ -377,7 +377,7 @@ func TestTunnelsLeaveNothing(t *testing.T) {
 		}
 	}
 	use(func(*virtualreader.Tunnel) {})
-	goroutines, files := runtime.NumGoroutine(), descriptors(t)
+	settled := testenv.Leaks(t)
 	for range 5 {
 		use(func(*virtualreader.Tunnel) {})
 		use(func(tunnel *virtualreader.Tunnel) { d.leases.Revoke(t.Context(), d.leases.List()[0].Tunnel, "") })
@@ -392,18 +392,5 @@ func TestTunnelsLeaveNothing(t *testing.T) {
 			tunnel.Transmit(ctx, selectCommand)
 		})
 	}
-	for start := time.Now(); runtime.NumGoroutine() > goroutines || descriptors(t) > files; runtime.Gosched() {
-		if time.Since(start) > 5*time.Second {
-			t.Fatalf("%d goroutines and %d descriptors, %d and %d before", runtime.NumGoroutine(), descriptors(t), goroutines, files)
-		}
-	}
-}
-
-// descriptors counts the open files of this process; 0 where the system does not say.
-func descriptors(t *testing.T) int {
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil && runtime.GOOS == "linux" {
-		t.Fatal(err)
-	}
-	return len(list)
+	settled()
 }

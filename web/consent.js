@@ -92,6 +92,7 @@ async function update() {
 	fill("allowed", said.consents.map((c) => [c.origin + c.granted, c.origin, `until ${new Date(c.expires).toLocaleString()}`, [
 		["Revoke", () => ask("POST", "/cb/v1/consents/revoke", { origin: c.origin })],
 	]]));
+	document.getElementById("none").hidden = said.consents.length > 0;
 	const { leases } = await ask("GET", "/cb/v1/leases");
 	fill("leases", leases.map((l) => [l.tunnel + (l.cut || ""), l.tenant, held(l), [
 		["End", () => ask("POST", `/cb/v1/leases/${l.tunnel}/revoke`)],

@@ -45,7 +45,7 @@ func startSandbox(t testing.TB, cfg cards.Config, fake ...string) (s *cards.Sand
 	if _, isTest := t.(*testing.T); isTest && cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	goroutines, files := runtime.NumGoroutine(), countFiles(t)
+	settled := testenv.Leaks(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	s = cards.New(cfg)
 	ended := make(chan error, 1)
@@ -58,18 +58,8 @@ func startSandbox(t testing.TB, cfg cards.Config, fake ...string) (s *cards.Sand
 		if hasChild() {
 			t.Error("a child is left")
 		}
-		eventually(t, "goroutines and descriptors are back to the start", func() bool {
-			return runtime.NumGoroutine() <= goroutines && countFiles(t) <= files
-		})
+		settled()
 	}
-}
-
-func countFiles(t testing.TB) int {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // kill is what anybody may do to the child.

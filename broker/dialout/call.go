@@ -45,7 +45,9 @@ func (c *Caller) call(ctx context.Context) (lasted time.Duration, err error) {
 	})
 	defer cut()
 	group.Go("listen", func(ctx context.Context) error { return c.listen(ctx, conn, group) })
-	group.Go("ping", func(ctx context.Context) error { return ping(ctx, conn) })
+	group.Go("ping", func(ctx context.Context) error {
+		return run.Every(ctx, pingEvery, func() error { return conn.WriteJSON(api.FromHost{Ping: &api.RendezvousPing{}}) })
+	})
 	err = group.Wait()
 	conn.Close()
 	if err == nil {
@@ -175,21 +177,5 @@ func (c *Caller) deliver(ctx context.Context, conn net.Conn) {
 		conn.Close()
 	case <-ctx.Done():
 		conn.Close()
-	}
-}
-
-// ping says that this side is there until ctx ends.
-func ping(ctx context.Context, conn *socket.Conn) error {
-	ticker := time.NewTicker(pingEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			if err := conn.WriteJSON(api.FromHost{Ping: &api.RendezvousPing{}}); err != nil {
-				return err
-			}
-		}
 	}
 }

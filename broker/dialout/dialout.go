@@ -141,7 +141,7 @@ func (c *Caller) Run(ctx context.Context) error {
 		}
 		wait = nextWait(wait, lasted >= stableAfter || c.used.Swap(false))
 		c.ended(err)
-		if !pause(ctx, wait/2+rand.N(wait)) { // hosts that lost the same rendezvous do not come back together
+		if !run.Pause(ctx, wait/2+rand.N(wait)) { // hosts that lost the same rendezvous do not come back together
 			return nil
 		}
 	}
@@ -154,18 +154,6 @@ func nextWait(wait time.Duration, good bool) time.Duration {
 		return firstWait
 	}
 	return max(firstWait, min(2*wait, maxWait))
-}
-
-// pause waits and says whether ctx still lasts.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // ended notes the end of a call. What goes on failing is said once.

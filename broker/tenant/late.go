@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // refusalTime is how long after its request a ticket, or a tenant's credential, is refused. Whether it names an agent at all,
@@ -20,11 +21,6 @@ func RefuseLate(ctx context.Context, asked time.Time, err error) error {
 	if rule := cardbroker.RuleOf(err); rule != cardbroker.RuleTicket && rule != cardbroker.RuleToken {
 		return err
 	}
-	wait := time.NewTimer(time.Until(asked.Add(refusalTime)))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
-	}
+	run.Pause(ctx, time.Until(asked.Add(refusalTime)))
 	return err
 }

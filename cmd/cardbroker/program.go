@@ -58,7 +58,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return p.exit(root.ExecuteContext(context.Background()))
+	c, err := root.ExecuteContextC(context.Background())
+	if err != nil && cobraError(err) != nil && strings.Contains(err.Error(), "arg(s)") {
+		err = cardbroker.Errorf(cardbroker.Invalid, "%v: want %s", err, strings.TrimSuffix(c.UseLine(), " [flags]"))
+	}
+	return p.exit(err)
 }
 
 // group makes a command that only has others below it.
@@ -108,6 +112,12 @@ func cobraError(err error) error {
 
 // explain is all that we know of an error, for who runs the program: what was being done, what went wrong, and why.
 func explain(err error) string {
+	switch err { // the words of package context say nothing to people
+	case context.Canceled:
+		return "interrupted"
+	case context.DeadlineExceeded:
+		return "the time is up"
+	}
 	e, ok := errors.AsType[*cardbroker.Error](err)
 	if !ok {
 		return err.Error()
@@ -118,7 +128,12 @@ func explain(err error) string {
 	}
 	what := cmp.Or(e.Message, api.Describe(e).Description)
 	if e.Err != nil && !strings.Contains(what, e.Err.Error()) {
-		what += ": " + explain(e.Err)
+		switch why := explain(e.Err); {
+		case strings.HasPrefix(why, what): // it says the same, and more
+			what = why
+		case !strings.Contains(what, why):
+			what += ": " + why
+		}
 	}
 	return doing + what
 }

@@ -79,8 +79,11 @@ func (p *program) readerRun(flags *readerFlags) *cobra.Command {
 	var r running
 	c := &cobra.Command{Use: "run READER SCRIPT", Short: "Run a script of command APDUs next to the card, in one round trip",
 		Long: "Run a script, YAML or JSON (- reads it from standard input), on the card in READER (an id of `reader list`, or - for the reader of\n" +
-			"the ticket): docs/scripts.md says how to write one. The user's end judges the whole script before it runs it. The exit status is 0 if\n" +
-			"it came to its end, 3 if it was refused, 5 if an answer was not expected, 6 if it is not known what became of a command.",
+			"the ticket). A script is a list of command APDUs, with the status words that are expected, 9000 unless something else is said:\n\n" +
+			"    steps: [00A4040009A00000030800001000, {command: 00CB3FFF055C035FC10200, expect: [success, 6A82], on_mismatch: continue}]\n\n" +
+			"docs/scripts.md has the rest: going on at a label, captures, limits. The user's end judges the whole script before it runs it. The exit\n" +
+			"status is 0 if it came to its end, 3 if it was refused, 5 if an answer was not expected, 6 if it is not known what became of a command;\n" +
+			"docs/contract.md has the others.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if r.reader = args[0]; r.dry && r.record != "" {
@@ -214,10 +217,15 @@ func (p *program) writeResult(s script.Script, result script.Result) error {
 	return p.write(line, func(w io.Writer) {
 		for i, r := range result.Steps {
 			step := line.Steps[i]
-			fmt.Fprintf(w, "%d %s\n> %s\n< %s%s  %s  (%v; card %v)\n", step.Step, step.Label, shownStep(s.Steps[r.Step].Command),
+			title := strings.TrimSpace(fmt.Sprint(step.Step, " ", step.Label))
+			fmt.Fprintf(w, "%s\n> %s\n< %s%s  %s  (%v; card %v)\n", title, shownStep(s.Steps[r.Step].Command),
 				step.Data, step.SW, r.SW.Words(), r.Times.Agent, r.Times.Card)
 		}
-		fmt.Fprintf(w, "%s: %d of %d steps, %v in the card\n", line.Outcome, line.Executed, len(s.Steps), result.Times.Card)
+		outcome := line.Outcome
+		if line.EndedBy != 0 {
+			outcome += fmt.Sprintf(" at step %d", line.EndedBy)
+		}
+		fmt.Fprintf(w, "%s: %d of %d steps, %v in the card\n", outcome, line.Executed, len(s.Steps), result.Times.Card)
 	})
 }
 

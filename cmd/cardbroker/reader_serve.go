@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -130,7 +131,14 @@ func (f *readerFlags) openAll(ctx context.Context, asked *virtualreader.Client, 
 func (f *readerFlags) open(ctx context.Context, asked *virtualreader.Client, reader, ticket string, o virtualreader.Options) (*virtualreader.Tunnel, error) {
 	ctx, cancel := f.within(ctx)
 	defer cancel()
-	return asked.Open(ctx, reader, ticket, o)
+	tunnel, err := asked.Open(ctx, reader, ticket, o)
+	if e, ok := errors.AsType[*cardbroker.Error](err); ok && e.Rule == cardbroker.RuleTicket {
+		if ticket == "" {
+			return nil, cardbroker.Refusef(e.Reason, e.Rule, "no ticket is given (--ticket), and without one only standing offers can be opened")
+		}
+		return nil, cardbroker.Refusef(e.Reason, e.Rule, "%s; it counts once, for a few minutes, for one tenant: ask the user for another", e.Message)
+	}
+	return tunnel, err
 }
 
 // offered returns the ids of the readers that are offered now.

@@ -12,6 +12,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
 	"github.com/cardbroker/cardbroker/test/bench/proc"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
@@ -27,7 +28,7 @@ func (b *bench) starts(ctx context.Context) ([]measured, error) {
 	for range pick(b, 60, 30) {
 		start := time.Now()
 		agent, err := host.startAgent()
-		took = append(took, millis(time.Since(start)))
+		took = append(took, sample.Millis(time.Since(start)))
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +60,7 @@ func (b *bench) kills(ctx context.Context) ([]measured, error) {
 			if err != nil {
 				return nil, err
 			}
-			took = append(took, millis(one))
+			took = append(took, sample.Millis(one))
 		}
 		tunnel.Close()
 		if err := agent.Stop(); err != nil {
@@ -79,7 +80,7 @@ func (h *host) agentWithTunnel(ctx context.Context) (*agent, *virtualreader.Tunn
 	if err != nil {
 		return nil, nil, err
 	}
-	return agent, tunnel, transmitting(ctx, tunnel).trip()
+	return agent, tunnel, transmitting(ctx, tunnel).Trip()
 }
 
 // killOnce kills the sandbox and uses the card again, as a back end does: it is told that the card was lost, connects
@@ -93,7 +94,7 @@ func killOnce(ctx context.Context, a *agent, t *virtualreader.Tunnel) (time.Dura
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		return 0, err
 	}
-	echo := transmitting(ctx, t).trip
+	echo := transmitting(ctx, t).Trip
 	switch err := echo(); cardbroker.ReasonOf(err) {
 	case cardbroker.CardReset, cardbroker.Indeterminate:
 	default:
@@ -119,7 +120,7 @@ func (b *bench) burst(ctx context.Context) ([]measured, error) {
 		if err != nil {
 			return nil, err
 		}
-		echo := transmitting(ctx, tunnel).trip
+		echo := transmitting(ctx, tunnel).Trip
 		for range 10_000 {
 			if err := echo(); err != nil {
 				return nil, err

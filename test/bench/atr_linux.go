@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker/internal/atrlist"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 )
 
 // atrs measures looking up what a card is, for each whole ATR of the installed list.
@@ -32,7 +33,7 @@ func (b *bench) atrs(ctx context.Context) ([]measured, error) {
 		}
 		start := time.Now()
 		found := list.Find(atr)
-		took = append(took, micros(time.Since(start)))
+		took = append(took, sample.Micros(time.Since(start)))
 		if len(found) == 0 {
 			return nil, fmt.Errorf("no description of %X", atr)
 		}

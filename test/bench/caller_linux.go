@@ -16,6 +16,8 @@ import (
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/test/bench/bare"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
+	"github.com/cardbroker/cardbroker/test/bench/storm"
 )
 
 const (
@@ -24,6 +26,12 @@ const (
 
 	connectTimeout = 20 * time.Second // for all connections
 )
+
+// registry measures a thousand agents that come at once, and look-ups while the disk does not answer.
+func (b *bench) registry(ctx context.Context) ([]measured, error) {
+	storms, looks, err := storm.Measure(ctx, b.stage.Path(), pick(b, 20, 5), pick(b, 3*time.Second, time.Second))
+	return []measured{{ours: sample.Each(storms, sample.Millis)}, {ours: sample.Each(looks, sample.Micros)}}, err
+}
 
 // caller measures how long it takes to learn from the kernel who is behind one connection of many. Their other ends are
 // in another process.
@@ -58,7 +66,7 @@ func (b *bench) caller(ctx context.Context) ([]measured, error) {
 		conn := conns[rand.IntN(len(conns))]
 		start := time.Now()
 		found, err := kernel.Attest(conn)
-		took[i] = micros(time.Since(start))
+		took[i] = sample.Micros(time.Since(start))
 		if err != nil || found.User != peer.Self() {
 			return nil, fmt.Errorf("the caller is %v, %w, want %v", found.User, err, peer.Self())
 		}

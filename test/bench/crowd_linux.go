@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker/test/bench/proc"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -172,11 +173,11 @@ func countAll(pids []int, count func(int) (int, error)) ([]int, error) {
 // againstFloor compares rates with those of processes that cannot do less, if they do anything at all.
 func againstFloor(ours, bare []float64) measured {
 	m := measured{ours: ours}
-	floor := median(bare)
+	floor := sample.Median(bare)
 	if floor == 0 {
 		return m
 	}
-	m.limit = &limit{Name: "a Go process that only waits", P50: rounded(floor)}
+	m.limit = &limit{Name: "a Go process that only waits", P50: sample.Rounded(floor)}
 	for _, rate := range ours {
 		m.ratios = append(m.ratios, rate/floor)
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/agents"
 	"github.com/cardbroker/cardbroker/test/bench/bare"
 	"github.com/cardbroker/cardbroker/test/bench/calls"
+	"github.com/cardbroker/cardbroker/test/bench/counted"
+	"github.com/cardbroker/cardbroker/test/bench/leases"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -30,6 +32,8 @@ const (
 	helpWaste    = "waste"     // does nothing, but has collected garbage once
 	helpCard     = "softcard"  // serves as cardsandbox, and tells of its allocations
 	helpPCSC     = "pcsc"      // SOCKET: serves a software card as a PC/SC service
+	helpHolder   = "holder"    // SOCKET FOLDER: the agent's end of leases
+	helpBackEnd  = "back-end"  // DOOR CERTIFICATE TICKET: the other end
 	helpCalls    = "calls"     // SOCKET READER: makes the PC/SC calls that it is asked for
 )
 
@@ -52,9 +56,15 @@ func help(args []string) int {
 		runtime.GC()
 		err = sayUntilEnd(nil)
 	case kind == helpCard && len(args) == 1:
-		err = countedCard(ctx)
+		err = counted.Serve(ctx)
 	case kind == helpPCSC && len(args) == 2:
 		err = listening(ctx, args[1], calls.ServeSoftCard)
+	case kind == helpHolder && len(args) == 3:
+		cfg := agents.EchoConfig{Broker: agents.Broker(args[1]), Tenant: tenant, Session: helpHolder}
+		err = leases.Hold(ctx, leases.Pipe{In: os.Stdin, Out: os.Stdout}, cfg, args[2])
+	case kind == helpBackEnd && len(args) == 4:
+		end := leases.BackEnd{Door: args[1], Certificate: args[2], Token: token, Ticket: args[3], Command: echoCommand()}
+		err = leases.Use(ctx, leases.Pipe{In: os.Stdin, Out: os.Stdout}, end)
 	case kind == helpCalls && len(args) == 3:
 		err = calls.Run(args[1], args[2], os.Stdin, os.Stdout)
 	default:

@@ -5,8 +5,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"slices"
@@ -14,6 +12,8 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/test/bench/agents"
+	"github.com/cardbroker/cardbroker/test/bench/leases"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
@@ -22,8 +22,8 @@ const (
 	tenant = "bench"
 	token  = "a-token-for-the-benchmark"
 
-	// hostConfig lets one user have more than twenty agents, and start many more one after the other.
-	hostConfig = "limits:\n  reservationsPerUser: 200\n  connectionsPerUser: 400\n"
+	// hostConfig lets one user have more than twenty agents, and start many more one after the other, and a thousand tunnels.
+	hostConfig = "limits:\n  reservationsPerUser: 200\n  connectionsPerUser: 2000\n"
 )
 
 // host is a broker with a door for back ends, and its agents.
@@ -42,7 +42,7 @@ type host struct {
 func (b *bench) startHost(name string) (_ *host, err error) {
 	h := &host{bench: b, name: name, socket: b.stage.Path(name+"-run", "broker.sock")}
 	file := func(suffix string) string { return b.stage.Path(name + suffix) }
-	if err := stage.IssueDoor(file("-cert.pem"), file("-key.pem")); err != nil {
+	if err := stage.IssueDoor(h.certificate(), file("-key.pem")); err != nil {
 		return nil, err
 	}
 	for path, text := range map[string]string{file("-tokens"): tenant + " " + token + "\n", file("-token"): token + "\n", file(".yaml"): hostConfig} {
@@ -52,33 +52,26 @@ func (b *bench) startHost(name string) (_ *host, err error) {
 	}
 	broker, ready, err := b.stage.Start(nil, name, "host", "run", "--config", file(".yaml"),
 		"--state", file("-state"), "--socket", h.socket, "--listen", "127.0.0.1:0", "--backend-listen", "127.0.0.1:0",
-		"--backend-cert", file("-cert.pem"), "--backend-key", file("-key.pem"), "--backend-tokens", file("-tokens"))
+		"--backend-cert", h.certificate(), "--backend-key", file("-key.pem"), "--backend-tokens", file("-tokens"))
 	if err != nil {
 		return nil, err
 	}
 	h.running, h.pid, h.door = append(h.running, broker), ready.PID, ready.Backend
-	h.backend, err = backEnd(ready.Backend, file("-cert.pem"))
+	h.backend, err = leases.Client(ready.Backend, h.certificate(), token)
 	return h, err
 }
 
-// backEnd is a client of the door at url, which has the certificate.
-func backEnd(url, certificate string) (*virtualreader.Client, error) {
-	pem, err := os.ReadFile(certificate)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	return virtualreader.New(virtualreader.Config{
-		Brokers: []string{url},
-		TLS:     &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots},
-		Token:   cardbroker.NewSecret([]byte(token)),
-	})
-}
+// certificate is the file with the door's.
+func (h *host) certificate() string { return h.bench.stage.Path(h.name + "-cert.pem") }
 
 // open opens a tunnel.
 func (h *host) open(ctx context.Context, ticket string) (*virtualreader.Tunnel, error) {
 	return h.backend.Open(ctx, virtualreader.TicketReader, ticket, virtualreader.Options{})
+}
+
+// echo says how an agent of this process holds cards for the host's back end.
+func (h *host) echo(session cardbroker.SessionID) agents.EchoConfig {
+	return agents.EchoConfig{Broker: agents.Broker(h.socket), Tenant: tenant, Session: session}
 }
 
 // stop stops the agents and then the broker.

@@ -11,6 +11,7 @@ import (
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/calls"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/pcscbed"
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
@@ -63,7 +64,7 @@ func (b *bench) inserts(ctx context.Context) (_ []measured, err error) {
 			if err != nil {
 				return nil, err
 			}
-			found[i].ours = append(found[i].ours, millis(told.Sub(at)))
+			found[i].ours = append(found[i].ours, sample.Millis(told.Sub(at)))
 		}
 	}
 	return found[:], nil

@@ -13,6 +13,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/calls"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/pcscbed"
 	"github.com/cardbroker/cardbroker/virtualreader"
 )
@@ -88,17 +89,17 @@ func (b *bench) api(ctx context.Context) (_ []measured, err error) {
 		}
 		b.progress("%s …", all[i])
 		here, there := calling(ours, all[i]), calling(theirs, all[i])
-		if err := inTurns(ctx, pick(b, 20, 5), here, there); err != nil {
+		if err := sample.InTurns(ctx, pick(b, 20, 5), here, there); err != nil {
 			return nil, err
 		}
-		found = append(found, here.against("pcscd and vpcd", there))
+		found = append(found, against(here, "pcscd and vpcd", there))
 	}
 	return found, nil
 }
 
 // calling is the path of a call that a client makes.
-func calling(client *helper, call string) *path {
-	return &path{trips: func(warm, count int) ([]float64, error) {
+func calling(client *helper, call string) *sample.Path {
+	return &sample.Path{Trips: func(warm, count int) ([]float64, error) {
 		var took calls.Took
 		if err := client.ask(calls.Block{Call: call, Warm: warm, Count: count}, &took); err != nil {
 			return nil, err
@@ -158,14 +159,14 @@ func (b *bench) chain(ctx context.Context) (_ []measured, err error) {
 	defer card.Close(cardbroker.LeaveCard)
 	limit, sandbox, whole := calling(native, calls.Transmit), throughSandbox(ctx, card), calling(served, calls.Transmit)
 	atAgent, end := throughTunnel(ctx, tunnel)
-	if err := inTurns(ctx, pick(b, 40, 8), limit, sandbox, end, whole); err != nil {
+	if err := sample.InTurns(ctx, pick(b, 40, 8), limit, sandbox, end, whole); err != nil {
 		return nil, err
 	}
 	return []measured{
-		sandbox.against(nativePCSC, limit),
-		atAgent.against(nativePCSC, limit),
-		end.against(nativePCSC, limit),
-		whole.against(nativePCSC, limit),
+		against(sandbox, nativePCSC, limit),
+		against(atAgent, nativePCSC, limit),
+		against(end, nativePCSC, limit),
+		against(whole, nativePCSC, limit),
 	}, nil
 }
 
@@ -179,10 +180,10 @@ func (b *bench) sandboxOn(bed *pcscbed.Bed) *cards.Sandbox {
 }
 
 // throughSandbox is the path from a process to the card by its sandbox.
-func throughSandbox(ctx context.Context, card *cards.Card) *path {
+func throughSandbox(ctx context.Context, card *cards.Card) *sample.Path {
 	command := calls.Echo()
 	var answer []byte
-	return &path{trip: func() (err error) {
+	return &sample.Path{Trip: func() (err error) {
 		if answer, _, err = card.Transmit(ctx, answer[:0], command); err == nil && !calls.IsEcho(answer) {
 			err = fmt.Errorf("no echo, but %d bytes", len(answer))
 		}
@@ -191,10 +192,10 @@ func throughSandbox(ctx context.Context, card *cards.Card) *path {
 }
 
 // throughTunnel is the path of a back end, and beside it what the agent says that it took of it.
-func throughTunnel(ctx context.Context, t *virtualreader.Tunnel) (agent, whole *path) {
+func throughTunnel(ctx context.Context, t *virtualreader.Tunnel) (agent, whole *sample.Path) {
 	command := calls.Echo()
-	agent = &path{}
-	return agent, &path{trips: func(warm, count int) ([]float64, error) {
+	agent = &sample.Path{}
+	return agent, &sample.Path{Trips: func(warm, count int) ([]float64, error) {
 		var there, all []float64
 		for n := range warm + count {
 			answer, err := t.Transmit(ctx, command)
@@ -205,10 +206,10 @@ func throughTunnel(ctx context.Context, t *virtualreader.Tunnel) (agent, whole *
 				return nil, fmt.Errorf("no echo, but %d bytes", len(answer.Response))
 			}
 			if n >= warm {
-				there, all = append(there, micros(answer.Agent)), append(all, micros(answer.Total))
+				there, all = append(there, sample.Micros(answer.Agent)), append(all, sample.Micros(answer.Total))
 			}
 		}
-		agent.add(there)
+		agent.Add(there)
 		return all, nil
 	}}
 }

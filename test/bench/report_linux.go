@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,13 +31,13 @@ type report struct {
 
 // rowReport is one row with what was found.
 type rowReport struct {
-	Row   string  `json:"row"`
-	Unit  string  `json:"unit"`
-	Ours  summary `json:"ours"`
-	Limit *limit  `json:"limit"`
-	Ratio *spread `json:"ratio"`
-	Goal  string  `json:"goal"`
-	Met   bool    `json:"met"`
+	Row   string         `json:"row"`
+	Unit  string         `json:"unit"`
+	Ours  sample.Summary `json:"ours"`
+	Limit *limit         `json:"limit"`
+	Ratio *sample.Spread `json:"ratio"`
+	Goal  string         `json:"goal"`
+	Met   bool           `json:"met"`
 }
 
 // skipped is a row that could not be measured here.
@@ -82,10 +83,10 @@ func (r *report) add(row row, m measured) {
 		r.Skipped = append(r.Skipped, skipped{Row: row.name, Why: m.skip})
 		return
 	}
-	found := rowReport{Row: row.name, Unit: row.unit, Ours: summarize(m.ours), Limit: m.limit, Goal: row.goal.text(row.unit)}
+	found := rowReport{Row: row.name, Unit: row.unit, Ours: sample.Summarize(m.ours), Limit: m.limit, Goal: row.goal.text(row.unit)}
 	if m.limit != nil {
-		middle := median(m.ratios)
-		found.Ratio = &spread{Min: rounded(m.ratios[0]), Median: rounded(middle), Max: rounded(m.ratios[len(m.ratios)-1])}
+		middle := sample.Median(m.ratios)
+		found.Ratio = &sample.Spread{Min: sample.Rounded(m.ratios[0]), Median: sample.Rounded(middle), Max: sample.Rounded(m.ratios[len(m.ratios)-1])}
 	}
 	found.Met = found.value(row.goal.of) <= row.goal.most
 	r.Rows = append(r.Rows, found)
@@ -132,7 +133,7 @@ func (r *report) table(w io.Writer) {
 // write writes the report as JSON.
 func (r *report) write(file string) error {
 	r.Machine.Load[1] = load()
-	r.Machine.Took = rounded(time.Since(r.began).Seconds())
+	r.Machine.Took = sample.Rounded(time.Since(r.began).Seconds())
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)

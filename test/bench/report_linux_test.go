@@ -11,27 +11,6 @@ import (
 	"testing"
 )
 
-func TestSummarize(t *testing.T) {
-	var hundred []float64
-	for i := range 100 {
-		hundred = append(hundred, float64(100-i))
-	}
-	for _, c := range []struct {
-		name    string
-		samples []float64
-		want    summary
-	}{
-		{"one", []float64{7}, summary{P50: 7, P99: 7, Min: 7, Max: 7}},
-		{"two", []float64{2, 1}, summary{P50: 1, P99: 2, Min: 1, Max: 2}},
-		{"a hundred", hundred, summary{P50: 50, P99: 99, Min: 1, Max: 100}},
-		{"four digits", []float64{123.456, 0.00123456, 0}, summary{P50: 0.001235, P99: 123.5, Min: 0, Max: 123.5}},
-	} {
-		if got := summarize(c.samples); got != c.want {
-			t.Errorf("%s: summarize() = %+v, want %+v", c.name, got, c.want)
-		}
-	}
-}
-
 func TestGoals(t *testing.T) {
 	m := measured{ours: []float64{10, 20, 90}, limit: &limit{Name: "l", P50: 10}, ratios: []float64{3, 1, 2}}
 	for _, c := range []struct {

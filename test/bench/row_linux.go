@@ -62,8 +62,13 @@ func (b *bench) sections() []section {
 		{[]row{
 			{rowBaseline, "µs", goal{ofRatio, 1.3}},
 			{"tunnel to an echo at the agent, 300 bytes", "µs", goal{ofRatio, 1.25}},
+			{"tunnel to an echo at the agent, 300 bytes, p99 of each round", "µs", goal{ofRatio, 1.5}},
 			{"tunnel, agent, sandbox and software card, 300 bytes", "µs", goal{ofExcess, 150}},
 		}, b.tunnels},
+		{leaseRows(), b.leases},
+		{farRows(), b.far},
+		{resumeRows(), b.resumes},
+		{memoryRows(), b.leaseMemory},
 		{[]row{
 			{"sandbox hop alone, 300 bytes", "µs", goal{ofP50, 100}},
 			{"sandbox hop, allocations at the agent", "an APDU", goal{ofMax, 0}},

@@ -12,6 +12,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/calls"
 	"github.com/cardbroker/cardbroker/test/bench/proc"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/pcscbed"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
@@ -143,8 +144,8 @@ func (s *silent) measure(ctx context.Context, settle, window time.Duration) ([]m
 }
 
 func wakesAgainst(ours float64, name string, others []float64) measured {
-	floor := median(others)
-	return measured{ours: []float64{ours}, limit: &limit{Name: name, P50: rounded(floor)}, ratios: []float64{ours / max(floor, 1)}}
+	floor := sample.Median(others)
+	return measured{ours: []float64{ours}, limit: &limit{Name: name, P50: sample.Rounded(floor)}, ratios: []float64{ours / max(floor, 1)}}
 }
 
 // silence waits for what is found in the background.

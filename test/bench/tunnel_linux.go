@@ -7,9 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"net"
-	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -17,80 +15,21 @@ import (
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
 	"github.com/cardbroker/cardbroker/test/bench/agents"
 	"github.com/cardbroker/cardbroker/test/bench/bare"
+	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/virtualreader"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// path is a way for a message there and back, and how long it took.
-type path struct {
-	trip    func() error
-	trips   func(warm, count int) ([]float64, error) // instead: the trips of a block, timed where they begin; warm do not count
-	took    []float64
-	medians []float64 // of each round
+// against returns a path's figures beside those of another that was measured in turns with it.
+func against(ours *sample.Path, name string, other *sample.Path) measured {
+	ratios := sample.Ratios(ours.Medians, other.Medians)
+	return measured{ours: ours.Took, limit: &limit{Name: name, P50: sample.Summarize(other.Took).P50}, ratios: ratios}
 }
 
-const (
-	blockTrips = 500 // of one path, before the next has its turn: all see the same noise
-	warmTrips  = 500 // of each block that do not count: the path before used other processes, on other processors
-)
-
-// inTurns measures the paths in turns, in another order in each round: a path is faster if its processes were used just
-// before.
-func inTurns(ctx context.Context, rounds int, paths ...*path) error {
-	for range rounds {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		for _, i := range rand.Perm(len(paths)) {
-			if err := paths[i].block(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (p *path) block() error {
-	trips := p.trips
-	if trips == nil {
-		trips = p.here
-	}
-	block, err := trips(warmTrips, blockTrips)
-	if err != nil {
-		return err
-	}
-	p.add(block)
-	return nil
-}
-
-// here makes the trips from this process.
-func (p *path) here(warm, count int) ([]float64, error) {
-	block := make([]float64, 0, count)
-	for n := range warm + count {
-		start := time.Now()
-		if err := p.trip(); err != nil {
-			return nil, err
-		}
-		if n >= warm {
-			block = append(block, micros(time.Since(start)))
-		}
-	}
-	return block, nil
-}
-
-// add takes the samples of a round.
-func (p *path) add(block []float64) {
-	p.took = append(p.took, block...)
-	p.medians = append(p.medians, median(block))
-}
-
-// against returns the path's figures beside those of another that was measured in turns with it.
-func (p *path) against(name string, other *path) measured {
-	ratios := make([]float64, len(p.medians))
-	for i := range ratios {
-		ratios[i] = p.medians[i] / other.medians[i]
-	}
-	return measured{ours: p.took, limit: &limit{Name: name, P50: summarize(other.took).P50}, ratios: ratios}
+// tailAgainst does that with the p99 of each round.
+func tailAgainst(ours *sample.Path, name string, other *sample.Path) measured {
+	ratios := sample.Ratios(ours.Tails, other.Tails) // before they are sorted
+	return measured{ours: ours.Tails, limit: &limit{Name: name, P50: sample.Summarize(other.Tails).P50}, ratios: ratios}
 }
 
 // tunnels measures the bare relays and, against them, tunnels: one that ends in a card made of memory in this process,
@@ -108,11 +47,11 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 		return nil, err
 	}
 	defer host.stop()
-	ticket, err := agents.Echo(group, agents.Broker(host.socket), tenant)
+	holder, err := agents.NewEcho(group, host.echo("echo"))
 	if err != nil {
 		return nil, err
 	}
-	echo, err := host.open(ctx, ticket)
+	echo, err := host.open(ctx, holder.Ticket())
 	if err != nil {
 		return nil, err
 	}
@@ -126,17 +65,18 @@ func (b *bench) tunnels(ctx context.Context) ([]measured, error) {
 		return nil, err
 	}
 	defer card.Close()
-	ours, whole, again := transmitting(ctx, echo), transmitting(ctx, card), &path{trip: gorilla.trip}
-	if err := inTurns(ctx, pick(b, 80, 20), tcp, gorilla, ours); err != nil {
+	ours, whole, again := transmitting(ctx, echo), transmitting(ctx, card), &sample.Path{Trip: gorilla.Trip}
+	if err := sample.InTurns(ctx, pick(b, 80, 20), tcp, gorilla, ours); err != nil {
 		return nil, err
 	}
-	if err := inTurns(ctx, pick(b, 40, 10), again, whole); err != nil { // apart: it uses the broker as well
+	if err := sample.InTurns(ctx, pick(b, 40, 10), again, whole); err != nil { // apart: it uses the broker as well
 		return nil, err
 	}
 	return []measured{
-		gorilla.against("TCP relay", tcp),
-		ours.against("gorilla relay", gorilla),
-		whole.against("gorilla relay", again),
+		against(gorilla, "TCP relay", tcp),
+		against(ours, "gorilla relay", gorilla),
+		tailAgainst(ours, "gorilla relay, p99 of each round", gorilla),
+		against(whole, "gorilla relay", again),
 	}, nil
 }
 
@@ -161,9 +101,9 @@ func checkEcho(command, response []byte) error {
 }
 
 // transmitting is the path through a tunnel.
-func transmitting(ctx context.Context, t *virtualreader.Tunnel) *path {
+func transmitting(ctx context.Context, t *virtualreader.Tunnel) *sample.Path {
 	command := echoCommand()
-	return &path{trip: func() error {
+	return &sample.Path{Trip: func() error {
 		answer, err := t.Transmit(ctx, command)
 		if err != nil {
 			return err
@@ -172,50 +112,48 @@ func transmitting(ctx context.Context, t *virtualreader.Tunnel) *path {
 	}}
 }
 
-// bareRelays starts the echoes here and the relays in processes of their own, which end ends.
-func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *path, end func(), err error) {
-	var helpers []*helper
-	end = func() {
-		for _, helper := range helpers {
-			helper.end()
-		}
-	}
-	defer func() {
-		if err != nil {
-			end()
-		}
-	}()
-	start := func(kind, echo string) (address string, err error) {
-		helper, err := b.help(nil, &address, kind, echo)
-		if err == nil {
-			helpers = append(helpers, helper)
-		}
-		return address, err
-	}
+// bareRelays are the paths to echoes here, through relays in processes of their own, which end ends.
+func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *sample.Path, end func(), err error) {
 	ctx := group.Context()
 	echo, err := bare.ListenTCP(group, func(conn net.Conn) { bare.PumpTCP(conn, conn) })
 	if err != nil {
-		return nil, nil, end, err
+		return nil, nil, nil, err
 	}
-	address, err := start(helpRelayTCP, echo)
+	var address string
+	relay, err := b.help(nil, &address, helpRelayTCP, echo)
 	if err != nil {
-		return nil, nil, end, err
+		return nil, nil, nil, err
 	}
-	if tcp, err = tcpPath(ctx, address); err != nil {
-		return nil, nil, end, err
+	url, endWeb, err := b.gorillaRelay(group)
+	if err != nil {
+		relay.end()
+		return nil, nil, nil, err
 	}
-	if echo, err = bare.ListenWeb(group, func(ws *websocket.Conn) { bare.PumpWeb(ws, ws) }); err != nil {
-		return nil, nil, end, err
+	end = func() { endWeb(); relay.end() }
+	if tcp, err = tcpPath(ctx, address); err == nil {
+		gorilla, err = webPath(ctx, url)
 	}
-	if address, err = start(helpRelayWeb, echo); err != nil {
-		return nil, nil, end, err
+	if err != nil {
+		end()
 	}
-	gorilla, err = webPath(ctx, address)
 	return tcp, gorilla, end, err
 }
 
+// gorillaRelay starts the bare relay of WebSockets, and its echo here, and returns where it is.
+func (b *bench) gorillaRelay(group *run.Group) (url string, end func(), err error) {
+	echo, err := bare.ListenWeb(group, func(ws *websocket.Conn) { bare.PumpWeb(ws, ws) })
+	if err != nil {
+		return "", nil, err
+	}
+	relay, err := b.help(nil, &url, helpRelayWeb, echo)
+	if err != nil {
+		return "", nil, err
+	}
+	return url, relay.end, nil
+}
+
 // tcpPath is the path to the echo behind the TCP relay.
-func tcpPath(ctx context.Context, address string) (*path, error) {
+func tcpPath(ctx context.Context, address string) (*sample.Path, error) {
 	conn, err := bare.Dial(ctx, address)
 	if err != nil {
 		return nil, err
@@ -224,7 +162,7 @@ func tcpPath(ctx context.Context, address string) (*path, error) {
 	message := binary.BigEndian.AppendUint32(nil, messageSize)
 	message = append(message, make([]byte, messageSize)...)
 	buf := make([]byte, bare.Buffer)
-	return &path{trip: func() error {
+	return &sample.Path{Trip: func() error {
 		if _, err := conn.Write(message); err != nil {
 			return err
 		}
@@ -234,14 +172,14 @@ func tcpPath(ctx context.Context, address string) (*path, error) {
 }
 
 // webPath is the path to the echo behind the WebSocket relay.
-func webPath(ctx context.Context, url string) (*path, error) {
+func webPath(ctx context.Context, url string) (*sample.Path, error) {
 	ws, err := bare.DialWeb(ctx, url)
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { ws.Close() })
 	message, buf := make([]byte, messageSize), make([]byte, bare.Buffer)
-	return &path{trip: func() error {
+	return &sample.Path{Trip: func() error {
 		if err := ws.WriteMessage(websocket.BinaryMessage, message); err != nil {
 			return err
 		}

@@ -41,7 +41,15 @@ func (st *story) plugIn() error {
 			return err
 		}
 		st.beds = append(st.beds, bed)
-		if err := bed.Insert(st.Context(), 0, pcscbed.Card{File: st.Path("pcsc-"+p.Name, "card.json")}); err != nil {
+		commands, err := os.Create(st.Path("commands-" + p.Name))
+		if err != nil {
+			return err
+		}
+		defer commands.Close()
+		if st.count == "" { // alice is the first
+			st.count = commands.Name()
+		}
+		if err := bed.Insert(st.Context(), 0, pcscbed.Card{File: st.Path("pcsc-"+p.Name, "card.json"), Commands: commands}); err != nil {
 			return err
 		}
 		st.check(true, p.Name+"'s card is in his reader", bed.Readers()[0])

@@ -27,6 +27,7 @@ type story struct {
 	ports  []stage.Ready  // the agents', in the order of users
 	beds   []*pcscbed.Bed // the users' PC/SC services; none: software readers
 	policy string         // directory of the machine policy; "": there is none
+	count  string         // file with a byte for each command that alice's card has got; "": there is none
 }
 
 // The tenants of the demo. Their tokens are made anew each time.
@@ -41,7 +42,7 @@ func play(s *stage.Stage, r *report) error {
 	st := &story{Stage: s, report: r, socket: s.Path("run", "broker.sock")}
 	defer st.unplug()
 	for _, scene := range []func() error{
-		st.plugIn, st.logon, st.whoIsWho, st.pagesAsk, st.offerAndUse, st.issueTokens, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies, st.dialsOut,
+		st.plugIn, st.logon, st.whoIsWho, st.pagesAsk, st.offerAndUse, st.runScript, st.issueTokens, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies, st.dialsOut,
 	} {
 		if err := scene(); err != nil {
 			return err
@@ -151,7 +152,7 @@ func (st *story) offerAndUse() error {
 		return err
 	}
 	st.refused(out, cardbroker.RuleTicket, "the ticket works once: a second tunnel is refused")
-	return nil
+	return st.refusalIsRecorded()
 }
 
 // othersKeepOut shows what bob, and another tenant, get of alice's card: nothing.
@@ -239,12 +240,11 @@ func (st *story) sandboxDies() error {
 	return st.newTunnel("the agent starts another and a new tunnel reaches the card")
 }
 
-// brokerDies kills the broker and starts it again.
+// brokerDies kills the broker in the middle of a tunnel and starts it again.
 func (st *story) brokerDies() error {
-	st.scene("The broker is killed and starts again")
-	st.broker.Kill()
-	backend := st.host.Backend[len("wss://"):]
-	if err := st.startBroker(st.host.Listen[0], backend); err != nil {
+	st.scene("The broker is killed in the middle of a tunnel and starts again")
+	err := st.tunnelOutlives(func() error { return st.startBroker(st.host.Listen[0], st.host.Backend[len("wss://"):]) })
+	if err != nil {
 		return err
 	}
 	sessions, err := st.sessionsWhen(func(s api.Session) bool { return s.State == cardbroker.Registered })

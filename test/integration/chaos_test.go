@@ -22,6 +22,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
+	"github.com/cardbroker/cardbroker/virtualreader/script"
 )
 
 // chaosRounds names how often something is killed; 50 times where it is not set.
@@ -42,7 +43,6 @@ const (
 type chaos struct {
 	*chain
 	service *stage.Service // alice's agent
-	policy  []string
 	tunnel  *virtualreader.Tunnel
 	heard   []byte      // of the card's copies, what is not a whole command yet; of Write
 	begun   chan uint32 // the numbers of commands, as the card begins them
@@ -80,13 +80,13 @@ func (c *chaos) look() {
 	}
 }
 
-// asked is a command that was sent.
+// asked is a command, or a script, that was sent.
 type asked struct {
-	number  uint32
-	command []byte
-	answer  virtualreader.Answer
-	err     error
-	done    chan struct{}
+	numbers  []uint32 // of its commands
+	commands [][]byte
+	answers  [][]byte // as far as there are any, with their status words
+	err      error    // why there are no more
+	done     chan struct{}
 }
 
 // TestChaos kills agent, broker and sandbox at random moments while a back end drives a card that counts. The card must have
@@ -152,18 +152,50 @@ func (c *chaos) open() {
 	c.tunnel, c.frames = tunnel, 1
 }
 
-// send sends the next command: one whose answer is its own, or one that the card takes some milliseconds for.
-func (c *chaos) send(echo bool) *asked {
+// command makes the next command: one whose answer is its own, or one that the card takes some milliseconds for.
+func (c *chaos) command(a *asked, echo bool) {
 	c.next++
-	c.frames++
 	head := []byte{0x80, 0xEF, 0x00, 0x05, 4} // five milliseconds
 	if echo {
 		head = []byte{0x80, 0xEE, 0, 0, 4}
 	}
-	a := &asked{number: c.next, command: binary.BigEndian.AppendUint32(head, c.next), done: make(chan struct{})}
+	a.numbers = append(a.numbers, c.next)
+	a.commands = append(a.commands, binary.BigEndian.AppendUint32(head, c.next))
+}
+
+// send sends the next command.
+func (c *chaos) send(echo bool) *asked {
+	c.frames++
+	a := &asked{done: make(chan struct{})}
+	c.command(a, echo)
 	go func() {
 		defer close(a.done)
-		a.answer, a.err = c.tunnel.Transmit(c.Context(), a.command)
+		answer, err := c.tunnel.Transmit(c.Context(), a.commands[0])
+		if a.err = err; err == nil {
+			a.answers = [][]byte{answer.Response}
+		}
+	}()
+	return a
+}
+
+// sendScript sends the next commands in one script.
+func (c *chaos) sendScript() *asked {
+	c.frames++
+	a := &asked{done: make(chan struct{})}
+	var s script.Script
+	for n := range 6 {
+		c.command(a, n%2 == 0)
+		s.Steps = append(s.Steps, script.Step{Command: a.commands[n]})
+	}
+	go func() {
+		defer close(a.done)
+		result, err := c.tunnel.Run(c.Context(), s, nil)
+		if a.err = err; err == nil && result.Outcome != script.OK {
+			a.err = result.Why
+		}
+		for _, step := range result.Steps {
+			a.answers = append(a.answers, step.SW.Append(bytes.Clone(step.Data)))
+		}
 	}()
 	return a
 }
@@ -174,7 +206,11 @@ func (c *chaos) round(victim string) bool {
 	kinds := []phase{phaseIdle, phaseSent, phaseExecuting, phaseStored}
 	aim := kinds[rand.IntN(len(kinds))]
 	var a *asked
-	if aim != phaseIdle {
+	switch {
+	case aim == phaseIdle:
+	case rand.IntN(3) == 0:
+		a = c.sendScript()
+	default:
 		a = c.send(aim == phaseStored || rand.IntN(2) == 0)
 	}
 	switch aim {
@@ -217,6 +253,7 @@ func (c *chaos) kill(victim string, a *asked) (p phase, known bool) {
 	c.t.Helper()
 	switch victim {
 	case "agent":
+		orphan, err := stage.ChildOf(c.chain.agent.PID)
 		syscall.Kill(c.chain.agent.PID, syscall.SIGKILL)
 		if p = c.observed(a); p != phaseIdle && p != phaseArrived {
 			p = c.journaled()
@@ -224,6 +261,9 @@ func (c *chaos) kill(victim string, a *asked) (p phase, known bool) {
 		known = true
 		c.service.Kill()
 		c.service, c.chain.agent = c.enrol(c.alice, c.bed.Socket())
+		if err == nil { // what it had still to do to the card, such as a reset, is this kill's doing, not the next one's
+			c.until("the end of the killed agent's sandbox", func() bool { return syscall.Kill(orphan, 0) == syscall.ESRCH })
+		}
 		return p, known
 	case "broker":
 		syscall.Kill(c.host.ready.PID, syscall.SIGKILL)
@@ -250,7 +290,7 @@ func (c *chaos) observed(a *asked) phase {
 		return phaseArrived
 	default:
 	}
-	if c.look(); c.seen[a.number] > 0 {
+	if c.look(); c.seen[a.numbers[0]] > 0 {
 		return phaseExecuting
 	}
 	return phaseSent
@@ -277,30 +317,38 @@ func (c *chaos) journaled() phase {
 	return phaseStored
 }
 
-// judge looks at a command's outcome.
+// judge looks at what became of a command, or of each command of a script: those with an answer have it, the next one may be in
+// doubt, and the rest has not been executed.
 func (c *chaos) judge(a *asked, victim string, p phase, known bool) {
 	c.t.Helper()
 	reason := cardbroker.ReasonOf(a.err)
+	for i, n := range a.numbers {
+		switch {
+		case i < len(a.answers):
+			want := []byte{0x90, 0x00}
+			if a.commands[i][1] == 0xEE {
+				want = append(bytes.Clone(a.commands[i][5:]), want...)
+			}
+			if !bytes.Equal(a.answers[i], want) {
+				c.t.Errorf("%s killed %s: the answer is % X, want % X", victim, p, a.answers[i], want)
+			}
+			c.judged[n] = ""
+		case i == len(a.answers):
+			c.judged[n] = string(reason)
+		default:
+			c.judged[n] = string(cardbroker.CardReset)
+		}
+	}
 	switch reason {
-	case "":
-		want := []byte{0x90, 0x00}
-		if a.command[1] == 0xEE {
-			want = append(bytes.Clone(a.command[5:]), want...)
-		}
-		if !bytes.Equal(a.answer.Response, want) {
-			c.t.Errorf("%s killed %s: the answer is % X, want % X", victim, p, a.answer.Response, want)
-		}
-	case cardbroker.Indeterminate:
-	case cardbroker.CardReset, cardbroker.Unavailable: // the command was not executed
+	case "", cardbroker.Indeterminate, cardbroker.CardReset, cardbroker.Unavailable:
 	default:
 		c.t.Errorf("%s killed %s: %v", victim, p, a.err)
 	}
-	c.judged[a.number] = string(reason)
-	doubt := reason == cardbroker.Indeterminate
+	doubt, one := reason == cardbroker.Indeterminate, len(a.numbers) == 1
 	switch {
 	case victim == "broker" && reason != "":
 		c.t.Errorf("broker killed %s: %v, want an answer", p, a.err)
-	case known && doubt != (p == phaseExecuting): // of one that has arrived nobody is in doubt
+	case known && doubt && p != phaseExecuting, known && one && doubt != (p == phaseExecuting): // a script may have ended between two steps
 		c.t.Errorf("agent killed %s: %v", p, a.err)
 	case known && (p == phaseStored || p == phaseArrived) && reason != "":
 		c.t.Errorf("agent killed %s: %v, want the answer", p, a.err)

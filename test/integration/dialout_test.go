@@ -98,7 +98,7 @@ func TestDialOut(t *testing.T) {
 	h.reader(0, h.issuer, nil, "apdu", "-", "80EE0000020102", "--ticket", offered.Ticket)
 
 	var refused api.ErrorBody
-	h.run(alice, 4, &refused, "agent", "offer", h.ownReader(alice), "nobody", "--socket", h.socket, "--state", alice.Home+"/state")
+	h.run(alice, 4, &refused, "agent", "offer", h.host.reader(alice), "nobody", "--socket", h.socket, "--state", alice.Home+"/state")
 	if !strings.Contains(refused.Description, "calls no rendezvous of tenant nobody") {
 		t.Errorf("an offer to a tenant whom nobody calls: %+v", refused)
 	}
@@ -181,17 +181,6 @@ func TestDialOutBrokerKilled(t *testing.T) {
 		transmit()
 		next(api.EventReaderAdded)
 	}
-}
-
-// ownReader is the id that a user's only reader has for himself.
-func (h *closedHost) ownReader(p *stage.Person) string {
-	h.t.Helper()
-	var list struct{ Readers []api.CardReader }
-	h.run(p, 0, &list, "agent", "readers", "--socket", h.socket, "--state", p.Home+"/state")
-	if len(list.Readers) != 1 {
-		h.t.Fatalf("readers = %+v, want one", list.Readers)
-	}
-	return string(list.Readers[0].ID)
 }
 
 // listenHere returns a client at a rendezvous of this process, which knows hosts by the token.

@@ -40,3 +40,20 @@ func TestTokensDocument(t *testing.T) {
 		}
 	}
 }
+
+// TestScriptsDocument: the script that docs/scripts.md says can be tried is the one that is.
+func TestScriptsDocument(t *testing.T) {
+	document, err := os.ReadFile("../../docs/scripts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried, err := os.ReadFile("testdata/run.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(document), "has a card that runs this:\n\n```yaml\n")
+	example, _, ok := strings.Cut(after, "```")
+	if !ok || !strings.Contains(string(tried), "-- whole.yaml --\n"+example+"-- ") {
+		t.Errorf("run.txtar does not run\n%s", example)
+	}
+}

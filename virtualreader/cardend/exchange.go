@@ -114,6 +114,9 @@ func (e *exchange) run(ctx, lease context.Context) error {
 	for {
 		if e.conn != nil {
 			err := e.converse(ctx)
+			if why := context.Cause(e.lease); why != nil { // the connection ends because of that
+				return why
+			}
 			if !e.survives(err) {
 				return err
 			}

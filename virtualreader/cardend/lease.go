@@ -100,7 +100,8 @@ func (l *Leases) Open() {
 	})
 }
 
-// acquire takes the reader of t until a time, for a back end that has held it since another.
+// acquire takes the reader of t until a time, for a back end that has held it since another. An id that another lease has is
+// refused: a tunnel is found by it. What it returns is released in any case.
 func (l *Leases) acquire(ctx context.Context, t Tunnel, since, until time.Time, k token) (*heldLease, error) {
 	h := &heldLease{token: k, revoked: make(chan *cardbroker.Error, 1), attach: make(chan attached, 1)}
 	return h, l.loop.Do(ctx, func(table *leaseTable) error {
@@ -109,6 +110,9 @@ func (l *Leases) acquire(ctx context.Context, t Tunnel, since, until time.Time, 
 		}
 		if other := table.held[t.Reader]; other != nil {
 			return other.Busy()
+		}
+		if table.find(t.ID) != nil {
+			return cardbroker.Errorf(cardbroker.Conflict, "another lease has the tunnel's id")
 		}
 		h.Lease = Lease{Tunnel: t.ID, Reader: t.Reader, Tenant: t.Tenant, Method: t.Method, Backend: t.Backend,
 			Since: since, Expires: until}
@@ -129,22 +133,18 @@ func (l *Leases) renew(ctx context.Context, tunnel TunnelID, until time.Time) er
 	})
 }
 
-// release gives the reader back, once nothing of the tunnel uses it any more.
-func (l *Leases) release(tunnel TunnelID) {
-	var late []attached
+// release gives the reader back, if the lease has it, once nothing of the tunnel uses it any more.
+func (l *Leases) release(h *heldLease) {
 	l.loop.Must(func(t *leaseTable) error {
-		if h := t.find(tunnel); h != nil {
+		if t.held[h.Reader] == h {
 			delete(t.held, h.Reader)
-			select {
-			case a := <-h.attach:
-				late = append(late, a)
-			default:
-			}
 		}
 		return nil
 	})
-	for _, a := range late {
-		discard(a.conn, noLease())
+	select {
+	case late := <-h.attach: // none comes any more
+		discard(late.conn, noLease())
+	default:
 	}
 }
 

@@ -107,8 +107,8 @@ func (h *Holder) restore(ctx context.Context, e *exchange, left Left) error {
 	}
 	e.token.hash = [32]byte(hash)
 	e.adopt(left.state)
-	defer h.leases.release(e.tunnel.ID)
 	held, err := h.leases.acquire(ctx, e.tunnel, e.since, e.expires, e.token)
+	defer h.leases.release(held)
 	if err != nil {
 		e.closeJournal(cardbroker.ReasonOf(context.Cause(ctx)) == cardbroker.Canceled)
 		return err

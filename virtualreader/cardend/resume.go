@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -28,7 +29,7 @@ func errSuperseded() error {
 // survives says whether the lease goes on when its connection has ended so. A back end that ends a tunnel, or that breaks the
 // protocol, does not come back.
 func (e *exchange) survives(why error) bool {
-	if e.token.none() || context.Cause(e.lease) != nil || errors.Is(why, io.EOF) {
+	if e.token.none() || errors.Is(why, io.EOF) {
 		return false
 	}
 	switch cardbroker.ReasonOf(why) {
@@ -65,9 +66,7 @@ func (e *exchange) reconnect(ctx context.Context) error {
 		select {
 		case a := <-e.next:
 			conn := newLookahead(ctx, a.conn)
-			e.greeting.Store(conn)
-			err := e.greet(conn, a.secret)
-			e.greeting.Store(nil)
+			err := e.tryOver(conn, a.secret)
 			if err == nil {
 				return nil
 			}
@@ -76,6 +75,32 @@ func (e *exchange) reconnect(ctx context.Context) error {
 			return context.Cause(e.lease)
 		}
 	}
+}
+
+// tryOver greets a new connection, unless the lease has ended, or a newer connection has come: then the attendant may have looked for
+// connections to end before it could see this one.
+func (e *exchange) tryOver(conn *lookahead, secret cardbroker.Secret) error {
+	e.greeting.Store(conn)
+	defer e.greeting.Store(nil)
+	switch {
+	case context.Cause(e.lease) != nil:
+		return context.Cause(e.lease)
+	case len(e.next) > 0:
+		return errSuperseded()
+	}
+	return e.greet(conn, secret)
+}
+
+// open returns the connections that there are. One that is greeted becomes the current one, never the other way round: in this order
+// none is missed.
+func (e *exchange) open() []*lookahead {
+	var open []*lookahead
+	for _, at := range []*atomic.Pointer[lookahead]{&e.greeting, &e.current} {
+		if conn := at.Load(); conn != nil {
+			open = append(open, conn)
+		}
+	}
+	return open
 }
 
 // greet receives Resume on a new connection and answers it.
@@ -139,10 +164,9 @@ func (e *exchange) supersede(a attached) {
 		discard(unused.conn, errSuperseded())
 	default:
 	}
-	before := []*lookahead{e.current.Load(), e.greeting.Load()} // once a is sent, it may be one of them
-	e.next <- a                                                 // capacity 1, and only the attendant sends
-	for _, old := range before {
-		if old != nil {
+	e.next <- a // capacity 1, and only the attendant sends
+	for _, old := range e.open() {
+		if old.Conn != a.conn {
 			old.Shutdown(errSuperseded())
 		}
 	}

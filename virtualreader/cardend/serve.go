@@ -60,8 +60,8 @@ func (h *Holder) serve(ctx context.Context, e *exchange) error {
 		refuse(e.conn, 1, err)
 		return err
 	}
-	defer h.leases.release(e.tunnel.ID) // also what acquire may do after ctx has ended
 	held, err := h.leases.acquire(ctx, e.tunnel, e.since, e.expires, e.token)
+	defer h.leases.release(held) // also what acquire may do after ctx has ended
 	if err == nil {
 		err = e.openJournal()
 	}
@@ -207,9 +207,7 @@ func (a *attendant) revoke(why *cardbroker.Error) {
 
 // shutdown ends the connections that there are.
 func (a *attendant) shutdown(why error) {
-	for _, conn := range []*lookahead{a.e.current.Load(), a.e.greeting.Load()} {
-		if conn != nil {
-			conn.Shutdown(why)
-		}
+	for _, conn := range a.e.open() {
+		conn.Shutdown(why)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/cardtest"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
@@ -419,6 +420,22 @@ func TestRevoke(t *testing.T) {
 	a.open("gamma")
 }
 
+// TestSameID has a tunnel refused that has the id of another one, as a broker may say it: the other's lease was given up with it.
+func TestSameID(t *testing.T) {
+	a := newAgent(t)
+	first := a.open("alpha")
+	for reader, want := range map[string]cardbroker.Reason{cardtest.ReaderName: cardbroker.ReaderBusy, "another": cardbroker.Conflict} {
+		a.change = func(t *cardend.Tunnel) { t.Reader = reader }
+		second := a.tunnel("alpha")
+		second.refused(wire.TypeHello, wire.Hello{Share: cardbroker.ShareShared}.Append(nil), want)
+		second.over(want)
+		if leases := a.leases.List(); len(leases) != 1 || leases[0].Reader != cardtest.ReaderName {
+			t.Errorf("after a tunnel to %s of the same id the leases are %+v, want the first one's", reader, leases)
+		}
+	}
+	first.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
+}
+
 // TestBackEndVanishes cuts connections without a word, and counts what is left.
 func TestBackEndVanishes(t *testing.T) {
 	a := newAgent(t)
@@ -426,7 +443,7 @@ func TestBackEndVanishes(t *testing.T) {
 	for len(a.leases.List()) > 0 {
 		runtime.Gosched()
 	}
-	before := runtime.NumGoroutine()
+	settled := testenv.Leaks(t)
 	for range 5 {
 		b := a.open("alpha")
 		b.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
@@ -436,18 +453,7 @@ func TestBackEndVanishes(t *testing.T) {
 	if a.reader.Connections() != 0 || len(a.leases.List()) != 0 {
 		t.Errorf("%d cards and %d leases are left", a.reader.Connections(), len(a.leases.List()))
 	}
-	goroutines(t, before)
-}
-
-// goroutines waits until there are no more than before, as the runtime and net/http end theirs in their own time.
-func goroutines(t *testing.T, before int) {
-	t.Helper()
-	for start := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Since(start) > 5*time.Second {
-			stacks := make([]byte, 1<<16)
-			t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
-		}
-	}
+	settled()
 }
 
 func TestServeEndsWithItsContext(t *testing.T) {

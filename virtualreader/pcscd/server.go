@@ -135,7 +135,7 @@ func (s *Server) accept(ctx context.Context, listener *net.UnixListener) error {
 		}
 		if err != nil { // such as too many open files: better later than never
 			s.cfg.Log.Warn("cannot accept a PC/SC client", "err", err)
-			if !pause(ctx, acceptPause) {
+			if !run.Pause(ctx, acceptPause) {
 				return ctx.Err()
 			}
 			continue
@@ -158,18 +158,6 @@ func (s *Server) accept(ctx context.Context, listener *net.UnixListener) error {
 		default:
 			conn.Close()
 		}
-	}
-}
-
-// pause waits, and says whether ctx has not ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/virtualreader/relay"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
@@ -199,7 +200,7 @@ func TestSpliceOfTwoSlowLegs(t *testing.T) {
 
 // TestSpliceLeavesNothing counts goroutines after tunnels that ended in every way.
 func TestSpliceLeavesNothing(t *testing.T) {
-	before := runtime.NumGoroutine()
+	settled := testenv.Leaks(t)
 	for range 20 {
 		a, b := newLeg(), newLeg()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -207,16 +208,5 @@ func TestSpliceLeavesNothing(t *testing.T) {
 		relay.Splice(ctx, a, b)
 		cancel()
 	}
-	goroutines(t, before)
-}
-
-// goroutines waits until there are no more than before, as the runtime and net/http end theirs in their own time.
-func goroutines(t *testing.T, before int) {
-	t.Helper()
-	for start := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Since(start) > 5*time.Second {
-			stacks := make([]byte, 1<<16)
-			t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
-		}
-	}
+	settled()
 }

@@ -170,7 +170,9 @@ func (r *Rendezvous) hold(ctx context.Context, conn *socket.Conn, who caller, ad
 	}
 	log.Debug("a host has called")
 	group.Go("listen", func(ctx context.Context) error { return r.listen(ctx, conn, h) })
-	group.Go("ping", func(ctx context.Context) error { return ping(ctx, h) })
+	group.Go("ping", func(ctx context.Context) error {
+		return run.Every(ctx, pingEvery, func() error { return h.send(api.FromRendezvous{Ping: &api.RendezvousPing{}}) })
+	})
 	err = group.Wait()
 	log.Debug("a host's call has ended", "err", err)
 	return err
@@ -208,22 +210,6 @@ func (r *Rendezvous) listen(ctx context.Context, conn *socket.Conn, h *host) err
 		}
 		if err != nil {
 			return err
-		}
-	}
-}
-
-// ping says that this side is there until ctx ends.
-func ping(ctx context.Context, h *host) error {
-	ticker := time.NewTicker(pingEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			if err := h.send(api.FromRendezvous{Ping: &api.RendezvousPing{}}); err != nil {
-				return err
-			}
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package storm
 
 import (
 	"context"
@@ -19,23 +19,25 @@ import (
 
 const stormAgents = 1000
 
-// registry measures the storm in new stores, and look-ups in the last of them while its disk does not answer.
-func (b *bench) registry(ctx context.Context) ([]measured, error) {
-	var storms []float64
-	for range pick(b, 20, 5) {
-		took, err := b.withRegistry(ctx, storm)
+// Measure measures the storm, as often as storms says, in new stores in dir, and look-ups in another one while its disk does
+// not answer for the time. It returns how long each storm took, and each look-up.
+func Measure(ctx context.Context, dir string, storms int, stall time.Duration) (stormed, looked []time.Duration, err error) {
+	for range storms {
+		took, err := withRegistry(ctx, dir, storm)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		storms = append(storms, took...)
+		stormed = append(stormed, took...)
 	}
-	looks, err := b.withRegistry(ctx, b.stall)
-	return []measured{{ours: storms}, {ours: looks}}, err
+	looked, err = withRegistry(ctx, dir, func(ctx context.Context, entries *registry.Registry, disk *slowDisk) ([]time.Duration, error) {
+		return lookWhileStalled(ctx, entries, disk, stall)
+	})
+	return stormed, looked, err
 }
 
 // withRegistry has measure work with a registry on a new store on disk.
-func (b *bench) withRegistry(ctx context.Context, measure func(context.Context, *registry.Registry, *slowDisk) ([]float64, error)) ([]float64, error) {
-	dir, err := os.MkdirTemp(b.stage.Path(), "store-")
+func withRegistry(ctx context.Context, in string, measure func(context.Context, *registry.Registry, *slowDisk) ([]time.Duration, error)) ([]time.Duration, error) {
+	dir, err := os.MkdirTemp(in, "store-")
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func stormClaim(i int) registry.Claim {
 }
 
 // storm has all agents reserve and register at once, and returns how long it took until the last one had.
-func storm(ctx context.Context, entries *registry.Registry, _ *slowDisk) ([]float64, error) {
+func storm(ctx context.Context, entries *registry.Registry, _ *slowDisk) ([]time.Duration, error) {
 	claims := make([]registry.Claim, stormAgents)
 	for i := range claims {
 		claims[i] = stormClaim(i)
@@ -104,24 +106,22 @@ func storm(ctx context.Context, entries *registry.Registry, _ *slowDisk) ([]floa
 		})
 	}
 	err := agents.Wait()
-	return []float64{millis(time.Since(start))}, err
+	return []time.Duration{time.Since(start)}, err
 }
 
 // Look-ups come in blocks, so that they last as long as the stall without keeping the processors busy.
 const (
-	lookers     = 2
-	lookBlock   = 1000
-	lookEvery   = 10 * time.Millisecond
-	leastLooks  = 100_000
-	stallLength = 3 * time.Second
+	lookers    = 2
+	lookBlock  = 1000
+	lookEvery  = 10 * time.Millisecond
+	leastLooks = 100_000
 )
 
-// stall looks agents up for as long as a commit does not return.
-func (b *bench) stall(ctx context.Context, entries *registry.Registry, disk *slowDisk) ([]float64, error) {
+// lookWhileStalled looks agents up for as long as a commit does not return.
+func lookWhileStalled(ctx context.Context, entries *registry.Registry, disk *slowDisk, length time.Duration) ([]time.Duration, error) {
 	if _, err := storm(ctx, entries, disk); err != nil {
 		return nil, err
 	}
-	length := pick(b, stallLength, stallLength/3)
 	disk.delay.Store(int64(length))
 	group := run.New(ctx)
 	stalled, over := context.WithCancel(ctx)
@@ -134,7 +134,7 @@ func (b *bench) stall(ctx context.Context, entries *registry.Registry, disk *slo
 	case <-disk.stalled:
 	case <-stalled.Done(): // without a commit; the group says why
 	}
-	var looks [lookers][]float64
+	var looks [lookers][]time.Duration
 	for n := range looks {
 		group.Go("looker", func(context.Context) (err error) {
 			looks[n], err = lookUntil(stalled, entries)
@@ -144,7 +144,7 @@ func (b *bench) stall(ctx context.Context, entries *registry.Registry, disk *slo
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	var all []float64
+	var all []time.Duration
 	for _, some := range looks {
 		all = append(all, some...)
 	}
@@ -155,15 +155,15 @@ func (b *bench) stall(ctx context.Context, entries *registry.Registry, disk *slo
 }
 
 // lookUntil looks agents up, block after block, until ctx ends, and returns how long each look-up took.
-func lookUntil(ctx context.Context, entries *registry.Registry) ([]float64, error) {
+func lookUntil(ctx context.Context, entries *registry.Registry) ([]time.Duration, error) {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	var took []float64
+	var took []time.Duration
 	for {
 		for i := range lookBlock {
 			start := time.Now()
 			found := entries.View().ByUser(stormUser(i % stormAgents))
-			took = append(took, micros(time.Since(start)))
+			took = append(took, time.Since(start))
 			if len(found) != 1 {
 				return nil, fmt.Errorf("%d agents of one user, want 1", len(found))
 			}
