@@ -251,3 +251,42 @@ func TestFolderThatWentAway(t *testing.T) {
 	}
 	a.openLasting("alpha", "")
 }
+
+// TestAwayEndsWhatIsCut: when the user goes, a lease whose back end is away ends as well, also for the next agent, and does not come back when
+// the user does.
+func TestAwayEndsWhatIsCut(t *testing.T) {
+	folder := t.TempDir()
+	a := newAgent(t)
+	l := a.openLasting("alpha", folder)
+	l.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
+	killed := snapshot(t, folder)
+	l.raw.Close()
+	a.leases.Close(cardbroker.Errorf(cardbroker.Forbidden, "the session is disconnected"))
+	if _, err := a.leases.Take(t.Context(), l.secret, "alpha"); cardbroker.ReasonOf(err) != cardbroker.Unauthenticated {
+		t.Errorf("while the user is away Take = %v, want unauthenticated", err)
+	}
+	<-l.done
+	a.leases.Open()
+	if _, err := a.leases.Take(t.Context(), l.secret, "alpha"); cardbroker.ReasonOf(err) != cardbroker.Unauthenticated {
+		t.Errorf("when the user is back Take = %v, want unauthenticated", err)
+	}
+	if left := leftIn(t, folder); len(left) != 0 {
+		t.Errorf("%d leases are left for the next agent", len(left))
+	}
+
+	next := newAgent(t) // of a session that is disconnected
+	next.keep(killed)
+	next.leases.Close(cardbroker.Errorf(cardbroker.Forbidden, "the session is disconnected"))
+	left := next.holder.Left()
+	if len(left) != 1 {
+		t.Fatalf("%d leases are left, want 1", len(left))
+	}
+	tunnel := next.reader.Tunnel("alpha")
+	tunnel.ID, _ = cardend.ParseTunnelID(left[0].Tunnel)
+	if err := next.holder.Restore(t.Context(), left[0], tunnel); cardbroker.ReasonOf(err) != cardbroker.Forbidden {
+		t.Errorf("Restore = %v, want forbidden", err)
+	}
+	if left := leftIn(t, killed); len(left) != 0 {
+		t.Errorf("%d leases are left after that", len(left))
+	}
+}

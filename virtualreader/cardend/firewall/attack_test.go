@@ -94,7 +94,9 @@ var (
 	onlySelect = []firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0xA4)}, MaxLc: -1}}
 	little     = []firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0xDB)}, MaxLc: 4}}
 	inEither   = append([]firewall.Rule{{Allow: true, AID: []byte{0xA0, 0, 0, 3, 0x97}, INS: []firewall.Instruction{span(0xCA)}, MaxLc: -1}}, inPIV...)
-	channels   = append([]firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0x70)}, MaxLc: -1}}, inPIV...)
+	withinPIV  = []firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0xA4)}, P1P2: firewall.Parameters{Value: 0x0400, Mask: 0xFFFF}, MaxLc: -1},
+		{Allow: true, AID: []byte{0xA0, 0, 0, 3, 8}, INS: []firewall.Instruction{span(0xA4)}, MaxLc: -1}}
+	channels = append([]firewall.Rule{{Allow: true, INS: []firewall.Instruction{span(0x70)}, MaxLc: -1}}, inPIV...)
 )
 
 // TestAttacks are ways past a firewall that takes bytes for what they are: commands, and what the card answers. An answer that is empty
@@ -155,6 +157,7 @@ func TestAttacks(t *testing.T) {
 		{"GET RESPONSE with data", onlySelect, false, []string{selectPIV, "6110", "00C000000100", "9000"}},
 		{"GET RESPONSE with parameters", onlySelect, false, []string{selectPIV, "6110", "00C0010010", "9000"}},
 		{"another command after 6Cxx", onlySelect, false, []string{selectPIV + "00", "6C10", get, "9000"}},
+		{"another file after 6Cxx, whose SELECT has left the application", withinPIV, false, []string{selectPIV, "9000", "00A40000023F0000", "6C10", "00A40000027F1010", "9000"}},
 		{"much data in a chain", little, false, []string{"10DB3FFF0401020304", "9000", "10DB3FFF0401020304", "9000", "00DB3FFF0401020304", "9000"}},
 	} {
 		t.Run(attack.name, func(t *testing.T) {

@@ -8,6 +8,7 @@ package firewall
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/apdu"
@@ -27,7 +28,8 @@ type Judge struct {
 	// A command that is sent once more, because of 6Cxx, is judged as it was.
 	again  bool // the last answer was 6Cxx
 	header [4]byte
-	lc     int
+	seed   maphash.Seed // of data
+	data   uint64       // a hash of what it had, which may have been a PIN
 	before state
 
 	ahead []state // where the script that was judged last may leave the card
@@ -36,7 +38,7 @@ type Judge struct {
 // New returns the firewall of a tunnel. Without rules (nil) all is allowed that is not forbidden to every tenant. What the
 // card has selected is not known yet: others may have used it before.
 func New(rules *Rules, pins cardbroker.PINMode) *Judge {
-	return &Judge{rules: rules, pins: pins, selected: -1}
+	return &Judge{rules: rules, pins: pins, selected: -1, seed: maphash.MakeSeed()}
 }
 
 // Refused is a refusal. It wraps a [cardbroker.Error] that is Forbidden by the firewall and names the command and
@@ -84,10 +86,9 @@ func (j *Judge) Explain(command []byte) (place string, err error) {
 	return j.judge(&c, &j.state)
 }
 
-// repeats says whether a command is the last one, which 6Cxx asks for once more. Of its data only the length is compared: nothing but
-// the name that a SELECT asks for is judged of them, and that is judged anew.
+// repeats says whether a command is the last one, which 6Cxx asks for once more.
 func (j *Judge) repeats(c *command) bool {
-	return j.again && j.header == header(c) && j.lc == len(c.Data)
+	return j.again && j.header == header(c) && j.data == maphash.Bytes(j.seed, c.Data)
 }
 
 func header(c *command) [4]byte { return [4]byte{c.CLA, c.INS, c.P1, c.P2} }
@@ -139,7 +140,9 @@ func (j *Judge) Saw(command, response []byte) {
 	if wrongLe && !j.repeats(&c) {
 		j.before = j.state
 	}
-	j.again, j.header, j.lc = wrongLe, header(&c), len(c.Data)
+	if j.again, j.header = wrongLe, header(&c); wrongLe {
+		j.data = maphash.Bytes(j.seed, c.Data)
+	}
 	opened := -1
 	if sw == apdu.Success && len(data) == 1 {
 		opened = int(data[0])
