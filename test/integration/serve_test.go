@@ -49,7 +49,7 @@ func TestServeEnds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // a lease waits a minute for a back end that was killed
+			t.Parallel()
 			h := newChain(t)
 			serve, line := h.serve("serve", "--ticket", h.offered())
 			reader := line.Readers[0]

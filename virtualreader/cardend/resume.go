@@ -33,8 +33,10 @@ func (e *exchange) survives(why error) bool {
 		return false
 	}
 	switch cardbroker.ReasonOf(why) {
-	case cardbroker.Invalid, cardbroker.TooLarge, cardbroker.Forbidden:
+	case cardbroker.Invalid, cardbroker.TooLarge:
 		return false
+	case cardbroker.Forbidden:
+		return len(e.next) > 0 // a superseded connection ends with the code that we gave: its other end returns it
 	}
 	return true
 }

@@ -92,6 +92,30 @@ func (l *lasting) answered(command []byte) {
 	}
 }
 
+// TestSupersededConnectionAnswers has the other end of a connection that nobody has cut answer that it is superseded, as WebSockets do:
+// the holder took its own close code for the back end's, and gave the lease up.
+func TestSupersededConnectionAnswers(t *testing.T) {
+	a := newAgent(t)
+	l := a.openLasting("alpha", "")
+	old, ended := l.conn, make(chan error, 1)
+	go func() {
+		for {
+			if _, _, err := old.Receive(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	l.resume(a, l.seq)
+	if err := <-ended; cardbroker.ReasonOf(err) != cardbroker.Forbidden {
+		t.Errorf("the connection before ends with %v", err)
+	}
+	if _, err := wire.ParseResumed(l.expect(wire.TypeResumed, 0)); err != nil {
+		t.Fatal(err)
+	}
+	l.ask(wire.TypeAPDU, selectCommand, wire.TypeAPDUResponse)
+}
+
 // TestCutBeforeTheAnswer cuts the connection while the card works: the answer comes over the next one, and the card has not seen
 // the command again.
 func TestCutBeforeTheAnswer(t *testing.T) {
