@@ -4,6 +4,7 @@
 package cardend
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -27,6 +28,9 @@ type gathering struct {
 func (g *gathering) gather(head wire.Header, payload []byte) (wire.Header, []byte, bool, error) {
 	pending := len(g.payload) > 0
 	if !pending && head.Flags&wire.FlagMore == 0 {
+		if head.Type == wire.TypeScript {
+			payload = bytes.Clone(payload) // what is read while it runs takes its place
+		}
 		return head, payload, true, nil
 	}
 	first := g.head
@@ -75,7 +79,10 @@ func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrive
 	if !e.scripts.Follows(p) && e.lost == nil {
 		return invalid("step %d of a script comes after nothing that it could go on from", p.First+1)
 	}
-	result := e.runScript(ctx, p, verdicts)
+	result, ended := e.runScript(ctx, p, verdicts)
+	if ended != nil {
+		return tunnelEnd{ended}
+	}
 	if result.Outcome != script.OK {
 		e.scripts.Wipe()
 	}
@@ -148,22 +155,26 @@ func expectsSuccess(expect []script.Match) bool {
 	})
 }
 
-func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts []error) script.Result {
+func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts []error) (result script.Result, ended error) {
 	for i, err := range verdicts {
 		if err != nil {
 			e.tell(err)
-			return script.Result{Outcome: script.Refused, Step: p.First + i, Why: shown(err)}
+			return script.Result{Outcome: script.Refused, Step: p.First + i, Why: shown(err)}, nil
 		}
 	}
 	if err := e.need(ctx); err != nil {
-		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}
+		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}, nil
 	}
 	if err := e.failed(e.card.Begin(ctx)); err != nil {
-		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}
+		return script.Result{Outcome: script.Failed, Step: p.First, Why: shown(err)}, nil
 	}
 	defer e.endScript(ctx)
-	return e.scripts.Run(e.lease, p, script.Holder{
+	heard := listening{e: e}
+	result = e.scripts.Run(e.lease, p, script.Holder{
 		Transmit: func(step int, dst, command []byte) ([]byte, time.Duration, error) {
+			if err := heard.listen(); err != nil {
+				return nil, 0, err
+			}
 			return e.transmitStep(ctx, step, dst, command)
 		},
 		Executed: e.stepExecuted,
@@ -171,6 +182,41 @@ func (e *exchange) runScript(ctx context.Context, p script.Part, verdicts []erro
 			e.conn.Send(wire.Header{Type: wire.TypeProgress}, wire.AppendProgress(nil, uint32(p.First+steps)))
 		},
 	})
+	return result, heard.ended
+}
+
+// listening listens to the back end between the steps of a script.
+type listening struct {
+	e     *exchange
+	deaf  bool  // nothing comes over the connection any more
+	ended error // why the tunnel is over
+}
+
+// listen answers pings, and says that the back end has ended the tunnel, or broken the protocol: then the rest of its script is not executed.
+// A connection that was cut is something else: the script goes on, and the back end comes back for its result.
+func (l *listening) listen() error {
+	for !l.deaf {
+		select {
+		case r := <-l.e.conn.Next():
+			r = l.e.conn.take(r)
+			ping := r.err == nil && r.head.Type == wire.TypePing && r.head.Seq == 0 && r.head.Reader == 0
+			switch {
+			case ping && l.e.pong(r.payload) == nil:
+				continue
+			case r.err == nil:
+				l.ended = invalid("a frame has seq %d, but seq %d is not answered yet", r.head.Seq, l.e.seq)
+			case !l.e.survives(r.err):
+				l.ended = r.err
+			}
+			l.deaf = true
+		default:
+			return nil
+		}
+	}
+	if l.ended != nil {
+		return cardbroker.Errorf(cardbroker.Canceled, "the back end has ended the tunnel")
+	}
+	return nil
 }
 
 // endScript ends the transaction that keeps everybody else from the card between the steps of a script, the user's own programs, too.

@@ -414,3 +414,89 @@ func TestScriptOutlivesItsAgent(t *testing.T) {
 		t.Errorf("the next part: %+v", r)
 	}
 }
+
+// TestScriptEndsWithItsBackEnd has a back end leave in the middle of a script: the card executed the rest, for minutes perhaps, and nobody
+// else got the reader until then.
+func TestScriptEndsWithItsBackEnd(t *testing.T) {
+	for name, leave := range map[string]func(b *backEnd){
+		"in order": func(b *backEnd) { b.conn.Shutdown(nil) },
+		"by a frame that is out of turn": func(b *backEnd) {
+			b.conn.Send(wire.Header{Type: wire.TypeAPDU, Seq: b.seq + 1, Ack: b.seq}, selectCommand)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAgent(t)
+			b := a.open("issuer")
+			b.t = t
+			commands := make([][]byte, 200)
+			for i := range commands {
+				commands[i] = selectCommand
+			}
+			gate := a.reader.Hold()
+			b.sendScript(part(commands...), 0, wire.MaxPayload)
+			release := <-gate
+			leave(b)
+			for range 5 { // while the card works on some more, the holder hears of it
+				next := a.reader.Hold()
+				close(release)
+				select {
+				case release = <-next:
+				case <-b.done:
+					release = nil
+				}
+				if release == nil {
+					break
+				}
+				<-time.After(20 * time.Millisecond)
+			}
+			if release != nil {
+				close(release)
+				<-b.done
+			}
+			if n := a.reader.Executed(); n > 6 {
+				t.Errorf("the card has executed %d commands of 200, want it to stop soon", n)
+			}
+			if list := a.leases.List(); len(list) != 0 {
+				t.Errorf("leases = %+v, want none", list)
+			}
+		})
+	}
+}
+
+// TestPingDuringScript: a back end that waits for its script hears that the holder is there.
+func TestPingDuringScript(t *testing.T) {
+	a := newAgent(t)
+	b := a.open("issuer")
+	commands := make([][]byte, 256)
+	for i := range commands {
+		commands[i] = selectCommand
+	}
+	gate := a.reader.Hold()
+	b.sendScript(part(commands...), 0, wire.MaxPayload)
+	release := <-gate
+	b.conn.Send(wire.Header{Type: wire.TypePing}, make([]byte, 8))
+	ponged := make(chan wire.Type, 1)
+	go func() {
+		for {
+			h, _, err := b.conn.Receive()
+			if err != nil || h.Type == wire.TypePong || h.Type == wire.TypeScriptResult {
+				ponged <- h.Type
+				return
+			}
+		}
+	}()
+	for range commands {
+		next := a.reader.Hold()
+		close(release)
+		select {
+		case kind := <-ponged:
+			if kind != wire.TypePong {
+				t.Fatalf("the back end got type %d, want its Pong", kind)
+			}
+			return // the end of the test ends the script
+		case release = <-next:
+		}
+		<-time.After(time.Millisecond)
+	}
+	t.Error("a ping was not answered while the script ran")
+}
