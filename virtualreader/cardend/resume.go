@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/loop"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -49,17 +50,9 @@ func (e *exchange) cut(why error) {
 	}
 	e.grace.Store(int64(grace))
 	e.current.Store(nil)
-	e.signal()
+	loop.Signal(e.moved)
 	e.gathering.drop()
 	discard(e.conn, why)
-}
-
-// signal tells the attendant that e.current is another.
-func (e *exchange) signal() {
-	select {
-	case e.moved <- struct{}{}:
-	default:
-	}
 }
 
 // reconnect waits for a connection over which the back end takes its lease up again, until the lease ends.
@@ -129,7 +122,7 @@ func (e *exchange) greet(conn *lookahead, secret cardbroker.Secret) error {
 	}
 	e.conn = conn
 	e.current.Store(conn)
-	e.signal()
+	loop.Signal(e.moved)
 	return nil
 }
 
