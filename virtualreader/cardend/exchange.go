@@ -60,8 +60,8 @@ type exchange struct {
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
 
-	gathering gathering    // of a script whose frames have not all come
-	scripts   script.State // between the parts of a script
+	gathering wire.Gathering // of a script whose frames have not all come
+	scripts   script.State   // between the parts of a script
 
 	// The last frame and its answer. The frame itself is not kept: it may hold a PIN, which a plain hash gives away.
 	seq     uint64
@@ -86,7 +86,8 @@ func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
 	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: newMeter(t),
-		firewall: firewall.New(t.Firewall, t.PIN), next: make(chan attached, 1), moved: make(chan struct{}, 1)}
+		firewall: firewall.New(t.Firewall, t.PIN), next: make(chan attached, 1), moved: make(chan struct{}, 1),
+		gathering: wire.Gathering{Max: script.MaxPart}}
 }
 
 // epoch returns the reader's card epoch now.
@@ -104,7 +105,7 @@ func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.tellRest()
 	defer e.meter.flush()
 	defer e.scripts.Wipe()
-	defer e.gathering.drop()
+	defer e.gathering.Drop()
 	e.lease = lease
 	if e.restored {
 		lost := e.lost
@@ -171,7 +172,7 @@ func (e *exchange) parting(err error) error {
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
 	e.meter.tick(arrived)
-	head, payload, whole, err := e.gathering.gather(head, payload)
+	head, payload, whole, err := e.gathering.Gather(head, payload)
 	if err != nil || !whole {
 		return err
 	}

@@ -51,7 +51,7 @@ func (e *exchange) cut(why error) {
 	e.grace.Store(int64(grace))
 	e.current.Store(nil)
 	loop.Signal(e.moved)
-	e.gathering.drop()
+	e.gathering.Drop()
 	discard(e.conn, why)
 }
 

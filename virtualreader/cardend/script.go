@@ -4,7 +4,6 @@
 package cardend
 
 import (
-	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -16,50 +15,6 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
-
-// gathering is a script whose frames have not all come yet.
-type gathering struct {
-	head    wire.Header
-	payload []byte
-}
-
-// gather takes a frame of a script that has several, and returns the script as if it had come in one. Until the last frame has
-// come there is nothing to answer, and any other frame is a broken protocol. Frames of another type pass as they are.
-func (g *gathering) gather(head wire.Header, payload []byte) (wire.Header, []byte, bool, error) {
-	pending := len(g.payload) > 0
-	if !pending && head.Flags&wire.FlagMore == 0 {
-		if head.Type == wire.TypeScript {
-			payload = bytes.Clone(payload) // what is read while it runs takes its place
-		}
-		return head, payload, true, nil
-	}
-	first := g.head
-	if !pending {
-		first = head
-	}
-	if head.Type != wire.TypeScript || head.Seq != first.Seq || head.Flags|wire.FlagMore != first.Flags || head.Reader != first.Reader {
-		return head, nil, false, invalid("a frame of type %d with seq %d comes in the middle of a script", head.Type, head.Seq)
-	}
-	if len(payload) == 0 || len(g.payload)+len(payload) > script.MaxPart {
-		return head, nil, false, invalid("the frames of a script are empty, or have more than %d bytes", script.MaxPart)
-	}
-	if !pending {
-		g.payload = make([]byte, 0, script.MaxPart) // at once: what a buffer leaves behind that grows, nobody wipes
-	}
-	g.head, g.payload = first, append(g.payload, payload...)
-	if head.Flags&wire.FlagMore != 0 {
-		return head, nil, false, nil
-	}
-	whole := g.payload
-	*g = gathering{}
-	return head, whole, true, nil
-}
-
-// drop forgets the frames of a script whose rest does not come: over another connection they come again.
-func (g *gathering) drop() {
-	clear(g.payload)
-	*g = gathering{}
-}
 
 // script executes a part of a script, or says what the firewall thinks of it. All of its steps are judged before the first
 // is executed. What ends a script is a part of its result; an error is the answer to one that cannot be.
