@@ -262,7 +262,7 @@ func (c *chaos) kill(victim string, a *asked) (p phase, known bool) {
 		c.service.Kill()
 		c.service, c.chain.agent = c.enrol(c.alice, c.bed.Socket())
 		if err == nil { // what it had still to do to the card, such as a reset, is this kill's doing, not the next one's
-			c.until("the end of the killed agent's sandbox", func() bool { return syscall.Kill(orphan, 0) == syscall.ESRCH })
+			c.until("the end of the killed agent's sandbox", func() bool { return stage.Ended(orphan) })
 		}
 		return p, known
 	case "broker":

@@ -32,3 +32,13 @@ func ChildOf(pid int) (int, error) {
 	}
 	return strconv.Atoi(children[0])
 }
+
+// Ended says whether a process is no more, whether somebody has waited for it or not: an init may take its time with orphans.
+func Ended(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, state, _ := strings.Cut(string(text), ") ") // after the program's name, proc_pid_stat(5)
+	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
+}
