@@ -81,11 +81,7 @@ func (h *Holder) Restore(ctx context.Context, left Left, t Tunnel) error {
 	e.since, e.expires = earlier(left.Since, now), left.Expires
 	e.expires = earlier(e.expires, now.Add(e.granted(MaxLease))) // policy may be stricter than it was, and a file says what it likes
 	err := h.restore(ctx, e, left)
-	if e.conn != nil {
-		e.conn.Shutdown(err)
-		drain(e.conn)
-		e.conn.Close()
-	}
+	e.farewell(err)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("tunnel %s: %w", t.ID, err)
 	}

@@ -27,15 +27,20 @@ func (h *Holder) Serve(ctx context.Context, c Conn, t Tunnel) error {
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	if e.conn != nil {
-		e.conn.Shutdown(err)
-		drain(e.conn)
-		e.conn.Close()
-	}
+	e.farewell(err)
 	if err != nil {
 		return fmt.Errorf("tunnel %s: %w", t.ID, err)
 	}
 	return nil
+}
+
+// farewell ends the connection, if there is one.
+func (e *exchange) farewell(why error) {
+	if e.conn != nil {
+		e.conn.Shutdown(why)
+		drain(e.conn)
+		e.conn.Close()
+	}
 }
 
 // drain reads until the back end has seen why the tunnel ends; Shutdown bounds it. To close at once could take the reason

@@ -7,7 +7,7 @@
 // of it, whose key is not in the file either: a command with a PIN cannot be guessed from it. The next frame says that the
 // answer has arrived, and so its record overwrites the one before.
 //
-// The package knows nothing of leases, cards and frames; it owns the file. It is used by one goroutine.
+// The package knows nothing of leases, cards and frames; it owns the file. It is used by one goroutine, but for [Journal.Void].
 package journal
 
 import (
