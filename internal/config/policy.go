@@ -34,6 +34,7 @@ type Policy struct {
 	Consent    Consent
 	PIN        PINPolicy
 
+	modules []Module // by name
 	tenants map[cardbroker.Tenant]TenantPolicy
 }
 

@@ -75,13 +75,16 @@ const (
 	TypeScript       Type = 28 // asker: commands to execute in one go, virtualreader/script; FlagMore, FlagJudge
 	TypeScriptResult Type = 29 // holder: answers Script, virtualreader/script; FlagMore
 	TypeProgress     Type = 30 // holder: how far the running script is [AppendProgress]; seq 0
+	TypeSecret       Type = 31 // asker, to a sandbox: a PIN, 1 to 255 bytes, for the Call of the same seq that follows; not answered
+	TypeCall         Type = 32 // asker, to a sandbox: a question as JSON, internal/token; FlagMore
+	TypeReturn       Type = 33 // holder: answers Call, as JSON; FlagMore
 
-	lastType = TypeProgress
+	lastType = TypeReturn
 )
 
 // The flags.
 const (
-	FlagMore  uint16 = 1 << 0 // Script, ScriptResult: the payload goes on in the next frame, which has the same type and seq
+	FlagMore  uint16 = 1 << 0 // Script, ScriptResult, Call, Return: the payload goes on in the next frame, which has the same type and seq
 	FlagJudge uint16 = 1 << 1 // Script: say what the firewall thinks of it; the card is not touched
 )
 
@@ -90,7 +93,7 @@ func flagsOf(t Type) uint16 {
 	switch t {
 	case TypeScript:
 		return FlagMore | FlagJudge
-	case TypeScriptResult:
+	case TypeScriptResult, TypeCall, TypeReturn:
 		return FlagMore
 	}
 	return 0

@@ -16,7 +16,7 @@ import (
 
 // header draws a header that Parse accepts.
 func header(t *rapid.T) wire.Header {
-	kind := wire.Type(rapid.IntRange(int(wire.TypeHello), int(wire.TypeProgress)).Draw(t, "type"))
+	kind := wire.Type(rapid.IntRange(int(wire.TypeHello), int(wire.TypeReturn)).Draw(t, "type"))
 	flags := map[wire.Type]uint16{wire.TypeScript: wire.FlagMore | wire.FlagJudge, wire.TypeScriptResult: wire.FlagMore}[kind]
 	return wire.Header{
 		Type:   kind,
@@ -63,7 +63,7 @@ func TestParseRefuses(t *testing.T) {
 		{"version 0", changed(0, 0)},
 		{"version 2", changed(0, 2)},
 		{"type 0", changed(1, 0)},
-		{"the type after the last", changed(1, byte(wire.TypeProgress)+1)},
+		{"the type after the last", changed(1, byte(wire.TypeReturn)+1)},
 		{"type 255", changed(1, 255)},
 		{"a flag", changed(2, 0x80)},
 		{"another flag", changed(3, 1)},
