@@ -173,12 +173,16 @@ func (c *child) certificates(stream uint8, secrets ...string) map[byte]token.Cer
 	return all
 }
 
-var schemes = []struct {
+// signs says what a key signs by.
+type signs struct {
 	id     byte
 	scheme token.Scheme
-}{{1, token.RSAPKCS1}, {1, token.RSAPSS}, {2, token.ECDSA}}
+}
 
-var hashes = []token.Hash{token.SHA1, token.SHA256, token.SHA384, token.SHA512}
+// schemes are those of the keys 01 and 02.
+func schemes() []signs { return []signs{{1, token.RSAPKCS1}, {1, token.RSAPSS}, {2, token.ECDSA}} }
+
+func hashes() []token.Hash { return []token.Hash{token.SHA1, token.SHA256, token.SHA384, token.SHA512} }
 
 func TestSoftHSM(t *testing.T) {
 	h := newHSM(t)
@@ -222,8 +226,8 @@ func TestSoftHSM(t *testing.T) {
 			}
 		}
 	})
-	for _, s := range schemes {
-		for _, hash := range hashes {
+	for _, s := range schemes() {
+		for _, hash := range hashes() {
 			t.Run(fmt.Sprintf("Sign/%s/%s", s.scheme, hash), func(t *testing.T) {
 				answer, err := c.ask(slot.Stream, signing(s.id, s.scheme, hash, "one", "two"), h.pin)
 				if err != nil || len(answer.Signatures) != 2 {
