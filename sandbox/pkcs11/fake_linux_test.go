@@ -20,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/internal/token"
+	"github.com/cardbroker/cardbroker/test/tokenbed"
 )
 
 // startFake starts cardsandbox with the library of testdata/fake.c that does these things wrong.
@@ -72,7 +73,7 @@ func TestFakeSigns(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := startFake(t, test.wrongs)
 			q := test.change(signing(1, token.RSAPKCS1, token.SHA256, "data"))
-			answer, err := c.ask(c.slot("a").Stream, q, "123456")
+			answer, err := c.Ask(c.slot("a").Stream, q, "123456")
 			want(t, "sign", err, test.reason)
 			if err == nil && !bytes.Equal(answer.Signatures[0], test.want) {
 				t.Errorf("signed % x, want % x", answer.Signatures[0], test.want)
@@ -87,13 +88,13 @@ func TestKeypad(t *testing.T) {
 	sign.Protected = true
 	for _, q := range []token.Question{{Call: token.CallLogin, Protected: true}, sign, {Call: token.CallChangePIN, Protected: true}} {
 		c := startFake(t, "keypad each")
-		_, err := c.ask(c.slot("a").Stream, q)
+		_, err := c.Ask(c.slot("a").Stream, q)
 		want(t, string(q.Call), err, "")
-		_, err = c.ask(c.slot("a").Stream, q, "123456")
+		_, err = c.Ask(c.slot("a").Stream, q, "123456")
 		want(t, string(q.Call)+" with a PIN, too", err, cardbroker.Invalid)
 	}
 	c := startFake(t, "cancel")
-	_, err := c.ask(c.slot("a").Stream, token.Question{Call: token.CallLogin, Protected: true})
+	_, err := c.Ask(c.slot("a").Stream, token.Question{Call: token.CallLogin, Protected: true})
 	want(t, "a user who cancels", err, cardbroker.PINCanceled)
 }
 
@@ -108,19 +109,19 @@ func TestHang(t *testing.T) {
 	a, b := c.slot("a"), c.slot("b")
 	hung := make(chan error, 1)
 	go func() {
-		_, err := c.ask(a.Stream, token.Question{Call: token.CallLogin}, "123456")
+		_, err := c.Ask(a.Stream, token.Question{Call: token.CallLogin}, "123456")
 		hung <- err
 	}()
 	if _, err := os.ReadFile(hangs); err != nil { // until it does
 		t.Fatal(err)
 	}
 	for range 3 {
-		_, err := c.ask(b.Stream, token.Question{Call: token.CallLogin}, "123456")
+		_, err := c.Ask(b.Stream, token.Question{Call: token.CallLogin}, "123456")
 		want(t, "another slot", err, "")
 	}
 	began := time.Now()
-	if err := c.stop(); err != nil || time.Since(began) > 3*time.Second {
-		t.Errorf("it ended with %v after %v: %s", err, time.Since(began), c.said.String())
+	if err := c.Stop(); err != nil || time.Since(began) > 3*time.Second {
+		t.Errorf("it ended with %v after %v: %s", err, time.Since(began), c.Said.String())
 	}
 	if <-hung == nil {
 		t.Error("the call that hangs was answered")
@@ -139,7 +140,7 @@ func TestFinalize(t *testing.T) {
 		c := startFake(t, wrongs, env...)
 		c.slot("a")
 		began := time.Now()
-		if err := c.stop(); err != nil || time.Since(began) > 3*time.Second {
+		if err := c.Stop(); err != nil || time.Since(began) > 3*time.Second {
 			t.Errorf("%q: it ended with %v after %v", wrongs, err, time.Since(began))
 		}
 		if _, err := os.Stat(note); (err == nil) != wanted {
@@ -152,11 +153,11 @@ func TestFinalize(t *testing.T) {
 func TestCrash(t *testing.T) {
 	for _, wrongs := range []string{"abort", "segfault", "print abort"} {
 		c := startFake(t, wrongs)
-		pin := digits(8)
-		if _, err := c.ask(c.slot("b").Stream, token.Question{Call: token.CallLogin}, pin); err == nil {
+		pin := tokenbed.Digits(8)
+		if _, err := c.Ask(c.slot("b").Stream, token.Question{Call: token.CallLogin}, pin); err == nil {
 			t.Errorf("%s: the login was answered", wrongs)
 		}
-		if err := c.wait(); err == nil {
+		if err := c.Wait(); err == nil {
 			t.Errorf("%s: the process ended well", wrongs)
 		}
 		c.silentOn(t, wrongs, pin)
@@ -171,8 +172,8 @@ func (c *child) silentOn(t *testing.T, what, pin string) {
 		reversed[i], reversed[j] = reversed[j], reversed[i]
 	}
 	for _, text := range []string{pin, hex.EncodeToString([]byte(pin)), hex.EncodeToString(reversed)} {
-		if strings.Contains(c.said.String(), text) {
-			t.Errorf("%s: it says the PIN, as %s: %s", what, text, c.said.String())
+		if strings.Contains(c.Said.String(), text) {
+			t.Errorf("%s: it says the PIN, as %s: %s", what, text, c.Said.String())
 		}
 	}
 }
@@ -180,15 +181,15 @@ func (c *child) silentOn(t *testing.T, what, pin string) {
 // TestPrint: what a library prints is no frame, and nobody hears it once there is a PIN.
 func TestPrint(t *testing.T) {
 	c := startFake(t, "print")
-	pin := digits(8)
+	pin := tokenbed.Digits(8)
 	for range 3 {
-		_, err := c.ask(c.slot("a").Stream, token.Question{Call: token.CallLogin}, pin)
+		_, err := c.Ask(c.slot("a").Stream, token.Question{Call: token.CallLogin}, pin)
 		want(t, "login", err, "")
 	}
-	if err := c.stop(); err != nil {
+	if err := c.Stop(); err != nil {
 		t.Error(err)
 	}
-	if said := c.said.String(); !strings.Contains(said, "C_Initialize") || strings.Contains(said, "C_Login") {
+	if said := c.Said.String(); !strings.Contains(said, "C_Initialize") || strings.Contains(said, "C_Login") {
 		t.Errorf("it says %.400s", said)
 	}
 	c.silentOn(t, "print", pin)
@@ -199,7 +200,7 @@ func TestLeak(t *testing.T) {
 	c := startFake(t, "leak")
 	slot := c.slot("a")
 	for range 400 {
-		if _, err := c.ask(slot.Stream, token.Question{Call: token.CallToken}); err != nil {
+		if _, err := c.Ask(slot.Stream, token.Question{Call: token.CallToken}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -207,7 +208,7 @@ func TestLeak(t *testing.T) {
 
 func TestFakeSlots(t *testing.T) {
 	c := startFake(t, "many")
-	answer, err := c.ask(0, token.Question{Call: token.CallSlots})
+	answer, err := c.Ask(0, token.Question{Call: token.CallSlots})
 	if err != nil || len(answer.Slots) != 20 {
 		t.Fatalf("%d slots, %v", len(answer.Slots), err)
 	}
@@ -220,7 +221,7 @@ func TestFakeSlots(t *testing.T) {
 			t.Errorf("slot %d: %+v, %+v, want the stream %d", i, slot, slot.Token, want)
 		}
 	}
-	lib, err := c.ask(0, token.Question{Call: token.CallInfo})
+	lib, err := c.Ask(0, token.Question{Call: token.CallInfo})
 	if err != nil || lib.Library.Manufacturer != "fake?" {
 		t.Errorf("info: %+v, %v", lib.Library, err)
 	}
@@ -250,12 +251,12 @@ func TestNotLoaded(t *testing.T) {
 	}
 	for _, test := range tests {
 		c := start(t, test.library, "FAKE="+test.fake)
-		err := c.wait()
+		err := c.Wait()
 		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 4 {
 			t.Errorf("%s: %v, want the status 4", test.want, err)
 		}
-		if !strings.Contains(c.said.String(), "cardsandbox: unavailable: ") || !strings.Contains(c.said.String(), test.want) {
-			t.Errorf("it says %q, want %q", c.said.String(), test.want)
+		if !strings.Contains(c.Said.String(), "cardsandbox: unavailable: ") || !strings.Contains(c.Said.String(), test.want) {
+			t.Errorf("it says %q, want %q", c.Said.String(), test.want)
 		}
 	}
 }
@@ -266,9 +267,9 @@ func TestMemory(t *testing.T) {
 	testenv.Root(t)
 	c := startFake(t, "each")
 	slot := c.slot("a")
-	pin := digits(12)
+	pin := tokenbed.Digits(12)
 	for _, q := range []token.Question{{Call: token.CallLogin}, signing(1, token.RSAPKCS1, token.SHA256, "data")} {
-		_, err := c.ask(slot.Stream, q, pin)
+		_, err := c.Ask(slot.Stream, q, pin)
 		want(t, string(q.Call), err, "")
 	}
 	if n := c.count(t, []byte("sandbox")); n == 0 {
@@ -282,11 +283,11 @@ func TestMemory(t *testing.T) {
 // count counts how often the bytes stand in the child's writable memory.
 func (c *child) count(t *testing.T, what []byte) int {
 	t.Helper()
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.cmd.Process.Pid))
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.PID))
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", c.cmd.Process.Pid))
+	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", c.PID))
 	if err != nil {
 		t.Fatal(err)
 	}

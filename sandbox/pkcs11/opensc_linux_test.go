@@ -75,7 +75,7 @@ func TestOpenSC(t *testing.T) {
 		for _, hash := range hashes() {
 			name := fmt.Sprintf("%s with key %d and %s", s.scheme, s.id, hash)
 			q := signing(s.id, s.scheme, hash, "one", "two")
-			answer, err := c.ask(slot.Stream, q, pivPIN)
+			answer, err := c.Ask(slot.Stream, q, pivPIN)
 			if err != nil || len(answer.Signatures) != 2 {
 				t.Errorf("%s: %d signatures, %v", name, len(answer.Signatures), err)
 				continue
@@ -88,7 +88,7 @@ func TestOpenSC(t *testing.T) {
 			c.verifies(t, slot.Stream, q, answer.Signatures)
 		}
 	}
-	_, err := c.ask(slot.Stream, signing(3, token.RSAPKCS1, token.SHA256, "data"), pivPIN)
+	_, err := c.Ask(slot.Stream, signing(3, token.RSAPKCS1, token.SHA256, "data"), pivPIN)
 	want(t, "a signature by the key for decryption", err, cardbroker.Unsupported)
 	b.removal(t, c, slot)
 }
@@ -99,11 +99,11 @@ func (b *bed) removal(t *testing.T, c *child, slot token.Slot) {
 	if err := b.Remove(b.ctx, 0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.ask(slot.Stream, sign, pivPIN)
+	_, err := c.Ask(slot.Stream, sign, pivPIN)
 	if reason := cardbroker.ReasonOf(err); reason != cardbroker.CardAbsent && reason != cardbroker.CardRemoved {
 		t.Errorf("a signature without a card: %v", err)
 	}
-	answer, err := c.ask(0, token.Question{Call: token.CallSlots, Present: true})
+	answer, err := c.Ask(0, token.Question{Call: token.CallSlots, Present: true})
 	if err != nil || len(answer.Slots) != 0 {
 		t.Errorf("slots with a card: %+v, %v, want none", answer.Slots, err)
 	}
@@ -114,7 +114,7 @@ func (b *bed) removal(t *testing.T, c *child, slot token.Slot) {
 	if again.Stream != slot.Stream || again.ID != slot.ID {
 		t.Errorf("the slot is %d on stream %d, was %d on %d", again.ID, again.Stream, slot.ID, slot.Stream)
 	}
-	_, err = c.ask(again.Stream, sign, pivPIN)
+	_, err = c.Ask(again.Stream, sign, pivPIN)
 	want(t, "a signature by another card", err, "")
 }
 
@@ -151,7 +151,7 @@ func TestOpenSCUnblock(t *testing.T) {
 	}
 	for _, step := range steps {
 		slot := step.child.slot("Software card")
-		_, err := step.child.ask(slot.Stream, token.Question{Call: step.call}, step.secrets...)
+		_, err := step.child.Ask(slot.Stream, token.Question{Call: step.call}, step.secrets...)
 		want(t, step.name, err, step.reason)
 		if e, ok := errors.AsType[*cardbroker.Error](err); ok && step.reason == cardbroker.PINIncorrect && e.Retries != step.retries {
 			t.Errorf("%s: %d tries are left, want %d", step.name, e.Retries, step.retries)

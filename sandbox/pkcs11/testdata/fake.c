@@ -29,7 +29,6 @@ static void talk(const char *name, const char *text, unsigned long n) {
 
 static CK_BYTE mechanism;
 static int found, contexts, logins;
-static CK_ATTRIBUTE_TYPE class;
 
 static CK_RV initialize(void *args) {
 	talk("C_Initialize", "", 0);
@@ -129,12 +128,16 @@ static CK_RV setPIN(CK_SESSION_HANDLE s, CK_UTF8CHAR *old, CK_ULONG n, CK_UTF8CH
 	return is("keypad") && n + m > 0 ? CKR_ARGUMENTS_BAD : CKR_OK;
 }
 static CK_RV findInit(CK_SESSION_HANDLE s, CK_ATTRIBUTE *t, CK_ULONG n) {
-	class = *(CK_OBJECT_CLASS *)t[0].pValue;
 	found = 0;
+	for (CK_ULONG i = 0; i < n; i++)
+		if (t[i].type == CKA_CLASS)
+			found += *(CK_OBJECT_CLASS *)t[i].pValue != CKO_PRIVATE_KEY;
+		else if (t[i].type == CKA_KEY_TYPE)
+			found += *(CK_KEY_TYPE *)t[i].pValue != CKK_RSA;
 	return CKR_OK;
 }
 static CK_RV find(CK_SESSION_HANDLE s, CK_OBJECT_HANDLE *o, CK_ULONG max, CK_ULONG *n) {
-	*n = class == CKO_PRIVATE_KEY && !found++;
+	*n = !found++;
 	*o = 1;
 	return CKR_OK;
 }
