@@ -178,7 +178,7 @@ func (c *child) silentOn(t *testing.T, what, pin string) {
 	}
 }
 
-// TestPrint: what a library prints is no frame, and nobody hears it once there is a PIN.
+// TestPrint: what a library prints is no frame, and nobody hears it once it has started.
 func TestPrint(t *testing.T) {
 	c := startFake(t, "print")
 	pin := tokenbed.Digits(8)
