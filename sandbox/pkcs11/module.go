@@ -28,11 +28,11 @@ type module struct {
 // Open loads the library, which runs its code, and initialises it for use by several threads. A process opens one. Errors:
 // Unavailable, with the cause: the library is not there, for another machine, no PKCS#11 library, or refuses to work.
 func Open(path string) (sandbox.Tokens, error) {
-	if err := library.Check(path); err != nil {
-		return nil, err
-	}
 	ctx := p11.New(path)
-	if ctx == nil {
+	if ctx == nil { // only now is the file looked at: that takes memory
+		if err := library.Check(path); err != nil {
+			return nil, err
+		}
 		return nil, library.Unloadable(path)
 	}
 	if err := ctx.Initialize(); err != nil {
