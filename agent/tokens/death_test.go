@@ -96,12 +96,10 @@ func TestCrash(t *testing.T) {
 func TestKilledFromOutside(t *testing.T) {
 	s := newTokens(t, tokens.Config{})
 	slots := slotsOf(t, s)
-	process, err := os.FindProcess(s.Modules()[0].PID)
-	if err != nil {
-		t.Fatal(err)
+	if process, err := os.FindProcess(s.Modules()[0].PID); err == nil {
+		process.Kill()
+		process.Release()
 	}
-	process.Kill()
-	process.Release()
 	eventually(t, "the end is noticed", func() bool { return s.Modules()[0].PID == 0 })
 	slots[0].ID += 40 // the next process may number its slots otherwise
 	a, err := s.Do(t.Context(), "fake", slots[0], token.Question{Call: token.CallToken})
