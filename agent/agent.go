@@ -76,7 +76,7 @@ type Agent struct {
 	cards   *cards.Sandbox
 	leases  *cardend.Leases
 	holder  *cardend.Holder
-	asker   cardend.Asker // nil: policy names no prompt
+	asker   cardend.Asker // nil: there is no way to ask
 	desk    *desk
 	page    string // host name of our own page, made up for this agent's life
 	names   *catalogue.Catalogue
@@ -142,8 +142,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	}
 	a.present = newPresence(a)
 	a.consents = a.newConsents()
-	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
-		shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
+	ask := cfg.Policy.Prompt
+	if shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log}); shown != nil {
 		a.asker = attended{shown, a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
