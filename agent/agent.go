@@ -24,6 +24,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
 	"github.com/cardbroker/cardbroker/agent/home"
+	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
@@ -83,6 +84,7 @@ type Agent struct {
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
+	entries *notice.Entries
 	tunnels *run.Group
 	ready   sync.Once
 	resumed sync.Once // restoreLeases
@@ -126,6 +128,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		page:   strings.ToLower(rand.Text()) + ".localhost",
 		names:  catalogue.New(cfg.Lists, cfg.Log),
 		keys:   devicekey.New(),
+
+		entries: notice.NewEntries(),
 
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
