@@ -110,6 +110,11 @@ func (a *Agent) Consents(ctx context.Context) (api.Consents, error) {
 	return askAgent[api.Consents](ctx, a, "GET", "/cb/v1/consents", nil)
 }
 
+// DeviceKeys returns the keys that PINs are encrypted to. Errors: Unavailable while they are being made.
+func (a *Agent) DeviceKeys(ctx context.Context) (api.DeviceKeys, error) {
+	return askAgent[api.DeviceKeys](ctx, a, "GET", "/cb/v1/device-key", nil)
+}
+
 // AnswerConsent gives the user's answer to a web page, also before it asks.
 func (a *Agent) AnswerConsent(ctx context.Context, answer api.ConsentAnswer) error {
 	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/consents", answer)
