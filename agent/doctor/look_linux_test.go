@@ -154,7 +154,9 @@ func TestHost(t *testing.T) {
 // TestForeignPort: another program on the broker's port is named.
 func TestForeignPort(t *testing.T) {
 	b := newBed(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,12 +28,12 @@ type agentStatusAnswer struct {
 	Port     cardbroker.Port      `json:"port"`
 	State    cardbroker.State     `json:"state"`
 	Broker   string               `json:"broker"`
-	Presence string               `json:"presence"` // present, locked, away or unknown; empty: no broker answers
 	Readers  []api.CardReader     `json:"readers"`
-	Closed   *api.ErrorBody       `json:"closed"` // why there are no readers, though there may be some; null: they are open
-	Modules  []moduleAnswer       `json:"modules"`
 	Leases   []api.Lease          `json:"leases"`
 	Consents int                  `json:"consents"`
+	Modules  []moduleAnswer       `json:"modules"`
+	Presence string               `json:"presence"` // present, locked, away or unknown; empty: no broker answers
+	Closed   *api.ErrorBody       `json:"closed"`   // why there are no readers, though there may be some; null: they are open
 }
 
 // moduleAnswer is a PKCS#11 module of machine policy.
