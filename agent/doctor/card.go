@@ -125,8 +125,8 @@ func (w *World) modules() (findings []doctor.Finding) {
 		case m.Is != "":
 			findings = append(findings, doctor.Fail(cardbroker.Unsupported, "module", "have the build of the middleware for this system installed",
 				"the module %s is of the wrong kind: %s is %s, this program is %s", m.Name, m.Library, m.Is, m.Want))
-		case m.Ends > 0:
-			findings = append(findings, doctor.Warn("module", "ask the middleware's vendor, with the agent's log", "the process of the module %s has ended by itself %d times, last: %s", m.Name, m.Ends, m.Last))
+		case m.Died != "":
+			findings = append(findings, doctor.Fail(cardbroker.Unavailable, "module", "see the agent's log for what the module said; then ask the middleware's vendor", "the module %s crashes, or does not start: %s", m.Name, m.Died))
 		default:
 			findings = append(findings, doctor.OK("module", "the module %s is at %s", m.Name, m.Library))
 		}

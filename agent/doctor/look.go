@@ -61,7 +61,9 @@ func Look(ctx context.Context, cfg Config) *World {
 	w.Unconfined = cfg.Missing(kernel())
 	w.PCSC = w.service(ctx, cfg)
 	for _, m := range w.Policy.Modules() {
-		w.Modules = append(w.Modules, moduleFile(m, checkRoot))
+		found := moduleFile(m, checkRoot)
+		found.Died = w.died[m.Name]
+		w.Modules = append(w.Modules, found)
 	}
 	w.Display = cfg.Getenv("DISPLAY") != "" || cfg.Getenv("WAYLAND_DISPLAY") != ""
 	if w.Prompt, _ = prompt.Desktop(); len(w.Policy.Prompt.Command) > 0 {
@@ -141,6 +143,9 @@ func (w *World) askAgent(ctx context.Context, cfg Config) {
 	}
 	w.Readers, w.ReadersErr = asked.Readers(ctx)
 	_, w.KeyErr = asked.DeviceKeys(ctx)
+	if len(w.Policy.Modules()) > 0 {
+		w.died, _ = asked.ModuleErrors(ctx) // an older agent does not say
+	}
 }
 
 // localhost asks the resolver.

@@ -48,6 +48,7 @@ type World struct {
 	Readers    []api.CardReader
 	ReadersErr error
 	Modules    []Module
+	died       map[string]string // why modules are not there, by name
 	KeyErr     error
 	Consents   []cardbroker.Origin
 	ConsentErr error
@@ -112,8 +113,7 @@ type Module struct {
 	Err  error  // why its file cannot be used
 	Is   string // what the file is for, if not for this program: "ELFCLASS32, EM_386"
 	Want string
-	Ends int    // how often its process has ended by itself
-	Last string // how
+	Died string // why the agent cannot start it, or has seen it end
 }
 
 // mode is how the host finds agents.
