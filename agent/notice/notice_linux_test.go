@@ -186,7 +186,7 @@ func TestEntry(t *testing.T) {
 		t.Errorf("the notice says %q %q with %q", shown.Summary, shown.Body, shown.Actions)
 	}
 	over()
-	if gone := d.Next(); gone.Number != shown.Number || gone.Summary != "" {
+	if gone := d.Next(); gone.Number != shown.Number || gone.Summary != "" || gone.Expire != 0 {
 		t.Errorf("then %+v is shown, want notice %d to be taken away", gone, shown.Number)
 	}
 }
