@@ -122,9 +122,9 @@ func (w *World) modules() (findings []doctor.Finding) {
 			findings = append(findings, doctor.Fail(cardbroker.ObjectUnknown, "module", "have the middleware installed, or correct the path in machine policy", "the module %s is not found: %s", m.Name, m.Library))
 		case m.Err != nil:
 			findings = append(findings, doctor.Fail(cardbroker.Forbidden, "module", "have the file and its directories belong to root and be writable by root alone", "the module %s cannot be used: %v", m.Name, m.Err))
-		case m.Is != "":
+		case m.Wrong != nil:
 			findings = append(findings, doctor.Fail(cardbroker.Unsupported, "module", "have the build of the middleware for this system installed",
-				"the module %s is of the wrong kind: %s is %s, this program is %s", m.Name, m.Library, m.Is, m.Want))
+				"the module %s is of the wrong kind: %v", m.Name, m.Wrong))
 		case m.Died != "":
 			findings = append(findings, doctor.Fail(cardbroker.Unavailable, "module", "see the agent's log for what the module said; then ask the middleware's vendor", "the module %s crashes, or does not start: %s", m.Name, m.Died))
 		default:

@@ -5,7 +5,6 @@ package doctor
 
 import (
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +18,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/library"
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
 
@@ -195,26 +195,6 @@ func moduleFile(m config.Module, check func(path string) error) Module {
 	if found.Err = check(m.Library); found.Err != nil {
 		return found
 	}
-	own, err := kindOf("/proc/self/exe")
-	if err != nil {
-		return found
-	}
-	is, err := kindOf(m.Library)
-	if err != nil {
-		is = "no library"
-	}
-	if is != own {
-		found.Is, found.Want = is, own
-	}
+	found.Wrong = library.Check(m.Library)
 	return found
-}
-
-// kindOf returns which machines a file is for: "ELFCLASS64 for EM_X86_64".
-func kindOf(path string) (string, error) {
-	file, err := elf.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	return fmt.Sprintf("%v for %v", file.Class, file.Machine), nil
 }

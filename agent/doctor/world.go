@@ -110,10 +110,9 @@ type Service struct {
 // Module is a PKCS#11 module of policy.
 type Module struct {
 	config.Module
-	Err  error  // why its file cannot be used
-	Is   string // what the file is for, if not for this program: "ELFCLASS32, EM_386"
-	Want string
-	Died string // why the agent cannot start it, or has seen it end
+	Err   error  // why its file cannot be used
+	Wrong error  // why it is no library for this system
+	Died  string // why the agent cannot start it, or has seen it end
 }
 
 // mode is how the host finds agents.
