@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -20,6 +21,7 @@ import (
 func (a *Agent) pinConfig() pin.Config {
 	cfg := pin.Config{
 		Keys:    a.keys,
+		Notice:  a.enterAtReader,
 		Policy:  a.cfg.Policy.PIN,
 		Held:    a.held,
 		Free:    a.sole,
@@ -36,11 +38,14 @@ func (a *Agent) pinConfig() pin.Config {
 // askPIN asks the user for the PIN that a page or program of his wants.
 func (a *Agent) askPIN(ctx context.Context, q pin.Question) (cardbroker.Secret, error) {
 	question := cardend.Question{
-		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Ask: []cardend.Part{cardend.PartPIN},
+		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Which: q.Which, Ask: []cardend.Part{cardend.PartPIN},
 		Min: q.Shape.Min, Max: q.Shape.Max, Digits: q.Shape.Digits,
 	}
-	if q.Few {
+	switch {
+	case q.Few:
 		question.Problem, question.Tries = cardend.ProblemFew, q.Tries
+	case q.Wrong:
+		question.Problem, question.Tries = cardend.ProblemWrong, q.Tries
 	}
 	pins, err := a.asker.AskPIN(ctx, question)
 	if err != nil {
@@ -50,6 +55,17 @@ func (a *Agent) askPIN(ctx context.Context, q pin.Question) (cardbroker.Secret, 
 		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN did not work")
 	}
 	return pins[0], nil
+}
+
+// enterAtReader tells the user that he is to enter a PIN at a reader, until end is called; while his screen is locked or he is away it is
+// PINCanceled.
+func (a *Agent) enterAtReader(ctx context.Context, q pin.Question) (end func(), err error) {
+	_, leave, err := a.present.prompts.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	over := a.entries.Begin(notice.Entry{Origin: q.Origin, Reader: q.Reader, Which: q.Which})
+	return func() { over(); leave() }, nil
 }
 
 // deviceKey answers with the key that existing clients encrypt PINs with.
@@ -95,6 +111,7 @@ type verifyWish struct {
 	Encoding  string    `json:"encoding"`
 	AID       string    `json:"aid"`
 	PIN       pin.Field `json:"pin"`
+	Dialog    bool      `json:"osDialog"`
 }
 
 // verifyPIN has a card compare a PIN.
@@ -114,7 +131,8 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = a.pins.Enter(r.Context(), pin.Wish{
-		Reader: reader.Name, ID: id, Origin: pageOf(r), Use: command.Use(), Shape: command.Shape(), PIN: wish.PIN,
+		Reader: reader.Name, ID: id, Origin: pageOf(r), Use: command.Use(), Which: command.Which(), Shape: command.Shape(),
+		PIN: wish.PIN, Dialog: wish.Dialog, Pad: reader.PINPad,
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
 			card, err := a.cards.Turn(ctx, reader.Name)
 			if err != nil {

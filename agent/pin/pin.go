@@ -40,8 +40,11 @@ type Wish struct {
 	ID     cardbroker.ReaderID // as the asker knows it
 	Origin cardbroker.Origin   // of the page that asks; empty: a program of the user's
 	Use    string              // tells the PINs of one card apart, and what they open
+	Which  string              // PIN that is, in words for the user; may be empty
 	Shape  Shape
 	PIN    Field // empty: from a session, or from the user
+	Dialog bool  // the user is asked, whatever PIN is
+	Pad    bool  // the reader asks for PINs by itself: where the user is to be asked, he enters his there
 
 	// Open makes the target ready, and says which card that is.
 	Open func(ctx context.Context) (Target, cardbroker.Card, error)
@@ -49,12 +52,14 @@ type Wish struct {
 	Still func() error
 }
 
-// Question is what the user is asked. Tries is how often he may be wrong; known if Few.
+// Question is what the user is asked. Tries is how often he may be wrong, or RetriesUnknown; with Few and Wrong.
 type Question struct {
 	Reader string
 	Origin cardbroker.Origin
+	Which  string
 	Shape  Shape
 	Few    bool // a page would have spent one of the last tries
+	Wrong  bool // the PIN that the card saw last was wrong
 	Tries  int
 }
 
@@ -63,6 +68,7 @@ type Config struct {
 	Keys    Keys
 	Policy  config.PINPolicy
 	Ask     func(ctx context.Context, q Question) (cardbroker.Secret, error) // nil: nobody can be asked
+	Notice  func(ctx context.Context, q Question) (end func(), err error)    // has the user enter a PIN at the reader, until end
 	Held    func(reader string) bool                                         // a back end has a lease of it: no session begins
 	Free    func(reader string) error                                        // ReaderBusy: a back end has it for itself
 	Present func(reader string) *cardbroker.Card                             // another pointer: another card, or put in anew; nil: none
@@ -124,10 +130,14 @@ func (k *Keeper) watch(ctx context.Context) error {
 // source says where a PIN comes from.
 type source string
 
+// user says whether the user has entered it himself.
+func (s source) user() bool { return s == fromUser || s == atReader }
+
 const (
 	fromPage    source = "from the asker"
 	fromSession source = "kept"
 	fromUser    source = "from the user"
+	atReader    source = "entered at the reader"
 )
 
 // Enter has a PIN compared; nil: it is right. One is compared for each reader at a time. Errors: those of the wish's functions, of the target and of the prompt; ReaderBusy; RateLimited;
@@ -162,12 +172,11 @@ func (k *Keeper) enter(ctx context.Context, w *Wish) (source, error) {
 	if !ok {
 		return from, err
 	}
-	from = fromUser
-	if k.cfg.Ask == nil {
-		return from, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RulePINFloor,
+	if k.cfg.Ask == nil && !w.Pad {
+		return fromUser, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RulePINFloor,
 			"so few tries are left that the user has to enter the PIN himself, but the agent has no prompt to ask him with")
 	}
-	if pin, err = k.ask(ctx, w, Question{Few: true, Tries: few.left}); err != nil {
+	if pin, from, err = k.ask(ctx, w, Question{Few: true, Tries: few.left}); err != nil {
 		return from, err
 	}
 	defer clear(pin.Reveal())
@@ -176,7 +185,7 @@ func (k *Keeper) enter(ctx context.Context, w *Wish) (source, error) {
 
 // find returns the PIN: the asker's, one that is kept, or the user's.
 func (k *Keeper) find(ctx context.Context, w *Wish) (cardbroker.Secret, source, error) {
-	if !k.cfg.Policy.Ask {
+	if !k.cfg.Policy.Ask && !w.Dialog {
 		if !w.PIN.Empty() {
 			pin, err := k.open(ctx, w)
 			return pin, fromPage, err
@@ -186,22 +195,30 @@ func (k *Keeper) find(ctx context.Context, w *Wish) (cardbroker.Secret, source, 
 		}
 	}
 	w.PIN.Wipe()
-	pin, err := k.ask(ctx, w, Question{})
+	return k.ask(ctx, w, k.before(w))
+}
+
+// ask asks the user, but where the reader does that by itself.
+func (k *Keeper) ask(ctx context.Context, w *Wish, q Question) (cardbroker.Secret, source, error) {
+	if w.Pad {
+		return cardbroker.Secret{}, atReader, nil
+	}
+	if k.cfg.Ask == nil {
+		return cardbroker.Secret{}, fromUser, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
+	}
+	said, err := k.cfg.Ask(ctx, q.about(w))
+	if err != nil {
+		k.refused(w.Origin)
+		return cardbroker.Secret{}, fromUser, err
+	}
+	pin, err := w.Shape.take(said.Reveal(), true)
 	return pin, fromUser, err
 }
 
-// ask asks the user.
-func (k *Keeper) ask(ctx context.Context, w *Wish, q Question) (cardbroker.Secret, error) {
-	if k.cfg.Ask == nil {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
-	}
-	q.Reader, q.Origin, q.Shape = w.Reader, w.Origin, w.Shape
-	said, err := k.cfg.Ask(ctx, q)
-	if err != nil {
-		k.refused(w.Origin)
-		return cardbroker.Secret{}, err
-	}
-	return w.Shape.take(said.Reveal(), true)
+// about completes a question.
+func (q Question) about(w *Wish) Question {
+	q.Reader, q.Origin, q.Which, q.Shape = w.Reader, w.Origin, w.Which, w.Shape
+	return q
 }
 
 // fewTries says that the user himself is to enter the PIN.
@@ -233,6 +250,9 @@ func (k *Keeper) try(ctx context.Context, w *Wish, pin cardbroker.Secret, from s
 	}
 	if err := k.cfg.Free(w.Reader); err != nil {
 		return err
+	}
+	if from == atReader {
+		return k.enterAtReader(ctx, t, target)
 	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), verifyLimit)
 	defer cancel()
