@@ -27,6 +27,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
+	"github.com/cardbroker/cardbroker/agent/readers"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
@@ -80,6 +81,7 @@ type Agent struct {
 	desk    *desk
 	page    string // host name of our own page, made up for this agent's life
 	names   *catalogue.Catalogue
+	readers *readers.List
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
@@ -132,7 +134,9 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		measured: make(chan api.Usage, maxUsages),
 	}
 	cfg.Sandbox.Holder = a.holding
+	cfg.Sandbox.Hidden = cfg.Policy.Excludes
 	a.cards = cards.New(cfg.Sandbox)
+	a.readers = readers.New(readers.Config{Cards: a.cards, Names: a.names, Secret: secret, Modules: cfg.Policy.Modules()})
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	if journals, err := folder.Journals(cfg.Session); err == nil {
