@@ -28,6 +28,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/agent/readers"
+	"github.com/cardbroker/cardbroker/agent/remoteloading"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
@@ -85,6 +86,7 @@ type Agent struct {
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
+	remote  *remoteloading.Loader
 	tunnels *run.Group
 	ready   sync.Once
 	resumed sync.Once // restoreLeases
@@ -151,7 +153,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		a.asker = attended{shown, a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
-	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll)
+	a.remote = remoteloading.New(a.remoteConfig())
+	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll, a.remote.EndAll)
 	return a, nil
 }
 
@@ -169,6 +172,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
 	owners.Go("pins", a.pins.Run)
+	owners.Go("remote loading", a.remote.Run)
 	owners.Go("catalogue", a.names.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)
