@@ -157,7 +157,10 @@ func (h *host) readersSeen(agent asked) api.CardReader {
 	agent.ask("GET", "/v3/readers/"+string(reader.ID)).want(200, "")
 	agent.ask("GET", "/v3/readers/0000000000000000").want(412, cardbroker.ReaderUnknown)
 	agent.ask("GET", "/cb/v1/events", websocket(""), header("Sec-WebSocket-Version", "12")).want(400, cardbroker.Invalid)
-	for _, a := range []answer{agent.ask("GET", "/cb/v1/events"), agent.ask("GET", "/cb/v1/events", websocket(""))} {
+	for _, a := range []answer{
+		agent.ask("GET", "/cb/v1/events"), agent.ask("GET", "/cb/v1/events?excluded=hello"),
+		agent.ask("GET", "/cb/v1/events", websocket("")), agent.ask("GET", "/cb/v1/events?excluded=hello", websocket("")),
+	} {
 		h.eventSeen(a, reader.ID)
 	}
 	return reader
