@@ -40,6 +40,10 @@ func (a *Agent) allRoutes() []httpserver.Route {
 	return slices.Concat(a.routes(), a.readers.Routes(), a.remote.Routes())
 }
 
+// perSecond is how many requests the agent answers its user in the long run. That is more than elsewhere, for cards answer so fast, and what is
+// used up is the user's own.
+const perSecond = 1000
+
 // serve serves the agent's port, and what the broker forwards, until ctx ends.
 func (a *Agent) serve(ctx context.Context, e enrolment) error {
 	server := httpserver.New(httpserver.Config{
@@ -50,6 +54,7 @@ func (a *Agent) serve(ctx context.Context, e enrolment) error {
 		Page:      a.page,
 		Refused:   a.tellRefused,
 		PagesOnly: a.cfg.Policy.PagesOnly,
+		PerSecond: perSecond,
 		Log:       a.cfg.Log,
 	})
 	attested := []httpserver.Listener{{Listener: e.forwards, Kind: httpserver.Forwarded{Name: a.hostAlias}}}

@@ -24,8 +24,8 @@ const (
 )
 
 const (
-	// maxTurns is how many local programs may have a turn at a reader, or wait for one.
-	maxTurns = 8
+	// maxTurns is how many local programs may have a turn at a reader, or wait for one: as many as may ask at a time.
+	maxTurns = 64
 
 	// turnLimit is how long a back end waits for a local program's turn to end; a program's request ends long before.
 	turnLimit = time.Minute

@@ -69,16 +69,26 @@ func (l *List) one(w http.ResponseWriter, r *http.Request) error {
 
 // Find finds a reader of the session by the id that local callers see. Errors: ReaderUnknown, and as of [cards.Sandbox.Readers].
 func (l *List) Find(ctx context.Context, id cardbroker.ReaderID) (cardbroker.Reader, error) {
+	if reader, ok := l.find(l.cfg.Cards.Snapshot(), id); ok { // without a wait
+		return reader, nil
+	}
 	readers, err := l.cfg.Cards.Readers(ctx)
 	if err != nil {
 		return cardbroker.Reader{}, err
 	}
-	for _, reader := range readers {
-		if l.id(reader) == id {
-			return reader, nil
-		}
+	if reader, ok := l.find(readers, id); ok {
+		return reader, nil
 	}
 	return cardbroker.Reader{}, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader in this session")
+}
+
+func (l *List) find(readers []cardbroker.Reader, id cardbroker.ReaderID) (cardbroker.Reader, bool) {
+	for _, reader := range readers {
+		if l.id(reader) == id {
+			return reader, true
+		}
+	}
+	return cardbroker.Reader{}, false
 }
 
 func (l *List) id(r cardbroker.Reader) cardbroker.ReaderID {

@@ -42,17 +42,17 @@ func decode(r *http.Request, wish any) error {
 	return httpserver.Decode(r, wish)
 }
 
-// callOf says who asks for which reader, which it finds by its id; the caller still has to be there.
+// callOf says who asks for which reader, which it finds by its id.
 func (l *Loader) callOf(r *http.Request, session string) (*call, error) {
 	reader, err := l.cfg.Find(r.Context(), cardbroker.ReaderID(r.PathValue("id")))
 	if err != nil {
 		return nil, err
 	}
-	c := &call{reader: reader, origin: cardbroker.Origin(r.Header.Get("Origin"))}
+	c := &call{reader: reader, origin: cardbroker.Origin(r.Header.Get("Origin")), still: func() error { return httpserver.StillThere(r.Context()) }}
 	if session != "" {
 		c.session = cardbroker.NewSecret([]byte(session))
 	}
-	return c, httpserver.StillThere(r.Context())
+	return c, nil
 }
 
 func (l *Loader) postOpen(w http.ResponseWriter, r *http.Request) error {

@@ -15,6 +15,7 @@ type call struct {
 	reader  cardbroker.Reader
 	origin  cardbroker.Origin // of the page that asks; empty: a program of the user's
 	session cardbroker.Secret // empty: the call is by itself
+	still   func() error      // says whether the asker is still there; it is asked after a wait
 }
 
 // use is a card in the hands of one call.
@@ -59,10 +60,18 @@ func (l *Loader) turn(ctx context.Context, c *call) (Card, error) {
 		return nil, err
 	}
 	card, err := l.cfg.Turn(ctx, c.reader.Name)
-	if cardbroker.ReasonOf(err) == cardbroker.ReaderBusy {
+	switch cardbroker.ReasonOf(err) {
+	case "":
+	case cardbroker.ReaderBusy:
 		return nil, l.held(c, err)
+	default:
+		return nil, err
 	}
-	return card, err
+	if err := c.still(); err != nil {
+		card.Close(cardbroker.LeaveCard)
+		return nil, err
+	}
+	return card, nil
 }
 
 // held says who has the reader, if it is one of ours. A page learns nothing of another.

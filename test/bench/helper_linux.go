@@ -19,6 +19,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/calls"
 	"github.com/cardbroker/cardbroker/test/bench/counted"
 	"github.com/cardbroker/cardbroker/test/bench/leases"
+	"github.com/cardbroker/cardbroker/test/bench/rest"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -34,6 +35,7 @@ const (
 	helpPCSC     = "pcsc"      // SOCKET: serves a software card as a PC/SC service
 	helpHolder   = "holder"    // SOCKET FOLDER: the agent's end of leases
 	helpBackEnd  = "back-end"  // DOOR CERTIFICATE TICKET: the other end
+	helpReaders  = "readers"   // serves as cardsandbox, with as many readers as there may be
 	helpCalls    = "calls"     // SOCKET READER: makes the PC/SC calls that it is asked for
 )
 
@@ -57,6 +59,8 @@ func help(args []string) int {
 		err = sayUntilEnd(nil)
 	case kind == helpCard && len(args) == 1:
 		err = counted.Serve(ctx)
+	case kind == helpReaders && len(args) == 1:
+		err = rest.ServeMany(ctx)
 	case kind == helpPCSC && len(args) == 2:
 		err = listening(ctx, args[1], calls.ServeSoftCard)
 	case kind == helpHolder && len(args) == 3:
