@@ -5,38 +5,18 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
-	"fmt"
-	"os"
-	"strings"
-	"time"
+	"errors"
+	"io/fs"
 
 	"github.com/cardbroker/cardbroker/internal/atrlist"
-	"github.com/cardbroker/cardbroker/test/bench/sample"
+	"github.com/cardbroker/cardbroker/test/bench/atrs"
 )
 
 // atrs measures looking up what a card is, for each whole ATR of the installed list.
 func (b *bench) atrs(ctx context.Context) ([]measured, error) {
-	text, err := os.ReadFile(atrlist.DistributionFile)
-	if err != nil {
+	took, err := atrs.Look(atrlist.DistributionFile)
+	if errors.Is(err, fs.ErrNotExist) {
 		return []measured{{skip: "needs the list of pcsc-tools: " + err.Error()}}, nil
 	}
-	list, err := atrlist.Load(atrlist.DistributionFile)
-	if err != nil {
-		return nil, err
-	}
-	var took []float64
-	for line := range strings.Lines(string(text)) {
-		atr, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(line), " ", ""))
-		if err != nil || len(atr) == 0 { // a description, or a pattern
-			continue
-		}
-		start := time.Now()
-		found := list.Find(atr)
-		took = append(took, sample.Micros(time.Since(start)))
-		if len(found) == 0 {
-			return nil, fmt.Errorf("no description of %X", atr)
-		}
-	}
-	return []measured{{ours: took}}, ctx.Err()
+	return []measured{{ours: took}}, errors.Join(err, ctx.Err())
 }
