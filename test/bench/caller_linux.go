@@ -49,15 +49,3 @@ func (b *bench) caller(ctx context.Context) ([]measured, error) {
 	took, err := conns.Callers(listener, openConns, pick(b, 50_000, 10_000))
 	return []measured{{ours: took}}, errors.Join(err, ctx.Err())
 }
-
-// hold is the helper that opens connections and keeps them.
-func hold(ctx context.Context, address, count string) error {
-	n, err := strconv.Atoi(count)
-	if err != nil {
-		return err
-	}
-	if err := say(nil); err != nil { // whoever accepts may begin
-		return err
-	}
-	return conns.Hold(ctx, address, n, untilEnd)
-}

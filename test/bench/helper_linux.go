@@ -17,6 +17,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/agents"
 	"github.com/cardbroker/cardbroker/test/bench/bare"
 	"github.com/cardbroker/cardbroker/test/bench/calls"
+	"github.com/cardbroker/cardbroker/test/bench/conns"
 	"github.com/cardbroker/cardbroker/test/bench/counted"
 	"github.com/cardbroker/cardbroker/test/bench/leases"
 	"github.com/cardbroker/cardbroker/test/bench/rest"
@@ -45,7 +46,7 @@ func help(args []string) int {
 	var err error
 	switch kind := args[0]; {
 	case kind == helpHold && len(args) == 3:
-		err = hold(ctx, args[1], args[2])
+		err = conns.Hold(ctx, args[1], args[2], func() error { return say(nil) }, untilEnd)
 	case kind == helpRelayTCP && len(args) == 2:
 		err = listening(ctx, args[1], bare.RelayTCP)
 	case kind == helpRelayWeb && len(args) == 2:

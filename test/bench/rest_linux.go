@@ -61,29 +61,9 @@ func (b *bench) restAPDUs(ctx context.Context) (_ []measured, err error) {
 	return []measured{against(ours, nativePCSC, limit)}, errors.Join(err, session.Close(ctx))
 }
 
-// infos measures /info of a broker that a thousand agents of many users come to.
-func (b *bench) infos(ctx context.Context) ([]measured, error) {
-	host, err := b.startHost("infos")
-	if err != nil {
-		return nil, err
-	}
-	defer host.stop()
-	var took []time.Duration
-	group, over := run.New(ctx), make(chan struct{})
-	group.Go("pages", func(ctx context.Context) (err error) {
-		took, err = rest.Infos(ctx, host.listen, 20*time.Millisecond, over)
-		return err
-	})
-	dismiss, err := host.assemble()
-	defer dismiss()
-	close(over)
-	err = errors.Join(err, group.Wait())
-	return []measured{{ours: sample.Each(took, sample.Millis)}}, err
-}
-
-// restClients has 200 clients use four agents, and counts what fails.
-func (b *bench) restClients(ctx context.Context) ([]measured, error) {
-	host, err := b.startHost("clients")
+// crowds has 200 clients use four agents, and counts what fails; then it measures /info of the broker while a thousand agents of many users come.
+func (b *bench) crowds(ctx context.Context) ([]measured, error) {
+	host, err := b.startHost("crowds")
 	if err != nil {
 		return nil, err
 	}
@@ -98,5 +78,15 @@ func (b *bench) restClients(ctx context.Context) ([]measured, error) {
 	}
 	failed, why := rest.Crowd(ctx, ports, softcard.Name, 200, 5)
 	b.progress("%d calls failed, the first: %v", failed, why)
-	return []measured{{ours: []float64{float64(failed)}}}, ctx.Err()
+	var took []time.Duration
+	group, over := run.New(ctx), make(chan struct{})
+	group.Go("pages", func(ctx context.Context) (err error) {
+		took, err = rest.Infos(ctx, host.listen, 20*time.Millisecond, over)
+		return err
+	})
+	dismiss, err := host.assemble()
+	defer dismiss()
+	close(over)
+	err = errors.Join(err, group.Wait())
+	return []measured{{ours: []float64{float64(failed)}}, {ours: sample.Each(took, sample.Millis)}}, err
 }

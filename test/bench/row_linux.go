@@ -74,6 +74,7 @@ func (b *bench) sections() []section {
 			{"sandbox hop, allocations at the agent", "an APDU", goal{ofMax, 0}},
 			{"sandbox hop, allocations in the sandbox", "an APDU", goal{ofMax, 0}},
 		}, b.sandboxHop},
+		{tokenRows(), b.tokens},
 		{[]row{
 			{"PC/SC APDU of 255 bytes through the sandbox", "µs", goal{ofExcess, 100}},
 			{"PC/SC APDU of 255 bytes through sandbox and agent, as the agent says", "µs", goal{ofExcess, chainExcess}},
@@ -83,8 +84,7 @@ func (b *bench) sections() []section {
 		{apiRows(), b.api},
 		{[]row{{"reader list of 15 readers with cards, at the server", "µs", goal{ofP50, 100}}}, b.readerLists},
 		{[]row{{"APDU of 255 bytes through REST, in a session", "µs", goal{ofExcess, 500}}}, b.restAPDUs},
-		{[]row{{"/info while 1,000 agents log on", "ms", goal{ofP99, 20}}}, b.infos},
-		{[]row{{"REST calls of 200 clients at once that fail", "of 2,000", goal{ofMax, 0}}}, b.restClients},
+		{[]row{{"REST calls of 200 clients at once that fail", "of 1,000", goal{ofMax, 0}}, {"/info while 1,000 agents log on", "ms", goal{ofP99, 20}}}, b.crowds},
 		{[]row{{"ATR look-up in the installed list", "µs", goal{ofP50, 20}}}, b.atrs},
 		{[]row{
 			{"PC/SC card put in, from the reader's first ATR to the event at a program of the user", "ms", goal{ofMax, 100}},

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package atrs measures looking up what a card is by its ATR.
+// Package atrs measures looking up what a card is.
 package atrs
 
 import (
@@ -15,17 +15,16 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 )
 
-// Look looks each whole ATR of a list up in it, and returns how long that took, in µs.
-func Look(file string) ([]float64, error) {
-	text, err := os.ReadFile(file)
+// LookUp times it for each whole ATR of the installed list, in µs. Without the list it returns why there is nothing to measure.
+func LookUp() (took []float64, skip string, err error) {
+	text, err := os.ReadFile(atrlist.DistributionFile)
 	if err != nil {
-		return nil, err
+		return nil, "needs the list of pcsc-tools: " + err.Error(), nil
 	}
-	list, err := atrlist.Load(file)
+	list, err := atrlist.Load(atrlist.DistributionFile)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var took []float64
 	for line := range strings.Lines(string(text)) {
 		atr, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(line), " ", ""))
 		if err != nil || len(atr) == 0 { // a description, or a pattern
@@ -35,8 +34,8 @@ func Look(file string) ([]float64, error) {
 		found := list.Find(atr)
 		took = append(took, sample.Micros(time.Since(start)))
 		if len(found) == 0 {
-			return nil, fmt.Errorf("no description of %X", atr)
+			return nil, "", fmt.Errorf("no description of %X", atr)
 		}
 	}
-	return took, nil
+	return took, "", nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,9 +33,16 @@ func NeedFiles(n uint64) string {
 	return ""
 }
 
-// Hold opens connections to an address, and keeps them until end returns.
-func Hold(ctx context.Context, address string, count int, end func() error) error {
-	for range count {
+// Hold says that whoever accepts may begin, opens so many connections to an address, and keeps them until end returns.
+func Hold(ctx context.Context, address, count string, say, end func() error) error {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err
+	}
+	if err := say(); err != nil {
+		return err
+	}
+	for range n {
 		conn, err := bare.Dial(ctx, address)
 		if err != nil {
 			return err
