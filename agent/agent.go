@@ -28,6 +28,8 @@ import (
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
+	"github.com/cardbroker/cardbroker/agent/readers"
+	"github.com/cardbroker/cardbroker/agent/remoteloading"
 	"github.com/cardbroker/cardbroker/agent/sharing"
 	"github.com/cardbroker/cardbroker/agent/tokens"
 	"github.com/cardbroker/cardbroker/api"
@@ -85,10 +87,12 @@ type Agent struct {
 	desk    *desk
 	page    string // host name of our own page, made up for this agent's life
 	names   *catalogue.Catalogue
+	readers *readers.List
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
 	entries *notice.Entries
+	remote  *remoteloading.Loader
 	tunnels *run.Group
 	ready   sync.Once
 	resumed sync.Once // restoreLeases
@@ -140,11 +144,13 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		measured: make(chan api.Usage, maxUsages),
 	}
 	cfg.Sandbox.Holder, cfg.Sandbox.Release = a.holding, func() error { return a.tokens.Release() }
+	cfg.Sandbox.Hidden = cfg.Policy.Excludes
 	a.cards = cards.New(cfg.Sandbox)
 	a.tokens = tokens.New(tokens.Config{
 		Program: cfg.Sandbox.Program, Modules: cfg.Policy.Modules(), PCSC: cfg.PCSC.Socket, Lend: a.cards.LendSlot, Log: cfg.Sandbox.Log,
 	})
 	a.reach = sharing.Supervisors{a.cards, a.tokens}
+	a.readers = readers.New(readers.Config{Cards: a.cards, Names: a.names, Secret: secret, Modules: cfg.Policy.Modules()})
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	if journals, err := folder.Journals(cfg.Session); err == nil {
@@ -159,7 +165,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		a.asker = attended{shown, a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
-	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll)
+	a.remote = remoteloading.New(a.remoteConfig())
+	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll, a.remote.EndAll)
 	return a, nil
 }
 
@@ -178,6 +185,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
 	owners.Go("pins", a.pins.Run)
+	owners.Go("remote loading", a.remote.Run)
 	owners.Go("catalogue", a.names.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)

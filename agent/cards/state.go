@@ -5,6 +5,7 @@ package cards
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -111,11 +112,15 @@ func (st *state) close() {
 
 // told takes the list of a child that is up.
 func (st *state) told(p *process, readers []reader) {
-	if st.life.Up(p.Process) {
-		st.process = p
-		st.setReaders(readers)
-		st.carry(p)
+	if !st.life.Up(p.Process) {
+		return
 	}
+	st.process = p
+	if hidden := st.sandbox.cfg.Hidden; hidden != nil {
+		readers = slices.DeleteFunc(slices.Clone(readers), func(r reader) bool { return hidden(r.Name) })
+	}
+	st.setReaders(readers)
+	st.carry(p)
 }
 
 // claim finds the card's reader and takes it for the card, or a place in the queue of local programs.

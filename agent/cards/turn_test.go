@@ -207,15 +207,15 @@ func TestTurnRefused(t *testing.T) {
 
 	leaves, leave := context.WithCancel(t.Context())
 	var left sync.WaitGroup
-	for range 8 {
+	for range 64 {
 		left.Go(func() {
 			_, err := s.Turn(leaves, "fake 0")
 			wantReason(t, "Turn of who leaves", err, cardbroker.Canceled)
 		})
 	}
-	eventually(t, "eight wait", func() bool { return s.Turns("fake 0") == 8 })
+	eventually(t, "all wait", func() bool { return s.Turns("fake 0") == 64 })
 	_, err = s.Turn(t.Context(), "fake 0")
-	refused("the ninth", err, "8 local programs")
+	refused("one more", err, "64 local programs")
 	leave()
 	left.Wait()
 	if n := s.Turns("fake 0"); n != 0 {

@@ -74,6 +74,7 @@ type Config struct {
 	Page      string                                     // host name of our own page, which nobody can guess; empty: there is none
 	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
+	PerSecond int                                        // requests of one user, in the long run; twice as many at once; 0: 100
 	Take      Take                                       // is given connections before HTTP; nil: HTTP has them all
 	Log       *slog.Logger
 }
@@ -102,7 +103,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg:     cfg,
 		mux:     http.NewServeMux(),
-		users:   newUsers(cfg.MaxConns),
+		users:   newUsers(cfg.MaxConns, cfg.PerSecond),
 		fault:   make(chan string, 1),
 		feed:    newFeed(),
 		opening: make(chan struct{}, maxOpening),

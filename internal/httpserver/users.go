@@ -15,8 +15,7 @@ import (
 // What one user may have and do by default, so that he cannot starve the others.
 const (
 	defaultConns = 64  // connections at a time
-	perSecond    = 100 // requests, in the long run
-	burst        = 200 // requests at once
+	defaultRate  = 100 // requests a second, in the long run; twice as many at once
 	spareConns   = 16  // connections more, that are answered why they are not served, so that a page can read it
 
 	toldPerSecond = 10 // refusals that somebody is told of, in the long run
@@ -55,6 +54,7 @@ type share struct {
 // fresh allowance by reconnecting, and is forgotten when it says no more than a new one.
 type users struct {
 	maxConns int
+	rate     int        // requests a second
 	mu       sync.Mutex // guards what follows, and places; held for a few map look-ups, or once in a while a walk
 	byShare  map[share]*usage
 	forgetAt int // entries
@@ -73,8 +73,8 @@ type place struct {
 	left bool
 }
 
-func newUsers(maxConns int) *users {
-	return &users{maxConns: cmp.Or(maxConns, defaultConns), byShare: map[share]*usage{}, forgetAt: minKept}
+func newUsers(maxConns, perSecond int) *users {
+	return &users{maxConns: cmp.Or(maxConns, defaultConns), rate: cmp.Or(perSecond, defaultRate), byShare: map[share]*usage{}, forgetAt: minKept}
 }
 
 // enter counts a connection. One too many has an error and may have a place all the same: to be told so.
@@ -118,7 +118,7 @@ func (u *users) allow(p *place, page string) error {
 	for _, of := range shares(page) { // the smallest first, which then costs the others nothing
 		if !u.of(share{user: p.user, of: of}).requests.Allow() {
 			return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleRate, "more than %d requests a second of %s",
-				perSecond*percent(of)/100, whose(of))
+				u.rate*percent(of)/100, whose(of))
 		}
 	}
 	return nil
@@ -195,9 +195,9 @@ func (u *users) of(s share) *usage {
 		if len(u.byShare) >= u.forgetAt {
 			u.forget()
 		}
-		part := percent(s.of)
+		most := u.rate * percent(s.of) / 100
 		u.byShare[s] = &usage{
-			requests: rate.NewLimiter(rate.Limit(perSecond*part/100), burst*part/100),
+			requests: rate.NewLimiter(rate.Limit(most), 2*most),
 			told:     rate.NewLimiter(toldPerSecond, toldBurst),
 		}
 	}

@@ -5,17 +5,13 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
+	"errors"
 	"net"
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cardbroker/cardbroker/internal/httpserver"
-	"github.com/cardbroker/cardbroker/internal/peer"
-	"github.com/cardbroker/cardbroker/test/bench/bare"
+	"github.com/cardbroker/cardbroker/test/bench/conns"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/bench/storm"
 )
@@ -36,7 +32,7 @@ func (b *bench) registry(ctx context.Context) ([]measured, error) {
 // caller measures how long it takes to learn from the kernel who is behind one connection of many. Their other ends are
 // in another process.
 func (b *bench) caller(ctx context.Context) ([]measured, error) {
-	if why := needFiles(openConns + otherFiles); why != "" {
+	if why := conns.NeedFiles(openConns + otherFiles); why != "" {
 		return []measured{{skip: why}}, nil
 	}
 	listener, err := httpserver.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -50,60 +46,6 @@ func (b *bench) caller(ctx context.Context) ([]measured, error) {
 		return nil, err
 	}
 	defer holder.end()
-	conns := make([]*net.TCPConn, openConns)
-	for i := range conns {
-		conn, err := listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		defer conn.Close()
-		conns[i] = conn.(*net.TCPConn)
-	}
-	kernel := peer.NewKernel()
-	defer kernel.Close()
-	took := make([]float64, pick(b, 50_000, 10_000))
-	for i := range took {
-		conn := conns[rand.IntN(len(conns))]
-		start := time.Now()
-		found, err := kernel.Attest(conn)
-		took[i] = sample.Micros(time.Since(start))
-		if err != nil || found.User != peer.Self() {
-			return nil, fmt.Errorf("the caller is %v, %w, want %v", found.User, err, peer.Self())
-		}
-	}
-	return []measured{{ours: took}}, ctx.Err()
-}
-
-// needFiles says why this process cannot have n descriptors, if it cannot.
-func needFiles(n uint64) string {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return err.Error()
-	}
-	if limit.Cur >= n { // Go has raised it to the hard limit
-		return ""
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: max(n, limit.Max)}); err != nil {
-		return fmt.Sprintf("needs %d descriptors, RLIMIT_NOFILE is %d", n, limit.Max)
-	}
-	return ""
-}
-
-// hold is the helper that opens connections and keeps them.
-func hold(ctx context.Context, address, count string) error {
-	n, err := strconv.Atoi(count)
-	if err != nil {
-		return err
-	}
-	if err := say(nil); err != nil { // whoever accepts may begin
-		return err
-	}
-	for range n {
-		conn, err := bare.Dial(ctx, address)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-	}
-	return untilEnd()
+	took, err := conns.Callers(listener, openConns, pick(b, 50_000, 10_000))
+	return []measured{{ours: took}}, errors.Join(err, ctx.Err())
 }

@@ -17,8 +17,10 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/agents"
 	"github.com/cardbroker/cardbroker/test/bench/bare"
 	"github.com/cardbroker/cardbroker/test/bench/calls"
+	"github.com/cardbroker/cardbroker/test/bench/conns"
 	"github.com/cardbroker/cardbroker/test/bench/counted"
 	"github.com/cardbroker/cardbroker/test/bench/leases"
+	"github.com/cardbroker/cardbroker/test/bench/rest"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -34,6 +36,7 @@ const (
 	helpPCSC     = "pcsc"      // SOCKET: serves a software card as a PC/SC service
 	helpHolder   = "holder"    // SOCKET FOLDER: the agent's end of leases
 	helpBackEnd  = "back-end"  // DOOR CERTIFICATE TICKET: the other end
+	helpReaders  = "readers"   // serves as cardsandbox, with as many readers as there may be
 	helpCalls    = "calls"     // SOCKET READER: makes the PC/SC calls that it is asked for
 )
 
@@ -43,7 +46,7 @@ func help(args []string) int {
 	var err error
 	switch kind := args[0]; {
 	case kind == helpHold && len(args) == 3:
-		err = hold(ctx, args[1], args[2])
+		err = conns.Hold(ctx, args[1], args[2], func() error { return say(nil) }, untilEnd)
 	case kind == helpRelayTCP && len(args) == 2:
 		err = listening(ctx, args[1], bare.RelayTCP)
 	case kind == helpRelayWeb && len(args) == 2:
@@ -57,6 +60,8 @@ func help(args []string) int {
 		err = sayUntilEnd(nil)
 	case kind == helpCard && len(args) == 1:
 		err = counted.Serve(ctx)
+	case kind == helpReaders && len(args) == 1:
+		err = rest.ServeMany(ctx)
 	case kind == helpPCSC && len(args) == 2:
 		err = listening(ctx, args[1], calls.ServeSoftCard)
 	case kind == helpHolder && len(args) == 3:

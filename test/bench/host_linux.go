@@ -33,6 +33,7 @@ type host struct {
 	socket  string
 	pid     int
 	door    string // URL for back ends
+	listen  string // address for pages
 	backend *virtualreader.Client
 	running []*stage.Service // the broker first
 	agents  int
@@ -56,7 +57,7 @@ func (b *bench) startHost(name string) (_ *host, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h.running, h.pid, h.door = append(h.running, broker), ready.PID, ready.Backend
+	h.running, h.pid, h.door, h.listen = append(h.running, broker), ready.PID, ready.Backend, ready.Listen[0]
 	h.backend, err = leases.Client(ready.Backend, h.certificate(), token)
 	return h, err
 }

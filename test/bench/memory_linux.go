@@ -9,6 +9,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/conns"
 	"github.com/cardbroker/cardbroker/test/bench/proc"
 )
 
@@ -33,7 +34,7 @@ func memoryRows() []row {
 // leaseMemory measures three processes before and after leases are opened between them.
 func (b *bench) leaseMemory(ctx context.Context) ([]measured, error) {
 	found := make([]measured, len(memoryRows()))
-	if why := needFiles(3*openLeases + otherFiles); why != "" {
+	if why := conns.NeedFiles(3*openLeases + otherFiles); why != "" {
 		for i := range found {
 			found[i].skip = why
 		}

@@ -12,12 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/proc"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
-	"golang.org/x/sys/unix"
 )
 
 // report is what build/bench.json holds: docs/contract.md.
@@ -66,11 +65,11 @@ func newReport() *report {
 		Machine: machine{
 			OS:     runtime.GOOS,
 			Arch:   runtime.GOARCH,
-			Kernel: kernel(),
-			CPU:    processor(),
+			Kernel: proc.Kernel(),
+			CPU:    proc.Processor(),
 			CPUs:   runtime.NumCPU(),
 			Go:     runtime.Version(),
-			Load:   [2]string{load()},
+			Load:   [2]string{proc.Load()},
 			Time:   time.Now().UTC().Truncate(time.Second),
 		},
 		began: time.Now(),
@@ -132,7 +131,7 @@ func (r *report) table(w io.Writer) {
 
 // write writes the report as JSON.
 func (r *report) write(file string) error {
-	r.Machine.Load[1] = load()
+	r.Machine.Load[1] = proc.Load()
 	r.Machine.Took = sample.Rounded(time.Since(r.began).Seconds())
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
@@ -161,25 +160,4 @@ func (r *report) verdict() error {
 		}
 	}
 	return errors.Join(missed...)
-}
-
-func kernel() string {
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(name.Release[:])
-}
-
-func processor() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	_, rest, _ := strings.Cut(string(text), "model name\t: ")
-	model, _, _ := strings.Cut(rest, "\n")
-	return model
-}
-
-func load() string {
-	text, _ := os.ReadFile("/proc/loadavg")
-	minute, _, _ := strings.Cut(string(text), " ")
-	return minute
 }

@@ -82,6 +82,9 @@ func (b *bench) sections() []section {
 			{"PC/SC APDU of 255 bytes through sandbox, agent, tunnel and reader serve", "µs", goal{ofExcess, chainExcess}},
 		}, b.chain},
 		{apiRows(), b.api},
+		{[]row{{"reader list of 15 readers with cards, at the server", "µs", goal{ofP50, 100}}}, b.readerLists},
+		{[]row{{"APDU of 255 bytes through REST, in a session", "µs", goal{ofExcess, 500}}}, b.restAPDUs},
+		{[]row{{"REST calls of 200 clients at once that fail", "of 1,000", goal{ofMax, 0}}, {"/info while 1,000 agents log on", "ms", goal{ofP99, 20}}}, b.crowds},
 		{[]row{{"ATR look-up in the installed list", "µs", goal{ofP50, 20}}}, b.atrs},
 		{[]row{
 			{"PC/SC card put in, from the reader's first ATR to the event at a program of the user", "ms", goal{ofMax, 100}},

@@ -52,13 +52,19 @@ func (h *host) answers(p *stage.Person, script string) {
 // tunnel opens a tunnel of the tenant "issuer" to the user's card, with PIV selected.
 func (h *host) tunnel(p *stage.Person) *virtualreader.Tunnel {
 	h.t.Helper()
+	return h.tunnelBy(h.offer(p).Ticket)
+}
+
+// tunnelBy is tunnel by a ticket.
+func (h *host) tunnelBy(ticket string) *virtualreader.Tunnel {
+	h.t.Helper()
 	client, err := virtualreader.New(virtualreader.Config{
 		Brokers: []string{h.ready.Backend}, TLS: h.doorTLS(), Token: cardbroker.NewSecret([]byte(h.token("issuer"))),
 	})
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	tunnel, err := client.Open(h.Context(), virtualreader.TicketReader, h.offer(p).Ticket, virtualreader.Options{})
+	tunnel, err := client.Open(h.Context(), virtualreader.TicketReader, ticket, virtualreader.Options{})
 	if err != nil {
 		h.t.Fatal(err)
 	}
