@@ -119,7 +119,7 @@ func (l *List) rows(ctx context.Context, readers []cardbroker.Reader) []api.Card
 func (l *List) modules(atr string) []string {
 	names := []string{}
 	for _, m := range l.cfg.Modules {
-		if atr != "" && m.PCSC && fits(m, atr) {
+		if atr != "" && m.FitsATR(atr) {
 			names = append(names, m.Name)
 		}
 	}
