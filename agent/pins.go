@@ -34,7 +34,7 @@ func (a *Agent) pinConfig() pin.Config {
 }
 
 // askPIN asks the user for the PIN that a page or program of his wants.
-func (a *Agent) askPIN(ctx context.Context, q pin.Question) (cardbroker.Secret, error) {
+func (a *Agent) askPIN(ctx context.Context, q pin.Question) ([]cardbroker.Secret, error) {
 	question := cardend.Question{
 		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Ask: []cardend.Part{cardend.PartPIN},
 		Min: q.Shape.Min, Max: q.Shape.Max, Digits: q.Shape.Digits,
@@ -42,14 +42,13 @@ func (a *Agent) askPIN(ctx context.Context, q pin.Question) (cardbroker.Secret, 
 	if q.Few {
 		question.Problem, question.Tries = cardend.ProblemFew, q.Tries
 	}
-	pins, err := a.asker.AskPIN(ctx, question)
-	if err != nil {
-		return cardbroker.Secret{}, err
+	switch q.Act {
+	case pin.Change:
+		question.Action, question.Ask = cardend.ActionModify, []cardend.Part{cardend.PartPIN, cardend.PartNew}
+	case pin.Unblock:
+		question.Action, question.Ask = cardend.ActionUnblock, []cardend.Part{cardend.PartPUK, cardend.PartNew}
 	}
-	if len(pins) != 1 {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN did not work")
-	}
-	return pins[0], nil
+	return a.asker.AskPIN(ctx, question)
 }
 
 // deviceKey answers with the key that existing clients encrypt PINs with.

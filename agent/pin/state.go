@@ -146,7 +146,7 @@ func (k *Keeper) allow(ctx context.Context, t trial, left int, known bool) error
 		if !known {
 			left = max(0, assumedTries-st.wrong(t))
 		}
-		if t.from == fromUser {
+		if t.from == fromUser || t.from == fromPad {
 			return nil
 		}
 		if asker := st.origins[t.wish.Origin]; left <= max(1, k.cfg.Policy.Floor) || asker != nil && asker.wrong >= maxWrong {
@@ -165,7 +165,7 @@ func (k *Keeper) tried(t trial, said error) {
 		asker := st.origins[t.wish.Origin]
 		if said != nil {
 			st.note(t, 1)
-			if t.from != fromUser && asker != nil {
+			if t.from != fromUser && t.from != fromPad && asker != nil {
 				asker.wrong++
 			}
 			st.endSessions("the card refused a PIN", func(s session) bool { return s.reader == t.wish.Reader })
@@ -175,7 +175,9 @@ func (k *Keeper) tried(t trial, said error) {
 		if asker != nil {
 			asker.wrong = 0
 		}
-		if t.from != fromSession {
+		if t.wish.Act != "" {
+			st.endSessions("the PIN was changed", func(s session) bool { return s.reader == t.wish.Reader })
+		} else if t.from != fromSession {
 			st.keep(t)
 		}
 		return nil
