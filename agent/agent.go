@@ -26,6 +26,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
 	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/agent/pki"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
@@ -83,6 +84,7 @@ type Agent struct {
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
+	pki     *pki.PKI
 	tunnels *run.Group
 	ready   sync.Once
 	resumed sync.Once // restoreLeases
@@ -147,6 +149,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		a.asker = attended{shown, a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
+	a.pki = pki.New(a.pkiConfig())
 	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll)
 	return a, nil
 }

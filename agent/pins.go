@@ -10,6 +10,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/agent/pki"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -31,6 +32,18 @@ func (a *Agent) pinConfig() pin.Config {
 		cfg.Ask = a.askPIN
 	}
 	return cfg
+}
+
+// pkiConfig joins the tokens of PKCS#11 modules to the rest of the agent.
+func (a *Agent) pkiConfig() pki.Config {
+	return pki.Config{
+		Modules: a.cfg.Policy.Modules,
+		Readers: a.cards.Readers,
+		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Secret:  a.secret,
+		PINs:    a.pins,
+		Record:  a.record,
+	}
 }
 
 // askPIN asks the user for the PIN that a page or program of his wants.
