@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/pki"
 	"github.com/cardbroker/cardbroker/api"
@@ -21,6 +22,7 @@ import (
 func (a *Agent) pinConfig() pin.Config {
 	cfg := pin.Config{
 		Keys:    a.keys,
+		Notice:  a.enterAtReader,
 		Policy:  a.cfg.Policy.PIN,
 		Held:    a.held,
 		Free:    a.sole,
@@ -49,11 +51,14 @@ func (a *Agent) pkiConfig() pki.Config {
 // askPIN asks the user for the PIN that a page or program of his wants.
 func (a *Agent) askPIN(ctx context.Context, q pin.Question) ([]cardbroker.Secret, error) {
 	question := cardend.Question{
-		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Ask: []cardend.Part{cardend.PartPIN},
+		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Which: q.Which, Ask: []cardend.Part{cardend.PartPIN},
 		Min: q.Shape.Min, Max: q.Shape.Max, Digits: q.Shape.Digits,
 	}
-	if q.Few {
+	switch {
+	case q.Few:
 		question.Problem, question.Tries = cardend.ProblemFew, q.Tries
+	case q.Wrong:
+		question.Problem, question.Tries = cardend.ProblemWrong, q.Tries
 	}
 	switch q.Act {
 	case pin.Change:
@@ -62,6 +67,17 @@ func (a *Agent) askPIN(ctx context.Context, q pin.Question) ([]cardbroker.Secret
 		question.Action, question.Ask = cardend.ActionUnblock, []cardend.Part{cardend.PartPUK, cardend.PartNew}
 	}
 	return a.asker.AskPIN(ctx, question)
+}
+
+// enterAtReader tells the user that he is to enter a PIN at a reader, until end is called; while his screen is locked or he is away it is
+// PINCanceled.
+func (a *Agent) enterAtReader(ctx context.Context, q pin.Question) (end func(), err error) {
+	_, leave, err := a.present.prompts.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	over := a.entries.Begin(notice.Entry{Origin: q.Origin, Reader: q.Reader, Which: q.Which})
+	return func() { over(); leave() }, nil
 }
 
 // deviceKey answers with the key that existing clients encrypt PINs with.
@@ -107,6 +123,7 @@ type verifyWish struct {
 	Encoding  string    `json:"encoding"`
 	AID       string    `json:"aid"`
 	PIN       pin.Field `json:"pin"`
+	Dialog    bool      `json:"osDialog"`
 }
 
 // verifyPIN has a card compare a PIN.
@@ -126,7 +143,8 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = a.pins.Enter(r.Context(), pin.Wish{
-		Reader: reader.Name, ID: id, Origin: pageOf(r), Use: command.Use(), Shape: command.Shape(), PIN: wish.PIN,
+		Reader: reader.Name, ID: id, Origin: pageOf(r), Use: command.Use(), Which: command.Which(), Shape: command.Shape(),
+		PIN: wish.PIN, Dialog: wish.Dialog, Pad: reader.PINPad,
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
 			card, err := a.cards.Turn(ctx, reader.Name)
 			if err != nil {

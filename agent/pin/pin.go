@@ -41,12 +41,13 @@ type Wish struct {
 	ID     cardbroker.ReaderID // as the asker knows it
 	Origin cardbroker.Origin   // of the page that asks; empty: a program of the user's
 	Use    string              // tells the PINs of one card apart, and what they open
+	Which  string              // PIN that is, in words for the user; may be empty
 	Shape  Shape
 	Act    Act   // what it is entered for
 	PIN    Field // empty: from a session, or from the user
 	Next   Field // the new PIN, for Change and Unblock; empty if PIN is
-	Dialog bool  // the user is asked himself, whatever the fields hold
-	Pad    bool  // the PIN is entered at the reader: there is none here, and nobody is asked for it
+	Dialog bool  // the user is asked, whatever the fields hold
+	Pad    bool  // the reader asks for PINs by itself: where the user is to be asked, he enters his there
 	Once   bool  // no session begins with it, and none is used for it
 
 	// Present returns the card, as [Config].Present does; nil: that one says it.
@@ -79,13 +80,15 @@ type jobError struct{ error }
 
 func (e jobError) Unwrap() error { return e.error }
 
-// Question is what the user is asked. Tries is how often he may be wrong; known if Few.
+// Question is what the user is asked. Tries is how often he may be wrong, or RetriesUnknown; with Few and Wrong.
 type Question struct {
 	Reader string
 	Origin cardbroker.Origin
+	Which  string
 	Shape  Shape
 	Act    Act  // with Change and Unblock he answers two things: the PIN or PUK, then the new PIN
 	Few    bool // a page would have spent one of the last tries
+	Wrong  bool // the PIN that the card saw last was wrong
 	Tries  int
 }
 
@@ -94,6 +97,7 @@ type Config struct {
 	Keys    Keys
 	Policy  config.PINPolicy
 	Ask     func(ctx context.Context, q Question) ([]cardbroker.Secret, error) // nil: nobody can be asked
+	Notice  func(ctx context.Context, q Question) (end func(), err error)      // has the user enter a PIN at the reader, until end
 	Held    func(reader string) bool                                           // a back end has a lease of it: no session begins
 	Free    func(reader string) error                                          // ReaderBusy: a back end has it for itself
 	Present func(reader string) *cardbroker.Card                               // another pointer: another card, or put in anew; nil: none
@@ -155,11 +159,14 @@ func (k *Keeper) watch(ctx context.Context) error {
 // source says where a PIN comes from.
 type source string
 
+// user says whether the user has entered it himself.
+func (s source) user() bool { return s == fromUser || s == atReader }
+
 const (
 	fromPage    source = "from the asker"
 	fromSession source = "kept"
 	fromUser    source = "from the user"
-	fromPad     source = "at the reader"
+	atReader    source = "entered at the reader"
 )
 
 // Enter has a PIN compared; nil: it is right. One is compared for each reader at a time. Errors: those of the wish's functions, of the target and of the prompt; ReaderBusy; RateLimited;
@@ -201,12 +208,11 @@ func (k *Keeper) enter(ctx context.Context, w *Wish) (source, error) {
 	if !ok {
 		return from, err
 	}
-	from = fromUser
-	if k.cfg.Ask == nil {
-		return from, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RulePINFloor,
+	if k.cfg.Ask == nil && !w.Pad {
+		return fromUser, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RulePINFloor,
 			"so few tries are left that the user has to enter the PIN himself, but the agent has no prompt to ask him with")
 	}
-	if pins, err = k.ask(ctx, w, Question{Few: true, Tries: few.left}); err != nil {
+	if pins, from, err = k.ask(ctx, w, Question{Few: true, Tries: few.left}); err != nil {
 		return from, err
 	}
 	defer pins.wipe()
@@ -223,12 +229,6 @@ func (e entered) wipe() {
 
 // find returns the PIN: the asker's, one that is kept, or the user's.
 func (k *Keeper) find(ctx context.Context, w *Wish) (entered, source, error) {
-	if w.Pad {
-		if !w.PIN.Empty() || !w.Next.Empty() {
-			return entered{}, fromPage, cardbroker.Errorf(cardbroker.Invalid, "the PIN of this token is entered at its reader: leave it out")
-		}
-		return entered{}, fromPad, nil
-	}
 	if !k.cfg.Policy.Ask && !w.Dialog {
 		if !w.PIN.Empty() || !w.Next.Empty() {
 			pins, err := k.openAll(ctx, w)
@@ -242,8 +242,7 @@ func (k *Keeper) find(ctx context.Context, w *Wish) (entered, source, error) {
 	}
 	w.PIN.Wipe()
 	w.Next.Wipe()
-	pins, err := k.ask(ctx, w, Question{})
-	return pins, fromUser, err
+	return k.ask(ctx, w, k.before(w))
 }
 
 // openAll returns what the fields of a wish hold.
@@ -260,20 +259,28 @@ func (k *Keeper) openAll(ctx context.Context, w *Wish) (pins entered, err error)
 	return pins, err
 }
 
-// ask asks the user.
-func (k *Keeper) ask(ctx context.Context, w *Wish, q Question) (pins entered, err error) {
-	if k.cfg.Ask == nil {
-		return pins, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
+// ask asks the user, but where the reader does that by itself.
+func (k *Keeper) ask(ctx context.Context, w *Wish, q Question) (entered, source, error) {
+	if w.Pad {
+		return entered{}, atReader, nil
 	}
-	q.Reader, q.Origin, q.Shape, q.Act = w.Reader, w.Origin, w.Shape, w.Act
-	said, err := k.cfg.Ask(ctx, q)
+	if k.cfg.Ask == nil {
+		return entered{}, fromUser, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
+	}
+	said, err := k.cfg.Ask(ctx, q.about(w))
 	if err != nil {
 		k.refused(w.Origin)
-		return pins, err
+		return entered{}, fromUser, err
 	}
-	parts := []*cardbroker.Secret{&pins.pin, &pins.next}[:1]
+	pins, err := w.take(said)
+	return pins, fromUser, err
+}
+
+// take makes PINs of what the user has said, which it overwrites.
+func (w *Wish) take(said []cardbroker.Secret) (pins entered, err error) {
+	parts := []*cardbroker.Secret{&pins.pin}
 	if w.Act != "" {
-		parts = parts[:2]
+		parts = append(parts, &pins.next)
 	}
 	if len(said) != len(parts) {
 		return pins, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN did not work")
@@ -288,6 +295,12 @@ func (k *Keeper) ask(ctx context.Context, w *Wish, q Question) (pins entered, er
 		pins.wipe()
 	}
 	return pins, err
+}
+
+// about completes a question.
+func (q Question) about(w *Wish) Question {
+	q.Reader, q.Origin, q.Which, q.Shape, q.Act = w.Reader, w.Origin, w.Which, w.Shape, w.Act
+	return q
 }
 
 // fewTries says that the user himself is to enter the PIN.
@@ -319,6 +332,9 @@ func (k *Keeper) try(ctx context.Context, w *Wish, pins entered, from source) er
 	}
 	if err := k.cfg.Free(w.Reader); err != nil {
 		return err
+	}
+	if from == atReader {
+		return k.enterAtReader(ctx, t, target)
 	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), verifyLimit)
 	defer cancel()

@@ -25,7 +25,7 @@ type job struct {
 	answer *token.Answer
 }
 
-var _ pin.Target = job{}
+var _ pin.Pad = job{}
 
 // Tries reads the flags of the token, PKCS#11 v2.40 §3.2. Of the PUK they are the security officer's.
 func (j job) Tries(context.Context) (left int, known bool, err error) {
@@ -61,6 +61,9 @@ func (j job) Verify(ctx context.Context, entered, next []byte) error {
 	return err
 }
 
+// VerifyAtReader implements [pin.Pad] by the protected authentication path, PKCS#11 v2.40 §5.6.
+func (j job) VerifyAtReader(ctx context.Context) error { return j.Verify(ctx, nil, nil) }
+
 // Close implements [pin.Target].
 func (j job) Close() error { return j.lent.Close() }
 
@@ -85,10 +88,16 @@ func (p *PKI) enter(r *http.Request, in place, q token.Question, e entry) (token
 	if q.Call == token.CallSign && t.Flags&token.FlagLoginRequired == 0 && e.pin.Empty() && !e.dialog {
 		return p.ask(ctx, in, q) // whoever has the token may use its keys
 	}
-	q.Protected = t.Flags&token.FlagProtectedPath != 0
+	if q.Protected = t.Flags&token.FlagProtectedPath != 0; q.Protected && (!e.pin.Empty() || !e.next.Empty()) {
+		return answer, cardbroker.Errorf(cardbroker.Invalid, "the PIN of this token is entered at its reader: leave it out")
+	}
+	what := "PIN"
+	if e.act == pin.Unblock {
+		what = "PUK"
+	}
 	err = p.cfg.PINs.Enter(ctx, pin.Wish{
-		Reader: in.reader, ID: in.id, Origin: pageOf(r), Use: "token " + in.module.Name + " " + t.Serial, Shape: shapeOf(t),
-		Act: e.act, PIN: e.pin, Next: e.next, Dialog: e.dialog, Pad: q.Protected, Once: !e.keeps,
+		Reader: in.reader, ID: in.id, Origin: pageOf(r), Use: what + " " + in.module.Name + " " + t.Serial,
+		Which: what + " of " + t.Label, Shape: shapeOf(t), Act: e.act, PIN: e.pin, Next: e.next, Dialog: e.dialog, Pad: q.Protected, Once: !e.keeps,
 		Present: func() *cardbroker.Card { return p.present(in) },
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
 			l, err := p.lend(ctx, in)
