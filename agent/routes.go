@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/x509"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -40,7 +41,7 @@ func (a *Agent) routes() []httpserver.Route {
 // serve serves the agent's port, and what the broker forwards, until ctx ends.
 func (a *Agent) serve(ctx context.Context, e enrolment) error {
 	server := httpserver.New(httpserver.Config{
-		Routes:    a.routes(),
+		Routes:    slices.Concat(a.routes(), x509.Helpers{}.Routes()),
 		Authorize: a.authorize,
 		Consented: a.consents.Consented,
 		During:    a.consents.While,
