@@ -19,7 +19,7 @@ import (
 // job is a question that wants a PIN, and the target of the PIN: the token compares it and does the rest in one go.
 type job struct {
 	pki    *PKI
-	lent   lent
+	in     place
 	q      token.Question
 	act    pin.Act
 	answer *token.Answer
@@ -33,7 +33,7 @@ func (j job) Tries(context.Context) (left int, known bool, err error) {
 	if j.act == pin.Unblock {
 		low, final, locked = token.FlagSOPINLow, token.FlagSOPINFinal, token.FlagSOPINLocked
 	}
-	switch flags := j.lent.slot.Token.Flags; {
+	switch flags := j.in.slot.Token.Flags; {
 	case flags&locked != 0:
 		return 0, true, nil
 	case flags&final != 0:
@@ -52,7 +52,7 @@ func (j job) Verify(ctx context.Context, entered, next []byte) error {
 			secrets = append(secrets, cardbroker.NewSecret(append(make([]byte, 0, len(text)), text...))) // Do overwrites it
 		}
 	}
-	answer, err := j.pki.cfg.Tokens.Do(ctx, j.lent.module.Name, j.lent.slot, j.q, secrets...)
+	answer, err := j.pki.cfg.Tokens.Do(ctx, j.in.module.Name, j.in.slot, j.q, secrets...)
 	*j.answer = answer
 	switch cardbroker.ReasonOf(err) {
 	case cardbroker.ObjectUnknown, cardbroker.Unsupported, cardbroker.Invalid, cardbroker.Forbidden, cardbroker.PINCanceled:
@@ -64,8 +64,8 @@ func (j job) Verify(ctx context.Context, entered, next []byte) error {
 // VerifyAtReader implements [pin.Pad] by the protected authentication path, PKCS#11 v2.40 §5.6.
 func (j job) VerifyAtReader(ctx context.Context) error { return j.Verify(ctx, nil, nil) }
 
-// Close implements [pin.Target].
-func (j job) Close() error { return j.lent.Close() }
+// Close implements [pin.Target]: the token has logged out by itself.
+func (j job) Close() error { return nil }
 
 // entry is what the body of a request says of the PIN.
 type entry struct {
@@ -100,15 +100,14 @@ func (p *PKI) enter(r *http.Request, in place, q token.Question, e entry) (token
 		Which: what + " of " + t.Label, Shape: shapeOf(t), Act: e.act, PIN: e.pin, Next: e.next, Dialog: e.dialog, Pad: q.Protected, Once: !e.keeps,
 		Present: func() *cardbroker.Card { return p.present(in) },
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
-			l, err := p.lend(ctx, in)
-			if err != nil {
+			if err := p.still(in); err != nil {
 				return nil, cardbroker.Card{}, err
 			}
 			var card cardbroker.Card
-			if present := p.present(in); present != nil {
-				card = *present
+			if in.present != nil {
+				card = *in.present
 			}
-			return job{pki: p, lent: l, q: q, act: e.act, answer: &answer}, card, nil
+			return job{pki: p, in: in, q: q, act: e.act, answer: &answer}, card, nil
 		},
 		Still: func() error { return httpserver.StillThere(r.Context()) },
 	})

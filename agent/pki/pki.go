@@ -5,9 +5,9 @@
 // in the form of existing Trust1Connector clients (/v3/modules/{module}/apps/token…) and in our own (/cb/v1/modules…). A page
 // sees modules by name; it never chooses a file.
 //
-// It has no state and no loop. A token that is a card in a PC/SC reader is used in the reader's turn ([Config].Lend), so that no
-// back end finds a PIN verified that was entered here. PINs go through a [pin.Keeper], which a [job] is the target of: login,
-// use and logout are one question to the module's process.
+// It has no state and no loop. That no back end finds a PIN verified that was entered here is for [Tokens] to see to, which has the
+// reader's turn for each question. PINs go through a [pin.Keeper], which a [job] is the target of: login, use and logout are one
+// question to the module's process.
 package pki
 
 import (
@@ -28,12 +28,6 @@ type Tokens interface {
 	Do(ctx context.Context, module string, slot token.Slot, q token.Question, secrets ...cardbroker.Secret) (token.Answer, error)
 }
 
-// Loan is a reader's turn that was lent to a module's process.
-type Loan interface {
-	// Close ends it and resets the card.
-	Close() error
-}
-
 // Config is what the routes are made of.
 type Config struct {
 	Modules func() []config.Module // of machine policy
@@ -42,7 +36,6 @@ type Config struct {
 
 	Readers func(ctx context.Context) ([]cardbroker.Reader, error)
 	Present func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
-	Lend    func(ctx context.Context, reader string) (Loan, error)
 
 	// Kept returns the certificates of the token in a place, as read returns them or from a cache; nil: read is called each time.
 	Kept func(ctx context.Context, of Kept, read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error)

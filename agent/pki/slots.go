@@ -17,10 +17,11 @@ import (
 
 // place is where a request finds its token.
 type place struct {
-	module config.Module
-	id     cardbroker.ReaderID // as the asker knows it: a reader's, or a slot's
-	reader string              // PC/SC's name of it; of a module whose tokens are no cards: what stands for it
-	slot   token.Slot
+	module  config.Module
+	id      cardbroker.ReaderID // as the asker knows it: a reader's, or a slot's
+	reader  string              // PC/SC's name of it; of a module whose tokens are no cards: what stands for it
+	slot    token.Slot
+	present *cardbroker.Card // what tells this insertion of a card from the next; nil: not known
 }
 
 // place finds the slot that a request names, by the id of its reader or its own. Errors: ObjectUnknown, ReaderUnknown,
@@ -30,6 +31,7 @@ func (p *PKI) place(r *http.Request) (place, error) {
 	if err == nil && found.slot.Token == nil {
 		err = p.absent(r.Context(), found)
 	}
+	found.present = p.present(found)
 	return found, err
 }
 
@@ -139,60 +141,20 @@ func (p *PKI) present(in place) *cardbroker.Card {
 	return p.soft
 }
 
-// lent is a place whose token is used: that of a card has the reader's turn.
-type lent struct {
-	place
-	loan Loan // nil: it needs none
-}
-
-// lend gives the module's process the reader's turn, and finds the token there again. Errors: as of place, of Lend, and
-// CardRemoved: it is another token.
-func (p *PKI) lend(ctx context.Context, in place) (lent, error) {
-	l := lent{place: in}
-	if !in.module.PCSC {
-		return l, nil
+// still is CardRemoved if the card is not the one any more that a request has found.
+func (p *PKI) still(in place) error {
+	if p.present(in) != in.present {
+		return cardbroker.Errorf(cardbroker.CardRemoved, "the card was removed")
 	}
-	var err error
-	if l.loan, err = p.cfg.Lend(ctx, in.reader); err != nil {
-		return l, err
-	}
-	if err = p.again(ctx, &l.place); err != nil {
-		l.Close()
-	}
-	return l, err
-}
-
-// again finds the slot of a place anew: a card may have gone, or be another.
-func (p *PKI) again(ctx context.Context, in *place) error {
-	slots, err := p.cfg.Tokens.Slots(ctx, in.module.Name, false)
-	if err != nil {
-		return err
-	}
-	for _, slot := range slots {
-		if slot.Token != nil && slot.Description == in.slot.Description && slot.Token.Serial == in.slot.Token.Serial {
-			in.slot = slot
-			return nil
-		}
-	}
-	return cardbroker.Errorf(cardbroker.CardRemoved, "the token was removed")
-}
-
-// Close ends the turn.
-func (l lent) Close() error {
-	if l.loan == nil {
-		return nil
-	}
-	return l.loan.Close()
+	return nil
 }
 
 // ask asks the token of a place something that needs no PIN.
 func (p *PKI) ask(ctx context.Context, in place, q token.Question) (token.Answer, error) {
-	l, err := p.lend(ctx, in)
-	if err != nil {
+	if err := p.still(in); err != nil {
 		return token.Answer{}, err
 	}
-	defer l.Close()
-	return p.cfg.Tokens.Do(ctx, l.module.Name, l.slot, q)
+	return p.cfg.Tokens.Do(ctx, in.module.Name, in.slot, q)
 }
 
 // listSlots lists the slots of a module; ?present=true those with a token.
