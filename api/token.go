@@ -131,7 +131,7 @@ type TokenCertificate struct {
 	ID            string    `json:"id"`              // CKA_ID in hexadecimal: names the key to sign with
 	Subject       string    `json:"subject"`         // RFC 4514
 	Issuer        string    `json:"issuer"`
-	SerialNumber  string    `json:"serialNumber"`  // hexadecimal
+	SerialNumber  string    `json:"serialNumber"`  // upper-case hexadecimal
 	URL           string    `json:"url"`           // always empty: nothing is stored elsewhere
 	HashSubPubKey string    `json:"hashSubPubKey"` // SHA-256 of the SubjectPublicKeyInfo, hexadecimal
 	HashIssPubKey string    `json:"hashIssPubKey"` // the same of the issuer's; empty: it is not on the token

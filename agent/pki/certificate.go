@@ -7,11 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
-	"encoding/base64"
 	"encoding/hex"
 	"math/big"
 	"net/http"
@@ -21,6 +17,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/certs"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/token"
 )
@@ -28,8 +25,9 @@ import (
 // certificate is one of a token.
 type certificate struct {
 	token.Certificate
-	parsed *x509.Certificate // nil: it is not what RFC 5280 wants
-	kinds  []kind            // the main one first
+	certs  certs.Certificate
+	parsed *x509.Certificate // nil: crypto/x509 does not take it
+	kinds  []kind
 }
 
 // certificates returns those of a token, from where they are kept or from the token.
@@ -45,11 +43,10 @@ func (p *PKI) certificates(ctx context.Context, in place) ([]certificate, error)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]certificate, len(read))
-	for i, c := range read {
-		all[i] = certificate{Certificate: c}
-		if parsed, err := x509.ParseCertificate(c.DER); err == nil {
-			all[i].parsed = parsed
+	var all []certificate
+	for _, c := range read {
+		if parsed, err := certs.ParseDER(c.DER); err == nil { // a token may hold anything
+			all = append(all, certificate{Certificate: c, certs: parsed, parsed: parsed.X509})
 		}
 	}
 	classify(all)
@@ -155,25 +152,26 @@ func rows(all []certificate, k kind, now time.Time) []api.TokenCertificate {
 
 // row describes one certificate, among all of its token.
 func (c *certificate) row(all []certificate, k kind, now time.Time) api.TokenCertificate {
-	row := api.TokenCertificate{Certificate: base64.StdEncoding.EncodeToString(c.DER), Type: string(k), ID: hex.EncodeToString(c.ID)}
-	if c.parsed == nil {
-		return row
+	row := api.TokenCertificate{
+		Certificate: c.certs.Base64(), Type: string(k), ID: hex.EncodeToString(c.ID),
+		Subject: c.certs.Subject.String(), Issuer: c.certs.Issuer.String(), SerialNumber: c.certs.SerialText(),
+		HashSubPubKey: c.keyHash(), NotBefore: c.certs.NotBefore, NotAfter: c.certs.NotAfter,
+		ExpiresInDays: daysUntil(c.certs.NotAfter, now), Warning: string(c.certs.Warning(now)),
 	}
-	row.Subject, row.Issuer = nameText(c.parsed.RawSubject), nameText(c.parsed.RawIssuer)
-	row.SerialNumber = hexOf(c.parsed.SerialNumber)
-	row.HashSubPubKey = keyHash(c.parsed)
-	for i := range all {
-		if all[i].issued(c) {
-			row.HashIssPubKey = keyHash(all[i].parsed)
-			break
+	if i := slices.IndexFunc(all, func(by certificate) bool { return by.issued(c) }); i >= 0 {
+		row.HashIssPubKey = all[i].keyHash()
+	}
+	if c.parsed != nil {
+		if key, ok := c.parsed.PublicKey.(*rsa.PublicKey); ok {
+			row.Exponent, row.Remainder = hexOf(big.NewInt(int64(key.E))), hexOf(key.N)
 		}
 	}
-	if key, ok := c.parsed.PublicKey.(*rsa.PublicKey); ok {
-		row.Exponent, row.Remainder = hexOf(big.NewInt(int64(key.E))), hexOf(key.N)
-	}
-	row.NotBefore, row.NotAfter = c.parsed.NotBefore.UTC(), c.parsed.NotAfter.UTC()
-	row.ExpiresInDays, row.Warning = daysUntil(c.parsed.NotAfter, now), warning(c.parsed, now)
 	return row
+}
+
+func (c *certificate) keyHash() string {
+	hash := c.certs.KeyHash()
+	return hex.EncodeToString(hash[:])
 }
 
 const day = 24 * time.Hour
@@ -187,36 +185,7 @@ func daysUntil(end, now time.Time) int {
 	return int(left / day)
 }
 
-// soon is how long ahead the end of a certificate is told of.
-const soon = 30 * day
-
-func warning(c *x509.Certificate, now time.Time) string {
-	switch {
-	case now.After(c.NotAfter):
-		return "expired"
-	case now.Before(c.NotBefore):
-		return "not_yet_valid"
-	case c.NotAfter.Sub(now) <= soon:
-		return "expires_soon"
-	}
-	return ""
-}
-
-func keyHash(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:])
-}
-
 func hexOf(n *big.Int) string { return hex.EncodeToString(n.Bytes()) }
-
-// nameText writes a name as RFC 4514 wants it.
-func nameText(der []byte) string {
-	var name pkix.RDNSequence
-	if _, err := asn1.Unmarshal(der, &name); err != nil {
-		return ""
-	}
-	return name.String()
-}
 
 // find returns the certificate whose key a request means: that with an id, else the first of the kinds, in their order, that
 // has a key to sign with. Errors: ObjectUnknown, Invalid.
@@ -248,13 +217,6 @@ func (c *certificate) keyType() string {
 	if c.Key != nil {
 		return c.Key.Type
 	}
-	if c.parsed != nil {
-		switch c.parsed.PublicKeyAlgorithm {
-		case x509.RSA:
-			return "rsa"
-		case x509.ECDSA:
-			return "ec"
-		}
-	}
-	return ""
+	of, _ := c.certs.Key()
+	return of
 }
