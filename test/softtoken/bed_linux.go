@@ -145,7 +145,7 @@ func (b *Bed) ask(_ context.Context, q pin.Question) (said []cardbroker.Secret, 
 var theKeys = sync.OnceValue(func() *devicekey.Keys {
 	keys := devicekey.New()
 	if err := keys.Make(context.Background()); err != nil {
-		panic(err)
+		panic("BUG: " + err.Error())
 	}
 	return keys
 })

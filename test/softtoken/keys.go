@@ -35,7 +35,7 @@ var made = sync.OnceValue(func() []key {
 	issuing := newKey(0x11, "issuing", &root, elliptical(), x509.KeyUsageCertSign, year)
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		panic(err)
+		panic("BUG: " + err.Error())
 	}
 	all := []key{
 		newKey(Signature, "signature", &issuing, elliptical(), x509.KeyUsageContentCommitment, 10*24*time.Hour),
@@ -55,7 +55,7 @@ var made = sync.OnceValue(func() []key {
 func elliptical() crypto.Signer {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		panic(err)
+		panic("BUG: " + err.Error())
 	}
 	return k
 }
@@ -74,13 +74,13 @@ func newKey(id byte, name string, by *key, signer crypto.Signer, usage x509.KeyU
 	if by != nil {
 		var err error
 		if parent, err = x509.ParseCertificate(by.DER); err != nil {
-			panic(err)
+			panic("BUG: " + err.Error())
 		}
 		private = by.signer
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, signer.Public(), private)
 	if err != nil {
-		panic(err)
+		panic("BUG: " + err.Error())
 	}
 	return key{token.Certificate{ID: []byte{id}, Label: name, DER: der}, signer}
 }

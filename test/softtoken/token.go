@@ -42,6 +42,7 @@ type Token struct {
 	serial   string
 	fail     error      // of the next question that is not about slots
 	failOn   token.Call // only such a one; empty: any
+	slots    error      // of the next look for slots
 	keys     []key
 	secrets  []cardbroker.Secret // of all questions: they have to be overwritten
 	asked    []token.Question
@@ -86,6 +87,13 @@ func (t *Token) FailOn(call token.Call, err error) {
 	t.fail, t.failOn = err, call
 }
 
+// FailSlots has the next look for slots fail.
+func (t *Token) FailSlots(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.slots = err
+}
+
 // Forget has the token lose its keys and certificates.
 func (t *Token) Forget() {
 	t.mu.Lock()
@@ -123,6 +131,10 @@ func (t *Token) Library(context.Context, string) (token.Library, error) {
 func (t *Token) Slots(_ context.Context, _ string, present bool) ([]token.Slot, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.slots; err != nil {
+		t.slots = nil
+		return nil, err
+	}
 	slots := []token.Slot{
 		{ID: 7, Stream: 1, Description: Reader, Manufacturer: "Tests", Hardware: "1.0", Firmware: "1.0"},
 		{ID: 8, Stream: 2, Description: "another slot", Manufacturer: "Tests", Hardware: "1.0", Firmware: "1.0"},
@@ -292,7 +304,7 @@ func (t *Token) verify(q *token.Verify) (token.Answer, error) {
 func (t *Token) Certificate(id byte) *x509.Certificate {
 	c, err := x509.ParseCertificate(t.key([]byte{id}).DER)
 	if err != nil {
-		panic(err)
+		panic("BUG: " + err.Error())
 	}
 	return c
 }
@@ -311,7 +323,7 @@ func mechanisms() []token.Mechanism {
 func subjectKeyID(public crypto.PublicKey) []byte {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
-		panic(err)
+		panic("BUG: " + err.Error())
 	}
 	sum := sha1.Sum(der)
 	return sum[:]
