@@ -50,8 +50,9 @@ type Exit struct {
 	Killed bool // by us, for misbehaviour
 }
 
-// stopLimit is the time from the end of the control stream to the end of the process.
-const stopLimit = time.Second
+// stopLimit is the time from the end of the control stream to the end of the process, which waits for calls to cards until then, and has
+// a module finalised.
+const stopLimit = 2 * time.Second
 
 // Attend starts a process, hands it to serve, and waits for its end, which it brings about when ctx ends. serve may return at
 // any time: what it returns, if it is no nil, ends the process as [Process.Fail] does.

@@ -30,6 +30,7 @@ type Life struct {
 	early   int          // processes in a row that died young
 	why     error        // the last one did
 	renews  bool         // the process is to be replaced
+	retires bool         // likewise, but what it is used for is done before
 	forbids error        // why nobody may use it; nil: they may
 	status  Status
 }
@@ -69,14 +70,6 @@ const (
 	askedPause = time.Second
 )
 
-// Process returns the process that is up, and nil if none is.
-func (l *Life) Process() *Process {
-	if l.phase != ready {
-		return nil
-	}
-	return l.process
-}
-
 // Status returns the counters.
 func (l *Life) Status() Status {
 	st := l.status
@@ -106,7 +99,7 @@ func (l *Life) Commit() {
 		l.status.Starts++
 		l.Start()
 	case l.phase != ready:
-	case l.forbids != nil, l.renews:
+	case l.forbids != nil, l.renews, l.retires && l.process.Uses == 0:
 		l.halt()
 	case l.wanted() || l.process.Uses > 0:
 		l.idle = time.Time{}
@@ -127,7 +120,7 @@ func (l *Life) Answer() {
 
 // halt tells the process to end.
 func (l *Life) halt() {
-	l.phase, l.renews = stopping, false
+	l.phase, l.renews, l.retires = stopping, false, false
 	l.Gone()
 	l.process.Stop()
 }
@@ -136,6 +129,12 @@ func (l *Life) wanted() bool { return l.forbids == nil && (l.Wanted || len(l.wai
 
 // Renew has the process replaced, if there is one that may have reached the cards already.
 func (l *Life) Renew() { l.renews = l.phase == starting || l.phase == ready }
+
+// Retire is Renew when the last use is over. Who wants a process meanwhile waits for the next one.
+func (l *Life) Retire() { l.retires = l.phase == starting || l.phase == ready }
+
+// Retires says whether the process ends with its last use.
+func (l *Life) Retires() bool { return l.retires }
 
 // Forbid has every use answered with why from now on, and ends the process; nil allows it again.
 func (l *Life) Forbid(why error) {
@@ -152,7 +151,7 @@ func (l *Life) WhenReady() (<-chan error, error) {
 		return nil, l.forbids
 	}
 	l.idle = time.Time{} // this is a use
-	if l.phase == ready {
+	if l.phase == ready && !l.retires {
 		return nil, nil
 	}
 	if now := time.Now(); l.phase == stopped && now.Before(l.restart) {
@@ -205,7 +204,7 @@ func (l *Life) Fails(p *Process) {
 // Ended takes leave of a process that is gone, or could not be started.
 func (l *Life) Ended(e Exit) {
 	was := l.phase
-	l.phase, l.process, l.idle, l.renews = stopped, nil, time.Time{}, false
+	l.phase, l.process, l.idle, l.renews, l.retires = stopped, nil, time.Time{}, false, false
 	l.Gone()
 	l.status.LastExit = e.Why
 	if e.Killed {
