@@ -90,7 +90,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 		return nil, err
 	}
 	server := httpserver.New(httpserver.Config{
-		Routes:    tokens.Routes(),
+		Routes:    append(tokens.Routes(), httpserver.Route{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: b.deviceKey}),
 		Authorize: func(*http.Request, httpserver.Access) error { return nil },
 		Consented: func(cardbroker.Origin) bool { return true },
 		Log:       slog.New(slog.DiscardHandler),
@@ -102,6 +102,14 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 		return server.Serve(ctx, httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: peer.NewKernel()}})
 	})
 	return b, nil
+}
+
+func (b *Bed) deviceKey(w http.ResponseWriter, _ *http.Request) error {
+	key, err := b.Keys.Public()
+	if err != nil {
+		return err
+	}
+	return httpserver.Data(w, key.PEM)
 }
 
 // Stop ends the bed.

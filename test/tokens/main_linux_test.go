@@ -45,6 +45,7 @@ type page struct {
 	*softtoken.Bed
 	t      *testing.T
 	module string
+	token  string // its id
 	base   string // of the token's routes
 }
 
@@ -76,6 +77,7 @@ func newPage(t *testing.T, m config.Module, socket, reader string) *page {
 			}
 		}
 	}
+	p.token = string(id)
 	p.base = "/v3/modules/" + m.Name + "/apps/token/readers/" + string(id) + "/"
 	return p
 }
