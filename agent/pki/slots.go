@@ -141,21 +141,46 @@ func (p *PKI) present(in place) *cardbroker.Card {
 	return p.soft
 }
 
-// still is CardRemoved if the card is not the one any more that a request has found.
-func (p *PKI) still(in place) error {
-	if p.present(in) != in.present {
-		return cardbroker.Errorf(cardbroker.CardRemoved, "the card was removed")
-	}
-	return nil
-}
-
 // ask asks the token of a place something that needs no PIN.
 func (p *PKI) ask(ctx context.Context, in place, q token.Question) (token.Answer, error) {
-	if err := p.still(in); err != nil {
-		return token.Answer{}, err
+	if p.present(in) != in.present {
+		return token.Answer{}, removed()
 	}
 	return p.cfg.Tokens.Do(ctx, in.module.Name, in.slot, q)
 }
+
+func removed() error { return cardbroker.Errorf(cardbroker.CardRemoved, "the token was removed") }
+
+// lend takes the turn at the token of a place, and finds it there again, with its flags as they are now. Errors: as of Lend and
+// Slots; CardRemoved: it is gone, or another.
+func (p *PKI) lend(ctx context.Context, in place) (_ place, loan Loan, err error) {
+	loan = unlent{}
+	if in.module.PCSC && p.cfg.Lend != nil {
+		if loan, err = p.cfg.Lend(ctx, in.reader); err != nil {
+			return in, nil, err
+		}
+	}
+	slots, err := p.cfg.Tokens.Slots(ctx, in.module.Name, false)
+	if err == nil && p.present(in) == in.present {
+		for _, slot := range slots {
+			if slot.Token != nil && slot.Description == in.slot.Description && slot.Token.Serial == in.slot.Token.Serial {
+				in.slot = slot
+				return in, loan, nil
+			}
+		}
+	}
+	loan.Close()
+	if err == nil {
+		err = removed()
+	}
+	return in, nil, err
+}
+
+// unlent is the loan of what needs none.
+type unlent struct{}
+
+// Close implements [Loan].
+func (unlent) Close() error { return nil }
 
 // listSlots lists the slots of a module; ?present=true those with a token.
 func (p *PKI) listSlots(w http.ResponseWriter, r *http.Request) error {

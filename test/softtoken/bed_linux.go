@@ -43,6 +43,7 @@ type Bed struct {
 	Busy atomic.Pointer[error]
 
 	reader  string
+	Lent    atomic.Int64 // 1 while the reader is lent
 	present atomic.Pointer[cardbroker.Card]
 	changed chan struct{}
 	group   *run.Group
@@ -83,7 +84,13 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 			return []cardbroker.Reader{{Name: b.reader, Card: b.present.Load()}, {Name: "Empty Reader 01"}}, nil
 		},
 		Present: func(reader string) *cardbroker.Card { return b.present.Load() },
-		Secret:  b.Secret, PINs: keeper, Record: b.record,
+		Lend: func(context.Context, string) (pki.Loan, error) {
+			if !b.Lent.CompareAndSwap(0, 1) {
+				return nil, cardbroker.Errorf(cardbroker.ReaderBusy, "it is lent")
+			}
+			return loan{b}, nil
+		},
+		Secret: b.Secret, PINs: keeper, Record: b.record,
 	})
 	listener, err := httpserver.Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -110,6 +117,17 @@ func (b *Bed) deviceKey(w http.ResponseWriter, _ *http.Request) error {
 		return err
 	}
 	return httpserver.Data(w, key.PEM)
+}
+
+// loan ends with Close, once.
+type loan struct{ bed *Bed }
+
+// Close implements [pki.Loan].
+func (l loan) Close() error {
+	if l.bed.Lent.Add(-1) != 0 {
+		panic("BUG: a loan is closed twice")
+	}
+	return nil
 }
 
 // Stop ends the bed.
