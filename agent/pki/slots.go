@@ -7,6 +7,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -22,6 +23,7 @@ type place struct {
 	reader  string              // PC/SC's name of it; of a module whose tokens are no cards: what stands for it
 	slot    token.Slot
 	present *cardbroker.Card // what tells this insertion of a card from the next; nil: not known
+	at      time.Time        // when it was found
 }
 
 // place finds the slot that a request names, by the id of its reader or its own. Errors: ObjectUnknown, ReaderUnknown,
@@ -31,7 +33,7 @@ func (p *PKI) place(r *http.Request) (place, error) {
 	if err == nil && found.slot.Token == nil {
 		err = p.absent(r.Context(), found)
 	}
-	found.present = p.present(found)
+	found.present, found.at = p.present(found), time.Now()
 	return found, err
 }
 
@@ -151,11 +153,17 @@ func (p *PKI) ask(ctx context.Context, in place, q token.Question) (token.Answer
 
 func removed() error { return cardbroker.Errorf(cardbroker.CardRemoved, "the token was removed") }
 
+// fresh is how long a token counts as just found that has no reader whose turn could be had. Who asks his user takes longer.
+const fresh = time.Second
+
 // lend takes the turn at the token of a place, and finds it there again, with its flags as they are now. Errors: as of Lend and
 // Slots; CardRemoved: it is gone, or another.
 func (p *PKI) lend(ctx context.Context, in place) (_ place, loan Loan, err error) {
 	loan = unlent{}
-	if in.module.PCSC && p.cfg.Lend != nil {
+	switch {
+	case !in.module.PCSC && time.Since(in.at) < fresh:
+		return in, loan, nil
+	case in.module.PCSC && p.cfg.Lend != nil:
 		if loan, err = p.cfg.Lend(ctx, in.reader); err != nil {
 			return in, nil, err
 		}
