@@ -28,6 +28,7 @@ func document(t *testing.T) *openapi3.T {
 
 // types are the Go types of the document's objects, all of them.
 var types = map[string]any{
+	"Cache":                 api.Cache{},
 	"Card":                  api.Card{},
 	"CardReader":            api.CardReader{},
 	"CardReaderAnswer":      api.Success{},

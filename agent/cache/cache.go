@@ -15,6 +15,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"log/slog"
@@ -184,6 +185,7 @@ func (c *Cache) Status() Status {
 	} else if s.Mode == config.CacheDisk {
 		s.Mode = config.CacheMemory
 	}
+	s.Mode = cmp.Or(s.Mode, config.CacheOff)
 	return s
 }
 
