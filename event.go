@@ -49,6 +49,9 @@ const (
 	EventSessionUnlocked EventName = "session_unlocked"
 	EventSessionAway     EventName = "session_away" // its user has disconnected
 	EventSessionBack     EventName = "session_back"
+	EventSigned          EventName = "signed"        // by a token's key, for a page or program of the user
+	EventPINChanged      EventName = "pin_changed"   // of a token
+	EventPINUnblocked    EventName = "pin_unblocked" // of a token, by its PUK
 )
 
 // ByAgents says whether agents may tell of such an event. All others are the Broker's own.
@@ -57,7 +60,8 @@ func (n EventName) ByAgents() bool {
 	case EventConsentGranted, EventConsentRefused, EventConsentRevoked, EventOfferMade, EventTunnelOpened, EventTunnelRefused,
 		EventTunnelEnded, EventTunnelResumed, EventLeaseRevoked, EventAPDURefused, EventPINVerified, EventPINRefused, EventPINSessionBegun,
 		EventPINSessionEnded,
-		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventEventsLost:
+		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventEventsLost,
+		EventSigned, EventPINChanged, EventPINUnblocked:
 		return true
 	}
 	return false

@@ -7,7 +7,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/x509"
@@ -18,7 +17,7 @@ import (
 
 // routes are what the session's web pages and programs ask.
 func (a *Agent) routes() []httpserver.Route {
-	return []httpserver.Route{
+	return append(a.pki.Routes(), []httpserver.Route{
 		{Method: "GET", Path: "/cb/v1/consents", Access: httpserver.Self, Handle: a.listConsents},
 		{Method: "POST", Path: "/cb/v1/consents", Access: httpserver.Own, Handle: a.answerConsent},
 		{Method: "POST", Path: "/cb/v1/consents/revoke", Access: httpserver.Self, Handle: a.revokeConsent},
@@ -36,7 +35,7 @@ func (a *Agent) routes() []httpserver.Route {
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
 		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},
 		{Method: "GET", Path: "/v3/readers/{id}", Access: httpserver.Self, Handle: a.oneReader},
-	}
+	}...)
 }
 
 // serve serves the agent's port, and what the broker forwards, until ctx ends.
@@ -81,7 +80,7 @@ func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {
 
 // listReaders lists the session's readers; ?cardInserted=true|false narrows them.
 func (a *Agent) listReaders(w http.ResponseWriter, r *http.Request) error {
-	wanted, filtered, err := queryBool(r, "cardInserted")
+	wanted, filtered, err := httpserver.QueryBool(r, "cardInserted")
 	if err != nil {
 		return err
 	}
@@ -171,17 +170,4 @@ func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return httpserver.JSON(w, struct{}{})
-}
-
-// queryBool returns the value of ?name=true|false, and whether it was given.
-func queryBool(r *http.Request, name string) (value, given bool, err error) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return false, false, nil
-	}
-	value, err = strconv.ParseBool(text)
-	if err != nil {
-		return false, false, cardbroker.Errorf(cardbroker.Invalid, "%s: want true or false", name)
-	}
-	return value, true, nil
 }

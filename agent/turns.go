@@ -67,7 +67,7 @@ func (a *Agent) notices(ctx context.Context) error {
 	}
 	changed, stop := a.leases.Watch()
 	defer stop()
-	return notice.New(notice.Config{Leases: a.noticed, Changed: changed, End: a.endedOnDesktop, Read: a.lists, Log: a.cfg.Log}).Run(ctx)
+	return notice.New(notice.Config{Leases: a.noticed, Entries: a.entries, Changed: changed, End: a.endedOnDesktop, Read: a.lists, Log: a.cfg.Log}).Run(ctx)
 }
 
 // wasRead has the user told of what ends soon in a list of certificates. It waits for nobody.

@@ -155,6 +155,9 @@ const (
 	FlagUserPINFinal    = 0x00020000
 	FlagUserPINLocked   = 0x00040000
 	FlagUserPINToChange = 0x00080000
+	FlagSOPINLow        = 0x00100000
+	FlagSOPINFinal      = 0x00200000
+	FlagSOPINLocked     = 0x00400000
 )
 
 // Certificate is an X.509 certificate on the token, and what is there of its key.
@@ -191,8 +194,11 @@ func (q Question) Secrets() (least, most int) {
 	return 0, 0
 }
 
-// MaxSecret is the longest PIN, in bytes.
-const MaxSecret = 255
+// Limits in bytes.
+const (
+	MaxSecret = 255     // a PIN; it has 1 or more
+	MaxJSON   = 4 << 20 // a question or an answer
+)
 
 // Check says what is wrong with a question, before anybody is asked it. Errors: Invalid, with the place.
 func (q Question) Check() error {
