@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cache"
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/catalogue"
 	"github.com/cardbroker/cardbroker/agent/consent"
@@ -34,6 +35,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/internal/token"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
@@ -85,6 +87,8 @@ type Agent struct {
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
+	kept    *cache.Cache             // certificates of cards
+	lists   chan []token.Certificate // that were read, for the desktop; bounded
 	pki     *pki.PKI
 	entries *notice.Entries
 	tunnels *run.Group
@@ -101,11 +105,12 @@ type Agent struct {
 	lostEvents   atomic.Uint64                  // had no room in recorded, and the broker does not know of it yet
 }
 
-// How much may wait to be told to the broker.
+// How much may wait to be told to the broker, and to the user.
 const (
 	maxRefusals = 64
 	maxEvents   = 256
 	maxUsages   = 64
+	maxLists    = 4
 )
 
 // New returns an agent that has not started. It makes its state directory where that is missing.
@@ -136,6 +141,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
 		measured: make(chan api.Usage, maxUsages),
+		lists:    make(chan []token.Certificate, maxLists),
 	}
 	cfg.Sandbox.Holder = a.holding
 	a.cards = cards.New(cfg.Sandbox)
@@ -153,6 +159,9 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		a.asker = attended{shown, a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
+	a.kept = cache.New(cache.Config{
+		Dir: folder.Dir(), Host: cache.HostID(), User: a.self, Secret: secret, Policy: cfg.Policy.Cache, Seen: a.wasRead, Log: cfg.Log,
+	})
 	a.pki = pki.New(a.pkiConfig())
 	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll)
 	return a, nil
@@ -173,6 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("desk", a.desk.Run)
 	owners.Go("pins", a.pins.Run)
 	owners.Go("catalogue", a.names.Run)
+	owners.Go("certificates", a.kept.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)
 	owners.Go("notices", a.notices)

@@ -41,7 +41,7 @@ func (a *Agent) routes() []httpserver.Route {
 // serve serves the agent's port, and what the broker forwards, until ctx ends.
 func (a *Agent) serve(ctx context.Context, e enrolment) error {
 	server := httpserver.New(httpserver.Config{
-		Routes:    slices.Concat(a.routes(), x509.Helpers{}.Routes()),
+		Routes:    slices.Concat(a.routes(), a.kept.Routes(), x509.Helpers{}.Routes()),
 		Authorize: a.authorize,
 		Consented: a.consents.Consented,
 		During:    a.consents.While,

@@ -33,6 +33,7 @@ type Policy struct {
 	Prompt     Prompt
 	Consent    Consent
 	PIN        PINPolicy
+	Cache      Cache
 
 	modules []Module // by name
 	tenants map[cardbroker.Tenant]TenantPolicy
@@ -48,7 +49,7 @@ type Prompt struct {
 // An empty dir means PolicyDir, which need not be there. Everything on the way to a file belongs to root and is writable
 // by nobody else. Errors: Invalid, all that are found, with their places.
 func LoadPolicy(dir string) (Policy, error) {
-	p := Policy{Prompt: Prompt{Timeout: DefaultPromptTimeout}, tenants: make(map[cardbroker.Tenant]TenantPolicy)}
+	p := Policy{Prompt: Prompt{Timeout: DefaultPromptTimeout}, Cache: defaultCache(), tenants: make(map[cardbroker.Tenant]TenantPolicy)}
 	if dir == "" {
 		if _, err := os.Lstat(PolicyDir); errors.Is(err, fs.ErrNotExist) {
 			return p, nil
@@ -114,6 +115,7 @@ type policyText struct {
 	HTTP    httpText              `yaml:"http"`
 	Consent consentText           `yaml:"consent"`
 	PIN     pinText               `yaml:"pin"`
+	Cache   cacheText             `yaml:"cache"`
 	Notify  *bool                 `yaml:"notify"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
@@ -132,6 +134,7 @@ func (p *Policy) load(path string) error {
 	}
 	problems := []error{
 		p.loadPCSC(path, text), p.loadPrompt(path, text), p.loadHTTP(path, text.HTTP), p.Consent.load(path, text.Consent), p.loadPIN(path, text.PIN),
+		p.Cache.load(path, text.Cache),
 	}
 	for _, name := range slices.Sorted(maps.Keys(text.Tenants)) {
 		problems = append(problems, p.loadTenant(path, name, text.Tenants[name]))

@@ -354,7 +354,7 @@ func TestRoutes(t *testing.T) {
 	}
 	for server, tables := range map[string][]struct{ file, functions string }{
 		"broker": {{"../../broker/loopback.go", "loopbackRoutes"}},
-		"agent":  {{"../../agent/routes.go", "routes"}, {"../../agent/pki/routes.go", "Routes"}, {"../../agent/x509/x509.go", "Routes"}},
+		"agent":  {{"../../agent/routes.go", "routes"}, {"../../agent/cache/routes.go", "Routes"}, {"../../agent/pki/routes.go", "Routes"}, {"../../agent/x509/x509.go", "Routes"}},
 		"door":   {{"../../broker/backend.go", "server tokenRoutes"}},
 	} {
 		var want []string
