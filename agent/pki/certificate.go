@@ -40,7 +40,7 @@ func (p *PKI) certificates(ctx context.Context, in place) ([]certificate, error)
 	}
 	var list []token.Certificate
 	var err error
-	if in.module.PCSC && p.cfg.Cache != nil {
+	if in.card && p.cfg.Cache != nil {
 		serial := func(ctx context.Context) (string, error) { return p.serial(ctx, in) }
 		list, err = p.cfg.Cache.Certificates(ctx, cache.NewKey(in.module.Name, in.reader, in.present), in.present, serial, read)
 	} else {

@@ -22,6 +22,7 @@ type place struct {
 	id      cardbroker.ReaderID // as the asker knows it: a reader's, or a slot's
 	reader  string              // PC/SC's name of it; of a module whose tokens are no cards: what stands for it
 	slot    token.Slot
+	card    bool             // it is one in a PC/SC reader of the session
 	present *cardbroker.Card // what tells this insertion of a card from the next; nil: not known
 	at      time.Time        // when it was found
 }
@@ -51,7 +52,7 @@ func (p *PKI) emptyPlace(r *http.Request) (place, error) {
 	for _, slot := range slots {
 		if p.slotID(found.module, slot) == found.id {
 			found.slot = slot
-			found.reader, err = p.readerOf(ctx, found.module, slot)
+			found.reader, found.card, err = p.readerOf(ctx, found.module, slot)
 			return found, err
 		}
 	}
@@ -61,7 +62,7 @@ func (p *PKI) emptyPlace(r *http.Request) (place, error) {
 	}
 	for _, reader := range readers {
 		if cardbroker.NewReaderID(p.cfg.Secret, reader.Name) == found.id {
-			found.reader = reader.Name
+			found.reader, found.card = reader.Name, found.module.PCSC
 			found.slot, err = slotIn(slots, reader.Name)
 			return found, err
 		}
@@ -102,26 +103,28 @@ func slotIn(slots []token.Slot, reader string) (found token.Slot, err error) {
 	return found, err
 }
 
-// readerOf returns the reader that a slot is in. A module whose tokens are no cards has none: then it is a name that no reader has.
-func (p *PKI) readerOf(ctx context.Context, m config.Module, slot token.Slot) (string, error) {
+// readerOf returns the reader of the session that a slot is in. If there is none, as for a token that is no card, it is a name that no
+// reader has.
+func (p *PKI) readerOf(ctx context.Context, m config.Module, slot token.Slot) (name string, card bool, err error) {
+	name = m.Name + ": " + strings.TrimRight(slot.Description, " ")
 	if !m.PCSC {
-		return m.Name + ": " + strings.TrimRight(slot.Description, " "), nil
+		return name, false, nil
 	}
 	readers, err := p.cfg.Readers(ctx)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	for _, reader := range readers {
 		if isIn(slot, reader.Name) {
-			return reader.Name, nil
+			return reader.Name, true, nil
 		}
 	}
-	return "", cardbroker.Errorf(cardbroker.ReaderUnknown, "the slot's reader is not one of this session's")
+	return name, false, nil
 }
 
 // absent says why a slot is empty.
 func (p *PKI) absent(ctx context.Context, in place) error {
-	if in.module.PCSC {
+	if in.card {
 		readers, err := p.cfg.Readers(ctx)
 		if err != nil {
 			return err
@@ -137,7 +140,7 @@ func (p *PKI) absent(ctx context.Context, in place) error {
 
 // present returns what tells one insertion of a card from the next.
 func (p *PKI) present(in place) *cardbroker.Card {
-	if in.module.PCSC {
+	if in.card {
 		return p.cfg.Present(in.reader)
 	}
 	return p.soft
@@ -161,9 +164,9 @@ const fresh = time.Second
 func (p *PKI) lend(ctx context.Context, in place) (_ place, loan Loan, err error) {
 	loan = unlent{}
 	switch {
-	case !in.module.PCSC && time.Since(in.at) < fresh:
+	case !in.card && time.Since(in.at) < fresh:
 		return in, loan, nil
-	case in.module.PCSC && p.cfg.Lend != nil:
+	case in.card && p.cfg.Lend != nil:
 		if loan, err = p.cfg.Lend(ctx, in.reader); err != nil {
 			return in, nil, err
 		}
@@ -210,7 +213,7 @@ func (p *PKI) listSlots(w http.ResponseWriter, r *http.Request) error {
 			ID: p.slotID(m, slot), Description: slot.Description, ManufacturerID: slot.Manufacturer,
 			HardwareVersion: slot.Hardware, FirmwareVersion: slot.Firmware,
 		}
-		if reader, err := p.readerOf(r.Context(), m, slot); err == nil && m.PCSC {
+		if reader, card, err := p.readerOf(r.Context(), m, slot); err == nil && card {
 			row.Reader = cardbroker.NewReaderID(p.cfg.Secret, reader)
 		}
 		if slot.Token != nil {
