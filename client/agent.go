@@ -121,6 +121,26 @@ func (a *Agent) Consents(ctx context.Context) (api.Consents, error) {
 	return askAgent[api.Consents](ctx, a, "GET", "/cb/v1/consents", nil)
 }
 
+// DeviceKeys returns the keys that PINs are encrypted to. Errors: Unavailable while they are being made.
+func (a *Agent) DeviceKeys(ctx context.Context) (api.DeviceKeys, error) {
+	return askAgent[api.DeviceKeys](ctx, a, "GET", "/cb/v1/device-key", nil)
+}
+
+// ModuleErrors has the agent start the modules of machine policy, and returns why those are not there that are not, by name.
+func (a *Agent) ModuleErrors(ctx context.Context) (map[string]string, error) {
+	type answer struct {
+		Modules []struct{ Name, Error string }
+	}
+	said, err := askAgent[answer](ctx, a, "GET", "/cb/v1/modules?library=true", nil)
+	why := map[string]string{}
+	for _, m := range said.Modules {
+		if m.Error != "" {
+			why[m.Name] = m.Error
+		}
+	}
+	return why, err
+}
+
 // AnswerConsent gives the user's answer to a web page, also before it asks.
 func (a *Agent) AnswerConsent(ctx context.Context, answer api.ConsentAnswer) error {
 	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/consents", answer)

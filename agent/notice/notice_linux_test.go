@@ -167,3 +167,26 @@ func TestBusEnds(t *testing.T) {
 	a.hold()
 	a.stop()
 }
+
+// TestEntry: a PIN that is to be entered at a reader is on the desktop for as long as the reader waits.
+func TestEntry(t *testing.T) {
+	d := noticebed.New(t, "actions", "body")
+	entries := notice.NewEntries()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- notice.New(notice.Config{
+			Bus: d.Address, Leases: func() []notice.Lease { return nil }, Entries: entries, Log: slog.New(slog.DiscardHandler),
+		}).Run(ctx)
+	}()
+	defer func() { cancel(); <-ended }()
+	over := entries.Begin(notice.Entry{Origin: "https://shop.example", Reader: "Reader <b>0", Which: "PIN 80"})
+	shown := d.Next()
+	if shown.Summary != "Enter your PIN at the card reader" || shown.Body != "https://shop.example asks for it. Reader: Reader b0. PIN 80" || len(shown.Actions) != 0 {
+		t.Errorf("the notice says %q %q with %q", shown.Summary, shown.Body, shown.Actions)
+	}
+	over()
+	if gone := d.Next(); gone.Number != shown.Number || gone.Summary != "" || gone.Expire != 0 {
+		t.Errorf("then %+v is shown, want notice %d to be taken away", gone, shown.Number)
+	}
+}

@@ -6,6 +6,7 @@ package pin_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -97,6 +98,9 @@ func TestPad(t *testing.T) {
 	want(t, "once more", enter("", false), "")
 	if n := notices.Load() - asked; n != 2 {
 		t.Errorf("the user entered his PIN %d times, want 2: what he enters at the reader cannot be kept", n)
+	}
+	if slices.Contains(b.names(), cardbroker.EventPINSessionBegun) {
+		t.Error("a PIN session begins without a PIN")
 	}
 	locked = true
 	want(t, "while the screen is locked", enter("", false), "pin_canceled")

@@ -30,6 +30,9 @@ func dialogs() []program {
 			return []string{"--question", "--no-markup", "--default-cancel", "--title=" + title, "--ok-label=Allow", "--cancel-label=Deny",
 				"--width=520", "--text=" + words(q)}
 		}, pins: func(text string, labels []string) [][]string {
+			if len(labels) == 1 { // where the Enter key means OK, and _ the next key; in a form neither
+				return [][]string{{"--entry", "--hide-text", "--title=" + title, "--text=" + strings.ReplaceAll(text, "_", "__") + "\n\n" + labels[0]}}
+			}
 			form := []string{"--forms", "--title=" + title, "--separator=\n", "--text=" + text}
 			for _, label := range labels {
 				form = append(form, "--add-password="+label)

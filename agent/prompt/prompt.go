@@ -93,7 +93,6 @@ type question struct {
 	Tenant  cardbroker.Tenant `json:"tenant"`
 	Origin  cardbroker.Origin `json:"origin,omitempty"`
 	Reader  string            `json:"reader"`
-	Which   string            `json:"which,omitempty"`
 	Ask     []cardend.Part    `json:"ask"`
 	Min     int               `json:"min"`
 	Max     int               `json:"max"`
@@ -101,6 +100,7 @@ type question struct {
 	Problem cardend.Problem   `json:"problem,omitempty"`
 	Tries   *int              `json:"tries_left,omitempty"`
 	Timeout int               `json:"timeout_s"`
+	Which   string            `json:"which,omitempty"`
 }
 
 // AskPIN implements [cardend.Asker]. Who comes while another question is open waits for his turn, and is answered

@@ -39,7 +39,8 @@ type agentFlags struct {
 func (p *program) agentCommand() *cobra.Command {
 	var flags agentFlags
 	c := p.group("agent", "Run and ask the agent of this session (users)",
-		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentConsent(&flags), p.agentOffer(&flags), p.agentCache(&flags), p.agentLeases(&flags))
+		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentConsent(&flags), p.agentOffer(&flags), p.agentCache(&flags),
+		p.agentLeases(&flags), p.agentDoctor(&flags))
 	c.PersistentFlags().StringVar(&flags.config, "config", "", "configuration file (default "+config.AgentFile+", if it is there)")
 	c.PersistentFlags().StringVar(&flags.socket, "socket", "", "the broker's local socket (default "+defaultSocket("")+")")
 	c.PersistentFlags().StringVar(&flags.state, "state", "", "state directory (default "+defaultAgentState()+")")
@@ -257,55 +258,6 @@ func (f *agentFlags) askAgent(ctx context.Context) (api.Session, *client.Agent, 
 		return session, client.NewHeldAgent(session.Port, broker.Accounts()...), nil
 	}
 	return session, client.NewAgent(session.Port), nil
-}
-
-// agentStatusAnswer is what `cardbroker agent status` says.
-type agentStatusAnswer struct {
-	Session  cardbroker.SessionID `json:"session"`
-	Port     cardbroker.Port      `json:"port"`
-	State    cardbroker.State     `json:"state"`
-	Broker   string               `json:"broker"`
-	Readers  []api.CardReader     `json:"readers"`
-	Leases   []api.Lease          `json:"leases"`
-	Consents int                  `json:"consents"`
-}
-
-func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
-	return &cobra.Command{Use: "status", Short: "Say how the agent of this session is, what it serves and who holds it", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			session, asked, err := flags.askAgent(c.Context())
-			if err != nil {
-				return err
-			}
-			defer asked.Close()
-			answer := agentStatusAnswer{Session: session.Session, Port: session.Port, State: session.State, Broker: flags.socket}
-			if answer.Readers, err = asked.Readers(c.Context()); err != nil {
-				return err
-			}
-			leases, err := asked.Leases(c.Context())
-			if err != nil {
-				return err
-			}
-			answer.Leases = leases.Leases
-			consents, err := asked.Consents(c.Context())
-			if err != nil {
-				return err
-			}
-			answer.Consents = len(consents.Consents)
-			return p.write(answer, func(w io.Writer) {
-				state := string(answer.State) + ", broker at "
-				if answer.State == "" {
-					state = "no broker answers at "
-				}
-				fmt.Fprintf(w, "session %s, port %d, %s%s\n\n", answer.Session, answer.Port, state, answer.Broker)
-				readerRows(w, answer.Readers)
-				if len(answer.Leases) > 0 {
-					fmt.Fprintln(w)
-					leaseRows(w, answer.Leases)
-				}
-				fmt.Fprintf(w, "\nweb pages with consent: %d\n", answer.Consents)
-			})
-		}}
 }
 
 func (p *program) agentReaders(flags *agentFlags) *cobra.Command {

@@ -180,15 +180,10 @@ func (p *Policy) check(dir string) error {
 }
 
 func (p *Policy) checkPrompt(dir string) error {
-	if len(p.Prompt.Command) > 0 {
-		return checkProgram(dir, "prompt.command", p.Prompt.Command[0])
+	if len(p.Prompt.Command) == 0 {
+		return nil
 	}
-	for _, name := range p.names() {
-		if p.tenants[name].PIN == cardbroker.PINAgent {
-			return wrong(dir, "tenants.%s.pin is agent, which needs a prompt.command", name)
-		}
-	}
-	return nil
+	return checkProgram(dir, "prompt.command", p.Prompt.Command[0])
 }
 
 func wrong(path, format string, args ...any) error {

@@ -79,8 +79,6 @@ func (p *Policy) loadPIN(path string, said pinText) error {
 // checkPIN checks what all files together say of PINs.
 func (p *Policy) checkPIN(dir string) error {
 	switch {
-	case p.PIN.Ask && len(p.Prompt.Command) == 0:
-		return wrong(dir, "pin.ask is always, which needs a prompt.command")
 	case p.PIN.Ask && p.PIN.Session.Keeps():
 		return wrong(dir, "pin.ask is always, but pin.session keeps PINs")
 	case (p.PIN.Session.Time > 0) != (p.PIN.Session.Uses > 0):

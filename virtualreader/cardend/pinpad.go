@@ -148,7 +148,7 @@ func (e *exchange) enter(ctx context.Context, entry *pinpad.Entry) (apdu.StatusW
 }
 
 func (e *exchange) question(entry *pinpad.Entry) Question {
-	q := Question{Tenant: e.tunnel.Tenant, Reader: e.tunnel.Reader, Min: entry.Min, Max: entry.Max, Digits: entry.Digits}
+	q := Question{Tenant: e.tunnel.Tenant, Reader: e.tunnel.Reader, Which: fmt.Sprintf("PIN %02X", entry.Reference()), Min: entry.Min, Max: entry.Max, Digits: entry.Digits}
 	first := PartPIN
 	switch {
 	case !entry.New:

@@ -145,7 +145,7 @@ func TestPadVerifies(t *testing.T) {
 	if got := b.pad(pinpad.VerifyPINDirect, verifyStructure(t, 30, verifyTemplate)); got != "9000" {
 		t.Errorf("the answer is %s, want 9000", got)
 	}
-	want := cardend.Question{Action: cardend.ActionVerify, Tenant: "alpha", Reader: cardtest.ReaderName, Ask: []cardend.Part{cardend.PartPIN}, Min: 4, Max: 8}
+	want := cardend.Question{Action: cardend.ActionVerify, Tenant: "alpha", Reader: cardtest.ReaderName, Which: "PIN 80", Ask: []cardend.Part{cardend.PartPIN}, Min: 4, Max: 8}
 	if q := <-u.asked; !reflect.DeepEqual(q, want) {
 		t.Errorf("the question is %+v, want %+v", q, want)
 	}
