@@ -134,6 +134,8 @@ var locks = []arch.Exception{
 // globals are package variables that nobody assigns to after they were made.
 var globals = []arch.Exception{
 	{Key: "internal/httpserver/users.go:unnamed", Count: 1, Why: "a constant of a struct type"},
+	{Key: "test/softtoken/bed_linux.go:theKeys", Count: 1, Why: "made once: it takes a while"},
+	{Key: "test/softtoken/keys.go:made", Count: 1, Why: "the same"},
 }
 
 // functions are longer than the limit and better so.

@@ -7,10 +7,13 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"slices"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/agent/pki"
+	"github.com/cardbroker/cardbroker/agent/tokens"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -35,8 +38,29 @@ func (a *Agent) pinConfig() pin.Config {
 	return cfg
 }
 
+// pkiConfig joins the tokens of PKCS#11 modules to the rest of the agent.
+func (a *Agent) pkiConfig() pki.Config {
+	return pki.Config{
+		Modules: a.cfg.Policy.Modules,
+		Tokens:  a.tokens,
+		Running: a.runs,
+		Cache:   a.kept,
+		Readers: a.cards.Readers,
+		Lend:    func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
+		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Secret:  a.secret,
+		PINs:    a.pins,
+		Record:  a.record,
+	}
+}
+
+// runs says whether the process of a module runs.
+func (a *Agent) runs(module string) bool {
+	return slices.ContainsFunc(a.tokens.Modules(), func(s tokens.Status) bool { return s.Name == module && s.PID != 0 })
+}
+
 // askPIN asks the user for the PIN that a page or program of his wants.
-func (a *Agent) askPIN(ctx context.Context, q pin.Question) (cardbroker.Secret, error) {
+func (a *Agent) askPIN(ctx context.Context, q pin.Question) ([]cardbroker.Secret, error) {
 	question := cardend.Question{
 		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Which: q.Which, Ask: []cardend.Part{cardend.PartPIN},
 		Min: q.Shape.Min, Max: q.Shape.Max, Digits: q.Shape.Digits,
@@ -47,14 +71,13 @@ func (a *Agent) askPIN(ctx context.Context, q pin.Question) (cardbroker.Secret, 
 	case q.Wrong:
 		question.Problem, question.Tries = cardend.ProblemWrong, q.Tries
 	}
-	pins, err := a.asker.AskPIN(ctx, question)
-	if err != nil {
-		return cardbroker.Secret{}, err
+	switch q.Act {
+	case pin.Change:
+		question.Action, question.Ask = cardend.ActionModify, []cardend.Part{cardend.PartPIN, cardend.PartNew}
+	case pin.Unblock:
+		question.Action, question.Ask = cardend.ActionUnblock, []cardend.Part{cardend.PartPUK, cardend.PartNew}
 	}
-	if len(pins) != 1 {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN did not work")
-	}
-	return pins[0], nil
+	return a.asker.AskPIN(ctx, question)
 }
 
 // enterAtReader tells the user that he is to enter a PIN at a reader, until end is called; while his screen is locked or he is away it is

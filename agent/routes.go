@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/x509"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -37,7 +38,7 @@ func (a *Agent) routes() []httpserver.Route {
 
 // allRoutes are those of the agent's parts, too.
 func (a *Agent) allRoutes() []httpserver.Route {
-	return slices.Concat(a.routes(), a.readers.Routes(), a.remote.Routes())
+	return slices.Concat(a.routes(), a.kept.Routes(), a.pki.Routes(), a.readers.Routes(), a.remote.Routes(), x509.Helpers{}.Routes())
 }
 
 // perSecond is how many requests the agent answers its user in the long run. That is more than elsewhere, for cards answer so fast, and what is

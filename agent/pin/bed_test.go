@@ -112,20 +112,20 @@ func (b *bed) signal() {
 	}
 }
 
-func (b *bed) ask(ctx context.Context, q pin.Question) (cardbroker.Secret, error) {
+func (b *bed) ask(ctx context.Context, q pin.Question) ([]cardbroker.Secret, error) {
 	b.asked.Store(&q)
 	if b.asking != nil {
 		select {
 		case <-b.asking:
 		case <-ctx.Done():
-			return cardbroker.Secret{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 	text := b.answer.Load()
 	if text == nil {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.PINCanceled, "he does not want to")
+		return nil, cardbroker.Errorf(cardbroker.PINCanceled, "he does not want to")
 	}
-	return cardbroker.NewSecret([]byte(*text)), nil
+	return []cardbroker.Secret{cardbroker.NewSecret([]byte(*text))}, nil
 }
 
 // will says what the user answers.

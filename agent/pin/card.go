@@ -151,7 +151,7 @@ func (t cardTarget) Tries(ctx context.Context) (int, bool, error) {
 }
 
 // Verify implements [Target].
-func (t cardTarget) Verify(ctx context.Context, pin []byte) error {
+func (t cardTarget) Verify(ctx context.Context, pin, _ []byte) error {
 	command := t.verify.entry.Command(pin, nil)
 	defer clear(command)
 	sw, err := t.transmit(ctx, command)

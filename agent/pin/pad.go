@@ -40,6 +40,9 @@ func (k *Keeper) enterAtReader(ctx context.Context, t trial, target Target) erro
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), padTime+verifyLimit)
 	defer cancel()
 	err := pad.VerifyAtReader(limited)
+	if _, ok := err.(jobError); ok {
+		return err
+	}
 	switch cardbroker.ReasonOf(err) {
 	case cardbroker.PINCanceled, cardbroker.Invalid, cardbroker.Unsupported:
 		k.refused(t.wish.Origin)
@@ -53,7 +56,7 @@ func (k *Keeper) enterAtReader(ctx context.Context, t trial, target Target) erro
 
 // before returns what the user is to know of the PIN that the card in the reader saw last.
 func (k *Keeper) before(w *Wish) (q Question) {
-	present := k.cfg.Present(w.Reader)
+	present := w.Present()
 	if present == nil {
 		return q
 	}

@@ -45,9 +45,9 @@ func TestPad(t *testing.T) {
 	var notices, open atomic.Int64
 	locked := false
 	b := newBed(t, func(c *pin.Config) {
-		c.Ask = func(context.Context, pin.Question) (cardbroker.Secret, error) {
+		c.Ask = func(context.Context, pin.Question) ([]cardbroker.Secret, error) {
 			t.Error("the user is asked by the computer")
-			return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.PINCanceled, "")
+			return nil, cardbroker.Errorf(cardbroker.PINCanceled, "")
 		}
 		c.Policy.Session = config.PINSession{Time: 1 << 40, Uses: 3}
 		c.Notice = func(_ context.Context, q pin.Question) (func(), error) {

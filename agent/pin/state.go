@@ -101,6 +101,10 @@ func (k *Keeper) begin(ctx context.Context, w Wish) error {
 		if st.busy[w.Reader] {
 			return cardbroker.Errorf(cardbroker.ReaderBusy, "another PIN is on its way to this reader")
 		}
+		if st.keeps(&w) { // who was let begin a session is let use it up
+			st.busy[w.Reader] = true
+			return nil
+		}
 		now := time.Now()
 		asker := st.asker(w.Origin)
 		if asker == nil || st.all.TokensAt(now) < 1 || !asker.tries.AllowN(now, 1) {
@@ -177,7 +181,9 @@ func (k *Keeper) tried(t trial, said error) {
 		if asker != nil {
 			asker.wrong = 0
 		}
-		if t.from != fromSession && t.from != atReader {
+		if t.wish.Act != "" {
+			st.endSessions("the PIN was changed", func(s session) bool { return s.reader == t.wish.Reader })
+		} else if t.from != fromSession && t.from != atReader {
 			st.keep(t)
 		}
 		return nil
