@@ -22,63 +22,53 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 )
 
-// Counter counts the commands that a card is sent: a byte each, as pcscbed.Card.Commands gets them.
-type Counter struct{ atomic.Int64 }
+// counter counts the commands that a card is sent: a byte each, as pcscbed.Card.Commands gets them.
+type counter struct{ atomic.Int64 }
 
 // Write implements io.Writer.
-func (c *Counter) Write(p []byte) (int, error) {
+func (c *counter) Write(p []byte) (int, error) {
 	c.Add(int64(len(p)))
 	return len(p), nil
 }
 
-// Config is where the card is.
-type Config struct {
-	Sandbox string // the program cardsandbox
-	Library string // a PKCS#11 module for the card
-	Socket  string // of the PC/SC service
-	Reader  string // the card's
-	Dir     string // is made for the agent's state, and removed
-	Sent    *Counter
+// setting is where the card is.
+type setting struct {
+	sandbox string // the program cardsandbox
+	library string // the module
+	socket  string // of the PC/SC service
+	reader  string // the card's
+	dir     string // is made for the agent's state, and removed
+	sent    counter
 }
 
-// Way is what one way to the list took, round by round.
-type Way struct {
-	Took     []float64 // ms
-	Commands []float64 // to the card
+// way is what one way to the list took, round by round.
+type way struct {
+	took     []float64 // ms
+	commands []float64 // to the card
 }
 
-// Measured is the list from the card with a module's process that has to start; the same again, of the same insertion; of the
-// next insertion, by the same agent; and by the next agent, whose module has to start, too.
-type Measured struct{ Cold, Same, Again, Restarted Way }
+// ways are the list from the card, by a process of the module that has to start; the same again, of the same insertion; of the next
+// insertion, by the same agent; and by the next agent, whose module's process has to start, too.
+type ways struct{ cold, same, again, restarted way }
 
-// Measure measures in rounds, each with a new state directory.
-func Measure(ctx context.Context, cfg Config, rounds int) (m Measured, err error) {
-	for range rounds {
-		if err := cfg.round(ctx, &m); err != nil {
-			return m, err
-		}
-	}
-	return m, nil
-}
-
-func (c Config) round(ctx context.Context, m *Measured) (err error) {
-	if err := os.Mkdir(c.Dir, 0o700); err != nil {
+func (c *setting) round(ctx context.Context, m *ways) (err error) {
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(c.Dir)) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(c.dir)) }()
 	secret, first := cardbroker.RandomSecret(), &cardbroker.Card{ATR: []byte{0x3B, 0}}
 	a := c.start(ctx, secret)
-	err = errors.Join(a.list(&m.Cold, first), a.list(&m.Same, first), a.stored(), a.list(&m.Again, &cardbroker.Card{ATR: first.ATR}), a.stop())
+	err = errors.Join(a.list(&m.cold, first), a.list(&m.same, first), a.stored(), a.list(&m.again, &cardbroker.Card{ATR: first.ATR}), a.stop())
 	if err != nil {
 		return err
 	}
 	a = c.start(ctx, secret)
-	return errors.Join(a.list(&m.Restarted, &cardbroker.Card{ATR: first.ATR}), a.stop())
+	return errors.Join(a.list(&m.restarted, &cardbroker.Card{ATR: first.ATR}), a.stop())
 }
 
 // agent is as much of one as is needed.
 type agent struct {
-	Config
+	*setting
 	group   *run.Group
 	modules *tokens.Tokens
 	cache   *cache.Cache
@@ -87,13 +77,13 @@ type agent struct {
 // module is the name of the module.
 const module = "opensc"
 
-func (c Config) start(ctx context.Context, secret cardbroker.Secret) *agent {
-	a := &agent{Config: c, group: run.New(ctx)}
-	a.modules = tokens.New(tokens.Config{Program: c.Sandbox, PCSC: c.Socket, Modules: []config.Module{
-		{Name: module, Library: c.Library, PCSC: true, Read: []string{"/etc/opensc"}},
+func (c *setting) start(ctx context.Context, secret cardbroker.Secret) *agent {
+	a := &agent{setting: c, group: run.New(ctx)}
+	a.modules = tokens.New(tokens.Config{Program: c.sandbox, PCSC: c.socket, Modules: []config.Module{
+		{Name: module, Library: c.library, PCSC: true, Read: []string{"/etc/opensc"}},
 	}})
 	a.cache = cache.New(cache.Config{
-		Dir: c.Dir, Host: "bench", Secret: secret, Policy: config.Cache{Certificates: config.CacheDisk, Age: time.Hour}, Log: slog.New(slog.DiscardHandler),
+		Dir: c.dir, Host: "bench", Secret: secret, Policy: config.Cache{Certificates: config.CacheDisk, Age: time.Hour}, Log: slog.New(slog.DiscardHandler),
 	})
 	a.group.Go("modules", a.modules.Run)
 	a.group.Go("cache", a.cache.Run)
@@ -103,9 +93,9 @@ func (c Config) start(ctx context.Context, secret cardbroker.Secret) *agent {
 func (a *agent) stop() error { return a.group.Stop() }
 
 // list asks for the certificates of an insertion.
-func (a *agent) list(way *Way, present *cardbroker.Card) error {
-	ctx, sent, began := a.group.Context(), a.Sent.Load(), time.Now()
-	list, err := a.cache.Certificates(ctx, cache.NewKey(module, a.Reader, present), present,
+func (a *agent) list(way *way, present *cardbroker.Card) error {
+	ctx, sent, began := a.group.Context(), a.sent.Load(), time.Now()
+	list, err := a.cache.Certificates(ctx, cache.NewKey(module, a.reader, present), present,
 		func(ctx context.Context) (string, error) {
 			slot, err := a.slot(ctx)
 			if err != nil {
@@ -121,8 +111,8 @@ func (a *agent) list(way *Way, present *cardbroker.Card) error {
 			answer, err := a.modules.Do(ctx, module, slot, token.Question{Call: token.CallObjects})
 			return answer.Certificates, err
 		})
-	way.Took = append(way.Took, sample.Millis(time.Since(began)))
-	way.Commands = append(way.Commands, float64(a.Sent.Load()-sent))
+	way.took = append(way.took, sample.Millis(time.Since(began)))
+	way.commands = append(way.commands, float64(a.sent.Load()-sent))
 	if err == nil && len(list) == 0 {
 		err = errors.New("the card has no certificates")
 	}
@@ -136,11 +126,11 @@ func (a *agent) slot(ctx context.Context) (token.Slot, error) {
 		return token.Slot{}, err
 	}
 	for _, slot := range slots {
-		if slot.Token != nil && strings.HasPrefix(slot.Description, a.Reader) {
+		if slot.Token != nil && strings.HasPrefix(slot.Description, a.reader) {
 			return slot, nil
 		}
 	}
-	return token.Slot{}, fmt.Errorf("no slot of %q among %+v", a.Reader, slots)
+	return token.Slot{}, fmt.Errorf("no slot of %q among %+v", a.reader, slots)
 }
 
 // stored waits until the list is on disk, which nobody who asks waits for.
