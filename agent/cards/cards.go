@@ -34,6 +34,9 @@ type Config struct {
 	// such as "14:05". It touches memory only. nil: nobody can say.
 	Holder func(reader string) (who, until string)
 
+	// Release has other programs of the agent's let go of all cards, for a back end that wants one for itself. nil: there are none.
+	Release func() error
+
 	Log *slog.Logger // nil: nothing is logged
 }
 

@@ -6,7 +6,7 @@
 // sees modules by name; it never chooses a file.
 //
 // It has no state and no loop. That no back end finds a PIN verified that was entered here is for [Tokens] to see to, which has the
-// reader's turn for each question. PINs go through a [pin.Keeper], which a [job] is the target of: login, use and logout are one
+// reader's turn for each question; a PIN is given to the very token that it was asked for, within one turn ([Config].Lend). PINs go through a [pin.Keeper], which a [job] is the target of: login, use and logout are one
 // question to the module's process.
 package pki
 
@@ -14,6 +14,7 @@ import (
 	"context"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cache"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/token"
@@ -28,6 +29,18 @@ type Tokens interface {
 	Do(ctx context.Context, module string, slot token.Slot, q token.Question, secrets ...cardbroker.Secret) (token.Answer, error)
 }
 
+// Loan is a reader's turn that the processes of modules have.
+type Loan interface {
+	// Close ends it and resets the card.
+	Close() error
+}
+
+// Cache keeps certificates; a cache.Cache does.
+type Cache interface {
+	Certificates(ctx context.Context, key cache.Key, present *cardbroker.Card, serial func(context.Context) (string, error),
+		read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error)
+}
+
 // Config is what the routes are made of.
 type Config struct {
 	Modules func() []config.Module // of machine policy
@@ -37,19 +50,14 @@ type Config struct {
 	Readers func(ctx context.Context) ([]cardbroker.Reader, error)
 	Present func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
 
-	// Kept returns the certificates of the token in a place, as read returns them or from a cache; nil: read is called each time.
-	Kept func(ctx context.Context, of Kept, read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error)
+	// Lend has back ends and other programs make way at a reader while a token is found and given a PIN; nil: nobody else is there.
+	Lend func(ctx context.Context, reader string) (Loan, error)
+
+	Cache Cache // of the certificates of cards; nil: they are read each time
 
 	Secret cardbroker.Secret // that ids are made from
 	PINs   *pin.Keeper
 	Record func(cardbroker.Event) // for the audit log; must not block
-}
-
-// Kept says whose certificates are kept.
-type Kept struct {
-	Module  string
-	Serial  string           // of the token
-	Present *cardbroker.Card // nil: not a card in a PC/SC reader, or not known
 }
 
 // PKI serves the routes. Make it with [New]; any number of goroutines may use it.
@@ -60,11 +68,6 @@ type PKI struct {
 
 // New returns what serves [PKI.Routes].
 func New(cfg Config) *PKI {
-	if cfg.Kept == nil {
-		cfg.Kept = func(ctx context.Context, _ Kept, read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error) {
-			return read(ctx)
-		}
-	}
 	return &PKI{cfg: cfg, soft: &cardbroker.Card{}}
 }
 

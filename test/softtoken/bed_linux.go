@@ -43,6 +43,7 @@ type Bed struct {
 	Busy atomic.Pointer[error]
 
 	reader  string
+	Lent    atomic.Int64 // 1 while the reader is lent
 	present atomic.Pointer[cardbroker.Card]
 	changed chan struct{}
 	group   *run.Group
@@ -83,14 +84,20 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 			return []cardbroker.Reader{{Name: b.reader, Card: b.present.Load()}, {Name: "Empty Reader 01"}}, nil
 		},
 		Present: func(reader string) *cardbroker.Card { return b.present.Load() },
-		Secret:  b.Secret, PINs: keeper, Record: b.record,
+		Lend: func(context.Context, string) (pki.Loan, error) {
+			if !b.Lent.CompareAndSwap(0, 1) {
+				return nil, cardbroker.Errorf(cardbroker.ReaderBusy, "it is lent")
+			}
+			return loan{b}, nil
+		},
+		Secret: b.Secret, PINs: keeper, Record: b.record,
 	})
 	listener, err := httpserver.Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	server := httpserver.New(httpserver.Config{
-		Routes:    tokens.Routes(),
+		Routes:    append(tokens.Routes(), httpserver.Route{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: b.deviceKey}),
 		Authorize: func(*http.Request, httpserver.Access) error { return nil },
 		Consented: func(cardbroker.Origin) bool { return true },
 		Log:       slog.New(slog.DiscardHandler),
@@ -102,6 +109,25 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 		return server.Serve(ctx, httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: peer.NewKernel()}})
 	})
 	return b, nil
+}
+
+func (b *Bed) deviceKey(w http.ResponseWriter, _ *http.Request) error {
+	key, err := b.Keys.Public()
+	if err != nil {
+		return err
+	}
+	return httpserver.Data(w, key.PEM)
+}
+
+// loan ends with Close, once.
+type loan struct{ bed *Bed }
+
+// Close implements [pki.Loan].
+func (l loan) Close() error {
+	if l.bed.Lent.Add(-1) != 0 {
+		panic("BUG: a loan is closed twice")
+	}
+	return nil
 }
 
 // Stop ends the bed.

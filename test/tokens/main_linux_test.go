@@ -45,13 +45,14 @@ type page struct {
 	*softtoken.Bed
 	t      *testing.T
 	module string
+	token  string // its id
 	base   string // of the token's routes
 }
 
 // newPage serves a module for a page. reader is the card's; empty: it is no card, and the slot with a token is found.
 func newPage(t *testing.T, m config.Module, socket, reader string) *page {
 	t.Helper()
-	policy := config.PINPolicy{Session: config.PINSession{Time: 1 << 40, Uses: 100}}
+	policy := config.PINPolicy{Session: config.PINSession{Time: 1 << 40, Uses: 1000}}
 	modules := tokens.New(tokens.Config{Program: sandbox, Modules: []config.Module{m}, PCSC: socket})
 	bed, err := softtoken.Start(t.Context(), softtoken.Config{Policy: policy, Tokens: modules, Modules: []config.Module{m}, Reader: reader})
 	if err != nil {
@@ -76,6 +77,7 @@ func newPage(t *testing.T, m config.Module, socket, reader string) *page {
 			}
 		}
 	}
+	p.token = string(id)
 	p.base = "/v3/modules/" + m.Name + "/apps/token/readers/" + string(id) + "/"
 	return p
 }

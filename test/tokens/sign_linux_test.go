@@ -14,7 +14,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"math/big"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,6 +108,7 @@ func TestSoftHSM(t *testing.T) {
 	}
 	p.signsAll("01", h.PIN, "", "rsassa_pkcs1_", "rsassa_pss_")
 	p.signsAll("02", h.PIN, "", "ecdsa_")
+	p.docs(h.PIN)
 	p.ask("POST", "verify-pin", fields{"pin": p.pin(h.PIN)}, "", nil)
 	fresh, last := tokenbed.Digits(10), tokenbed.Digits(6)
 	p.ask("POST", "change-pin", fields{"pin": p.pin(h.PIN), "newPin": p.pin(fresh)}, "", nil)
@@ -113,6 +117,27 @@ func TestSoftHSM(t *testing.T) {
 	p.ask("POST", "reset-pin", fields{"puk": p.pin(h.PUK), "pin": p.pin(last)}, "", nil)
 	p.ask("POST", "verify-pin", fields{"pin": p.pin(last)}, "", nil)
 	p.ask("POST", "reset-pin", fields{"puk": p.pin(last), "pin": p.pin(last)}, cardbroker.PINIncorrect, nil)
+}
+
+// docs runs what docs/tokens-pkcs11.md shows.
+func (p *page) docs(pin string) {
+	p.t.Helper()
+	for _, tool := range []string{"curl", "openssl"} {
+		testenv.Tool(p.t, tool)
+	}
+	text, err := os.ReadFile("../../docs/tokens-pkcs11.md")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```sh\n")
+	code, _, _ := strings.Cut(rest, "```")
+	shell := exec.CommandContext(p.t.Context(), "/bin/sh", "-ec", code)
+	shell.Dir = p.t.TempDir()
+	shell.Env = []string{"PATH=/usr/bin:/bin", "AGENT=http://" + p.Address, "MODULE=" + p.module, "TOKEN=" + p.token, "KEY=01", "PIN=" + pin}
+	out, err := shell.CombinedOutput()
+	if want := "Verified OK\n{\"success\":true,\"data\":{\"valid\":true}}\n"; err != nil || string(out) != want {
+		p.t.Errorf("the shell says %s, %v, want %s", out, err, want)
+	}
 }
 
 // TestOpenSC signs with the PIV card in a reader, which is told apart by its labels, and follows its removal.
