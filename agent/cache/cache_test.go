@@ -13,6 +13,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/big"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -92,6 +93,17 @@ func (k *card) read(context.Context) ([]token.Certificate, error) {
 func newCard(t testing.TB, number string) *card {
 	return &card{atr: "3B00", number: number, list: []token.Certificate{certificate(t, "of "+number, 365*day)}}
 }
+
+func files(t testing.TB, dir string) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(dir, "cache", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func countFiles(t testing.TB, dir string) int { return len(files(t, dir)) }
 
 // get asks the cache for the card's certificates in a reader, and says how often the card was asked for its serial number and read.
 func get(t testing.TB, c *cache.Cache, reader string, present *cardbroker.Card, k *card) (serials, reads int32) {
@@ -210,6 +222,28 @@ func TestDropWhileReading(t *testing.T) {
 		}
 		s, r := get(t, c, "Reader 0", present, alice)
 		want(t, "after it", s, r, 2, 1)
+	})
+}
+
+// TestDropWhileStoring: the same, once the list is in memory and not yet on disk.
+func TestDropWhileStoring(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var running atomic.Pointer[cache.Cache]
+		cfg := configOf(dir)
+		cfg.Seen = func([]token.Certificate) {
+			if err := running.Load().Drop("opensc", "Reader 0"); err != nil {
+				t.Error(err)
+			}
+		}
+		c, stop := start(t, cfg)
+		defer stop()
+		running.Store(c)
+		get(t, c, "Reader 0", &cardbroker.Card{}, newCard(t, "alice"))
+		synctest.Wait()
+		if got := c.Status(); got.Files != 0 || got.Memory != 0 {
+			t.Errorf("the status is %+v", got)
+		}
 	})
 }
 

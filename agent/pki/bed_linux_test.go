@@ -28,7 +28,12 @@ type bed struct {
 
 func newBed(t *testing.T, policy config.PINPolicy) *bed {
 	t.Helper()
-	started, err := softtoken.Start(t.Context(), softtoken.Config{Policy: policy})
+	return startBed(t, softtoken.Config{Policy: policy})
+}
+
+func startBed(t *testing.T, cfg softtoken.Config) *bed {
+	t.Helper()
+	started, err := softtoken.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,14 +49,50 @@ func (p *PKI) certificates(ctx context.Context, in place) ([]certificate, error)
 	if err != nil {
 		return nil, err
 	}
-	var all []certificate
+	return parsed(list), nil
+}
+
+// parsed reads the certificates of a list.
+func parsed(list []token.Certificate) (all []certificate) {
 	for _, c := range list {
 		if parsed, err := certs.ParseDER(c.DER); err == nil { // a token may hold anything
 			all = append(all, certificate{Certificate: c, certs: parsed, parsed: parsed.X509})
 		}
 	}
 	classify(all)
-	return all, nil
+	return all
+}
+
+// listed returns the certificates of the token that a request names. A list that is kept for this insertion of a card is answered
+// without asking the module, which would ask the card.
+func (p *PKI) listed(r *http.Request) ([]certificate, error) {
+	if list, ok := p.peek(r); ok {
+		return parsed(list), nil
+	}
+	in, err := p.place(r)
+	if err != nil {
+		return nil, err
+	}
+	return p.certificates(r.Context(), in)
+}
+
+// peek finds what is kept of the card in the reader that a request names.
+func (p *PKI) peek(r *http.Request) ([]token.Certificate, bool) {
+	m, err := p.module(r.PathValue("module"))
+	if err != nil || !m.PCSC || p.cfg.Cache == nil {
+		return nil, false
+	}
+	readers, err := p.cfg.Readers(r.Context())
+	if err != nil {
+		return nil, false
+	}
+	for _, reader := range readers {
+		if cardbroker.NewReaderID(p.cfg.Secret, reader.Name) == cardbroker.ReaderID(r.PathValue("id")) {
+			present := p.cfg.Present(reader.Name)
+			return p.cfg.Cache.Peek(cache.NewKey(m.Name, reader.Name, present), present)
+		}
+	}
+	return nil, false
 }
 
 // serial returns the serial number of the token that is in a slot now.
@@ -76,11 +112,7 @@ func (p *PKI) listCertificates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	in, err := p.place(r)
-	if err != nil {
-		return err
-	}
-	all, err := p.certificates(r.Context(), in)
+	all, err := p.listed(r)
 	if err != nil {
 		return err
 	}
@@ -105,11 +137,7 @@ func (p *PKI) certificatesOf(w http.ResponseWriter, r *http.Request) error {
 		return cardbroker.Errorf(cardbroker.Unsupported,
 			"%.32q is not served: no data of identity cards, and no call of this name; docs/clients.md lists what is", r.PathValue("kind"))
 	}
-	in, err := p.place(r)
-	if err != nil {
-		return err
-	}
-	all, err := p.certificates(r.Context(), in)
+	all, err := p.listed(r)
 	if err != nil {
 		return err
 	}

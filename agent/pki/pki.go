@@ -39,6 +39,8 @@ type Loan interface {
 type Cache interface {
 	Certificates(ctx context.Context, key cache.Key, present *cardbroker.Card, serial func(context.Context) (string, error),
 		read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error)
+	// Peek returns what is in memory of this insertion of a card, and asks nobody.
+	Peek(key cache.Key, present *cardbroker.Card) ([]token.Certificate, bool)
 }
 
 // Config is what the routes are made of.

@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"github.com/cardbroker/cardbroker/test/bench/atrs"
+	"github.com/cardbroker/cardbroker/test/bench/kept"
 	"github.com/cardbroker/cardbroker/test/bench/tokens"
 	"github.com/cardbroker/cardbroker/test/tokenbed"
 )
@@ -30,6 +31,25 @@ func (b *bench) tokens(ctx context.Context) ([]measured, error) {
 		return nil, err
 	}
 	return []measured{against(m.Sandbox, "the same in-process", m.Local), {ours: m.Starts}}, nil
+}
+
+func certificateRows() (rows []row) {
+	for _, r := range kept.Rows() {
+		rows = append(rows, row{r.Name, r.Unit, goal{ofP50, r.Most}})
+	}
+	return rows
+}
+
+// certificates measures the agent's cache.
+func (b *bench) certificates(ctx context.Context) (found []measured, err error) {
+	if why := kept.Supported(); why != nil {
+		return skipAll(len(kept.Rows()), why), nil
+	}
+	ours, err := kept.Measure(ctx, b.stage.Path("bin"), b.stage.Path("kept"), pick(b, 10, 3), pick(b, 3, 1))
+	for _, samples := range ours {
+		found = append(found, measured{ours: samples})
+	}
+	return found, err
 }
 
 // atrs measures looking up what a card is.

@@ -32,6 +32,8 @@ type Card struct {
 	ATR  string // hexadecimal; "": the software card's own
 	Mute bool   // the reader sees it, but it gives no ATR
 
+	Delay time.Duration // that each command takes on its way
+
 	Commands io.Writer // not nil: gets a byte for each command, before the card runs it
 	Copies   io.Writer // not nil, and no Commands: gets each command, its length before it (u16 big-endian), before the card runs it
 	Seen     io.Writer // not nil, and no Commands: gets a byte when the reader has got the card's ATR for the first time
@@ -283,6 +285,9 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 	}
 	if card.Seen != nil {
 		args = append(args, "seen")
+	}
+	if card.Delay > 0 {
+		args = append(args, "delay="+card.Delay.String())
 	}
 	if card.ATR != "" {
 		args = append(args, "atr="+card.ATR)

@@ -26,6 +26,7 @@ type Config struct {
 	Policy  config.PINPolicy
 	Tokens  pki.Tokens      // nil: a [Token], and modules of its own
 	Modules []config.Module // of Tokens
+	Cache   pki.Cache       // nil: there is none
 	Reader  string          // in which there is a card; empty: [Reader]
 }
 
@@ -90,7 +91,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 			}
 			return loan{b}, nil
 		},
-		Secret: b.Secret, PINs: keeper, Record: b.record,
+		Secret: b.Secret, Cache: cfg.Cache, PINs: keeper, Record: b.record,
 	})
 	listener, err := httpserver.Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -53,6 +53,8 @@ type vcard struct {
 	tell bool // each command is told on standard output
 	copy bool // and copied there, with its length before it, u16 big-endian
 	seen bool // so is the reader's first sight of the card, which is yet to come
+
+	delay time.Duration // that each command takes on its way
 }
 
 func run(args []string) error {
@@ -62,7 +64,7 @@ func run(args []string) error {
 		return err
 	}
 	if len(args) < 1 || len(args) > 2 {
-		return errors.New("usage: vcard [mute] [tell | copy] [seen] [atr=HEX] ADDRESS [FILE]")
+		return errors.New("usage: vcard [mute] [tell | copy] [seen] [delay=TIME] [atr=HEX] ADDRESS [FILE]")
 	}
 	reader, err := softcard.New(strings.Join(args[1:], ""), slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
@@ -87,8 +89,14 @@ func run(args []string) error {
 // options reads what stands before the address.
 func (v *vcard) options(args []string) (rest []string, mute bool, err error) {
 	for i, arg := range args {
+		if err != nil {
+			break
+		}
 		atr, isATR := strings.CutPrefix(arg, "atr=")
+		delay, isDelay := strings.CutPrefix(arg, "delay=")
 		switch {
+		case isDelay:
+			v.delay, err = time.ParseDuration(delay)
 		case isATR:
 			v.atr, err = hex.DecodeString(atr)
 		case arg == "mute":
@@ -215,6 +223,9 @@ func (v *vcard) answer(message []byte) ([]byte, error) {
 		if _, err := os.Stdout.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)); err != nil {
 			return nil, err
 		}
+	}
+	if v.delay > 0 {
+		<-time.After(v.delay)
 	}
 	answer, err := v.card.Transmit(nil, message)
 	if len(answer) > maxMessage {
