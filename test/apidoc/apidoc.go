@@ -20,6 +20,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/test/openapi"
 )
 
 //go:embed page.html
@@ -183,7 +184,7 @@ func newOperation(method, path string, described *openapi3.Operation) operation 
 		response := described.Responses.Value(status).Value
 		n, _ := strconv.Atoi(status)
 		if n >= 400 {
-			o.Errors = append(o.Errors, failure{Status: n, Reasons: reasonsOf(described, response, n)})
+			o.Errors = append(o.Errors, failure{Status: n, Reasons: reasonsOf(described, n)})
 			continue
 		}
 		o.answer(status, response)
@@ -201,12 +202,15 @@ func (o *operation) answer(status string, response *openapi3.Response) {
 	o.Answers = append(o.Answers, a)
 }
 
-// reasonsOf are the reasons that the texts of an operation and of one of its errors name, and that have the status.
-func reasonsOf(o *openapi3.Operation, response *openapi3.Response, status int) []string {
-	named := *response.Description + o.Description
+// reasonsOf are the reasons that an operation has at any of its servers, and that have the status.
+func reasonsOf(o *openapi3.Operation, status int) []string {
+	given := openapi.Faults()
+	for _, server := range o.Tags {
+		given = append(given, openapi.Reasons(server, o)...)
+	}
 	var found []string
 	for _, row := range api.Reasons() {
-		if row.Status == status && strings.Contains(named, "`"+string(row.Reason)+"`") {
+		if row.Status == status && slices.Contains(given, row.Reason) {
 			found = append(found, string(row.Reason))
 		}
 	}
