@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/child"
 	"github.com/cardbroker/cardbroker/apdu"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -267,7 +268,7 @@ func (c *Card) giveUp() {
 		} else {
 			c.link.claimed, c.link.sole = false, false
 		}
-		c.link.child.uses--
+		c.link.process.Uses--
 	})
 }
 
@@ -285,7 +286,7 @@ func (c *Card) ask(ctx context.Context, t wire.Type, payload []byte) ([]byte, er
 	}
 	if ctx.Err() != nil {
 		c.leave()
-		return nil, asked(ctx)
+		return nil, child.Asked(ctx)
 	}
 	if err := c.restore(ctx); err != nil {
 		return nil, err
@@ -315,19 +316,19 @@ func (c *Card) exchange(ctx context.Context, t wire.Type, payload []byte) ([]byt
 			c.newEpoch()
 		}
 		return nil, refused
-	case sent && isTimeout(err) && time.Now().Before(limit):
+	case sent && child.IsTimeout(err) && time.Now().Before(limit):
 		c.leaveLate(limit)
-		return nil, asked(ctx)
-	case errors.Is(err, errLeft):
+		return nil, child.Asked(ctx)
+	case errors.Is(err, child.ErrLeft):
 		c.leave()
-		return nil, asked(ctx)
+		return nil, child.Asked(ctx)
 	}
 	defer c.leave()
 	if err == nil {
 		err = cardbroker.Errorf(cardbroker.Internal, "an answer has the type %d", h.Type)
 	}
 	if !sent {
-		c.link.child.stop() // the stream may hold half a frame
+		c.link.process.Stop() // the stream may hold half a frame
 		return nil, c.lost(t, false, err)
 	}
 	return nil, c.broken(t, err)
@@ -339,30 +340,30 @@ func (c *Card) leaveLate(limit time.Time) {
 	l := c.link
 	job := func(context.Context) error {
 		if err := l.awaitLate(limit); err != nil {
-			l.child.fail(err)
+			l.process.Fail(err)
 		}
 		c.leave()
-		return c.sandbox.tell(func(*state) { l.child.uses-- })
+		return c.sandbox.tell(func(*state) { l.process.Uses-- })
 	}
 	err := c.sandbox.tell(func(st *state) {
-		l.child.uses++
+		l.process.Uses++
 		st.group.Go("late answer", job)
 	})
 	if err != nil {
-		l.child.stop()
+		l.process.Stop()
 		c.leave()
 	}
 }
 
 // broken ends the child after an answer that is no good, or that did not come, and returns what became of the call.
 func (c *Card) broken(t wire.Type, err error) error {
-	c.link.child.fail(err)
+	c.link.process.Fail(err)
 	return c.lost(t, true, err)
 }
 
 // lost says that the child is at its end, and returns what became of the call.
 func (c *Card) lost(t wire.Type, sent bool, err error) error {
-	c.sandbox.tell(func(st *state) { st.fails(c.link.child) })
+	c.sandbox.tell(func(st *state) { st.life.Fails(c.link.process.Process) })
 	c.newEpoch()
 	switch {
 	case t == wire.TypeConnect || !c.opened:

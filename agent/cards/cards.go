@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/child"
 	"github.com/cardbroker/cardbroker/internal/loop"
 	"github.com/cardbroker/cardbroker/internal/run"
 )
@@ -51,15 +52,7 @@ type Sandbox struct {
 // view is what others may see of the state. It and all it points to is never changed.
 type view struct {
 	readers []cardbroker.Reader
-	status  Status
-}
-
-// Status is how the sandbox has fared, for doctor and metrics.
-type Status struct {
-	PID      int    // of the running child; 0: none is up
-	Starts   uint64 // of a child
-	Kills    uint64 // by us, because it hung or broke the protocol
-	LastExit string // why the last child ended; empty: none did yet
+	status  child.Status
 }
 
 // New returns a sandbox whose child is not started yet.
@@ -82,7 +75,7 @@ func New(cfg Config) *Sandbox {
 // Run owns the state and the child until ctx ends; then the child is ended and waited for. It is called once.
 func (s *Sandbox) Run(ctx context.Context) error {
 	group := run.New(ctx)
-	st := &state{sandbox: s, group: group, watchers: map[chan struct{}]bool{}, left: map[string]*atomic.Int32{}}
+	st := newState(s, group)
 	group.Go("sandbox", func(ctx context.Context) error { return s.loop.Run(ctx, st) })
 	err := group.Wait()
 	st.close() // the loop has ended: this is the only goroutine left
@@ -104,14 +97,14 @@ func (s *Sandbox) Readers(ctx context.Context) ([]cardbroker.Reader, error) {
 // says what is there now. A subscriber keeps the child running. stop ends the subscription and may be called twice.
 func (s *Sandbox) Watch() (changed <-chan struct{}, stop func()) {
 	signal := make(chan struct{}, 1)
-	s.tell(func(st *state) { st.watchers[signal] = true })
-	return signal, func() { s.tell(func(st *state) { delete(st.watchers, signal) }) }
+	s.tell(func(st *state) { st.watch(signal, true) })
+	return signal, func() { s.tell(func(st *state) { st.watch(signal, false) }) }
 }
 
 // Forbid has every use of the readers answered with why from now on, and ends the child: what runs there ends with it. nil
 // allows them again.
 func (s *Sandbox) Forbid(why error) error {
-	return s.tell(func(st *state) { st.forbid(why) })
+	return s.tell(func(st *state) { st.life.Forbid(why) })
 }
 
 // Renew ends the child, and what runs there with it: the next one begins anew with the card service and lists the readers
@@ -123,7 +116,7 @@ func (s *Sandbox) Renew() error { return s.tell((*state).renew) }
 func (s *Sandbox) Snapshot() []cardbroker.Reader { return s.view.Load().readers }
 
 // Status returns the counters and waits for nobody.
-func (s *Sandbox) Status() Status { return s.view.Load().status }
+func (s *Sandbox) Status() child.Status { return s.view.Load().status }
 
 // Epoch returns the number of the latest card epoch of any reader, see [Card.Epoch].
 func (s *Sandbox) Epoch() uint64 { return s.epoch.Load() }
@@ -167,27 +160,15 @@ func (s *Sandbox) open(ctx context.Context, c *Card) (*Card, error) {
 
 // whenReady has do run in the loop as soon as the child has told its readers.
 func (s *Sandbox) whenReady(ctx context.Context, do func(*state) error) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return asked(ctx)
-		}
-		var ready chan error // nil: do was run
-		err := s.loop.Do(context.Background(), func(st *state) (err error) {
-			ready, err = st.whenReady(do)
-			return err
-		})
-		if err != nil || ready == nil {
-			return err
-		}
-		select {
-		case err := <-ready:
-			if err != nil {
+	return child.Await(ctx, func() (again <-chan error, err error) {
+		err = s.loop.Do(context.Background(), func(st *state) error {
+			if again, err = st.life.WhenReady(); err != nil || again != nil {
 				return err
 			}
-		case <-ctx.Done():
-			return asked(ctx)
-		}
-	}
+			return do(st)
+		})
+		return again, err
+	})
 }
 
 // tell changes the state. It fails only when the loop has ended.
@@ -196,12 +177,4 @@ func (s *Sandbox) tell(change func(*state)) error {
 		change(st)
 		return nil
 	})
-}
-
-// asked returns why an asker left.
-func asked(ctx context.Context) error {
-	if cardbroker.ReasonOf(ctx.Err()) == cardbroker.Canceled {
-		return cardbroker.Wrapf(ctx.Err(), cardbroker.Canceled, "the asker left before the answer")
-	}
-	return cardbroker.Wrapf(context.DeadlineExceeded, cardbroker.Timeout, "no answer in time")
 }

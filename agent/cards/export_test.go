@@ -8,7 +8,7 @@ func (s *Sandbox) Turns(reader string) (n int) {
 	s.tell(func(st *state) {
 		for _, r := range st.readers {
 			if r.Name == reader {
-				n = st.child.links[r.stream].turns
+				n = st.process.links[r.stream].turns
 			}
 		}
 	})

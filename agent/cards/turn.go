@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/child"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -100,9 +101,9 @@ func (c *Card) await(ctx context.Context) error {
 	case <-timer.C:
 	case <-ctx.Done():
 		if cardbroker.ReasonOf(ctx.Err()) == cardbroker.Canceled {
-			return asked(ctx)
+			return child.Asked(ctx)
 		}
-	case <-c.link.child.ended:
+	case <-c.link.process.Ended():
 		return c.lost(wire.TypeConnect, false, errEnded)
 	}
 	return c.refuseWait()

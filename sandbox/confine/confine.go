@@ -47,6 +47,22 @@ func SoftCard(file string) Needs {
 	return Needs{Write: []string{filepath.Dir(file)}}
 }
 
+// Module returns what a PKCS#11 library needs: its own directory, where it finds the rest of itself, also where it is a symbolic link; what
+// read and write list, joined by colons; and the directory of the PC/SC service's socket, or none if socket is "".
+func Module(library, read, write, socket string) Needs {
+	needs := Needs{
+		Read:  append(filepath.SplitList(read), filepath.Dir(library)),
+		Write: filepath.SplitList(write),
+	}
+	if file, err := filepath.EvalSymlinks(library); err == nil && filepath.Dir(file) != filepath.Dir(library) {
+		needs.Read = append(needs.Read, filepath.Dir(file))
+	}
+	if socket != "" {
+		needs.Sockets = PCSC(socket).Sockets
+	}
+	return needs
+}
+
 // Landlock's versions from which on it refuses something that counts here.
 const (
 	versionTruncate = 3

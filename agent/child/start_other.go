@@ -3,11 +3,11 @@
 
 //go:build !linux
 
-package cards
+package child
 
 import "github.com/cardbroker/cardbroker"
 
 // start says that this system has no sandbox yet.
-func start(Config) (*child, error) {
+func start(Config) (*Process, error) {
 	return nil, cardbroker.Errorf(cardbroker.Unsupported, "the sandbox does not run on this system")
 }

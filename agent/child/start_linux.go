@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cards
+package child
 
 import (
 	"fmt"
@@ -21,23 +21,23 @@ import (
 
 // start starts the child with no other environment than cfg says. Descriptors 3 to 18 are its ends of the streams, in order; nothing
 // else is open in it but its standard error, which goes to our log.
-func start(cfg Config) (_ *child, err error) {
+func start(cfg Config) (_ *Process, err error) {
 	program, err := trusted(cfg.Program)
 	if err != nil {
 		return nil, err
 	}
-	c := &child{started: time.Now(), ended: make(chan struct{}), stderr: &lines{log: cfg.Log}}
-	c.cmd = exec.Command(program, cfg.Args...)
-	c.cmd.Env = append([]string{}, cfg.Env...) // nil would be our own
-	c.cmd.Stderr = c.stderr
-	c.cmd.WaitDelay = stopLimit
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's ^C is for the agent alone
+	p := &Process{Started: time.Now(), ended: make(chan struct{}), stderr: &lines{log: cfg.Log}}
+	p.cmd = exec.Command(program, cfg.Args...)
+	p.cmd.Env = append([]string{}, cfg.Env...) // nil would be our own
+	p.cmd.Stderr = p.stderr
+	p.cmd.WaitDelay = stopLimit
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's ^C is for the agent alone
 	defer func() {
-		for _, theirs := range c.cmd.ExtraFiles { // else their end is no EOF here
+		for _, theirs := range p.cmd.ExtraFiles { // else their end is no EOF here
 			theirs.Close()
 		}
 		if err != nil {
-			c.closeStreams()
+			p.closeLines()
 		}
 	}()
 	for n := range wire.Streams {
@@ -45,17 +45,13 @@ func start(cfg Config) (_ *child, err error) {
 		if err != nil {
 			return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "no streams can be made for the sandbox")
 		}
-		c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, theirs)
-		if n == 0 {
-			c.control = wire.NewStream(ours)
-		} else {
-			c.links[n] = &link{child: c, stream: wire.NewStream(ours), turn: make(chan struct{}, 1)}
-		}
+		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, theirs)
+		p.Lines[n] = &Line{Stream: wire.NewStream(ours)}
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := p.cmd.Start(); err != nil {
 		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the sandbox cannot be started")
 	}
-	return c, nil
+	return p, nil
 }
 
 // socketpair returns the two ends of a stream, the second ready to be handed over.

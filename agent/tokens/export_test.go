@@ -1,0 +1,20 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tokens
+
+// Queued returns how many have the turn of a stream of the module, or wait for it.
+func (t *Tokens) Queued(name string, stream int) (n int) {
+	t.tell(func(st *state) {
+		if p := st.module(name).process; p != nil {
+			n = p.lines[stream].queued
+		}
+	})
+	return n
+}
+
+// Retires says whether the module's process ends with its last use.
+func (t *Tokens) Retires(name string) (is bool) {
+	t.tell(func(st *state) { is = st.module(name).life.Retires() })
+	return is
+}

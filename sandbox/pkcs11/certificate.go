@@ -1,0 +1,68 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build cgo
+
+package pkcs11
+
+import (
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/cardbroker/cardbroker/internal/token"
+)
+
+// objects are the certificates that can be seen, and of each the key: the private one; and where that may be out of sight, for
+// nobody is logged in, the public one, or else what the certificate says of it.
+func (a ask) objects() (token.Answer, error) {
+	var answer token.Answer
+	err := a.within(p11.CKF_SERIAL_SESSION, func(s *session) error {
+		if err := s.mayLogin(); err != nil {
+			return err
+		}
+		handles, err := s.find(p11.CKO_CERTIFICATE, nil)
+		if err != nil {
+			return err
+		}
+		private, err := s.keys(p11.CKO_PRIVATE_KEY)
+		if err != nil {
+			return err
+		}
+		public := make(map[string]*token.Key)
+		if !s.logged {
+			if public, err = s.keys(p11.CKO_PUBLIC_KEY); err != nil {
+				return err
+			}
+		}
+		for _, handle := range handles {
+			o := object{s, handle}
+			if kind := o.numbers(p11.CKA_CERTIFICATE_TYPE); len(kind) == 1 && kind[0] != p11.CKC_X_509 {
+				continue
+			}
+			c := token.Certificate{ID: o.bytes(p11.CKA_ID), Label: text(string(o.bytes(p11.CKA_LABEL))), DER: o.bytes(p11.CKA_VALUE)}
+			if len(c.DER) == 0 {
+				continue
+			}
+			if c.Key = private[string(c.ID)]; c.Key == nil && !s.logged {
+				if c.Key = public[string(c.ID)]; c.Key == nil {
+					c.Key = keyOf(c.DER)
+				}
+			}
+			answer.Certificates = append(answer.Certificates, c)
+		}
+		return nil
+	})
+	return answer, err
+}
+
+// keys returns the keys of a class by their id.
+func (s *session) keys(class uint) (map[string]*token.Key, error) {
+	handles, err := s.find(class, nil)
+	keys := make(map[string]*token.Key)
+	for _, handle := range handles {
+		o := object{s, handle}
+		if key := o.describeKey(class == p11.CKO_PRIVATE_KEY); key != nil {
+			keys[string(o.bytes(p11.CKA_ID))] = key
+		}
+	}
+	return keys, err
+}
