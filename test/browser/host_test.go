@@ -48,6 +48,16 @@ type user struct {
 // newHost sets the stage: broker, agents, web sites. Browsers are started by browse.
 func newHost(t *testing.T) *host {
 	t.Helper()
+	h := setStage(t)
+	for i := range h.users {
+		h.users[i].logon("--software-card")
+	}
+	return h
+}
+
+// setStage is newHost with nobody logged on.
+func setStage(t *testing.T) *host {
+	t.Helper()
 	testenv.Root(t)
 	testenv.Tool(t, "chromium")
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -74,15 +84,14 @@ func newHost(t *testing.T) *host {
 	h.broker = "http://" + ready.Listen[0]
 	for i := range h.users {
 		h.users[i] = user{Person: &s.Users[i], h: h}
-		h.users[i].logon()
 	}
 	return h
 }
 
-// logon starts the user's agent, with a software card.
-func (u *user) logon() {
+// logon starts the user's agent; more says with which cards.
+func (u *user) logon(more ...string) {
 	u.h.t.Helper()
-	service, ready, err := u.h.Start(u.Person, "agent-"+u.Name, u.mine("agent", "run", "--software-card")...)
+	service, ready, err := u.h.Start(u.Person, "agent-"+u.Name, u.mine(append([]string{"agent", "run"}, more...)...)...)
 	if err != nil {
 		u.h.t.Fatal(err)
 	}

@@ -52,11 +52,12 @@ func enter() int {
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "t1csdk"), 0o755)); err != nil {
 		panic(err)
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "../../cmd/cardbroker", "../../cmd/cardsandbox")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("cannot build the programs: %s", out))
+	build(dir, "CGO_ENABLED=0", "../../cmd/cardbroker", "../vcard")
+	cgo := "CGO_ENABLED=1" // as it is shipped: it reaches PC/SC
+	if _, err := exec.LookPath("gcc"); err != nil {
+		cgo = "CGO_ENABLED=0"
 	}
+	build(dir, cgo, "../../cmd/cardsandbox")
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), programs+"="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -69,6 +70,15 @@ func enter() int {
 		panic(err)
 	}
 	return 0
+}
+
+// build builds programs into a directory.
+func build(dir, cgo string, packages ...string) {
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-o", dir}, packages...)...)
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("cannot build the programs: %s", out))
+	}
 }
 
 // furnish gives the namespaces their addresses, and a directory for the browser's policies.

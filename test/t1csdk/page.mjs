@@ -4,8 +4,16 @@
 // A web page without a browser: jsdom has what the Trust1Connector client needs of one, with XMLHttpRequest and its CORS. Each
 // line of standard input is a JSON object with an address to load or a script to run there, and is answered by one line.
 
+import { Agent } from "node:http";
 import { createInterface } from "node:readline";
 import { JSDOM, VirtualConsole } from "jsdom";
+
+// jsdom makes a pool of connections for each request and leaves it open for the next: a browser has few connections, and so do we.
+const { addRequest } = Agent.prototype;
+Agent.prototype.addRequest = function (...request) {
+	this.keepAlive = false;
+	return addRequest.apply(this, request);
+};
 
 const told = []; // what would be in the console
 const quiet = new VirtualConsole();
