@@ -158,6 +158,7 @@ func TestEnds(t *testing.T) {
 		}, "session_unknown: invalid…", "the connection to the card was lost"},
 		{"death of the sandbox", func(b *bed, session string) {
 			want(t, "the command", b.post(shop, plain, "commands", `{"commands":["00120000","00180000","00120000"],`+session+`}`), "indeterminate: commands[1]: …")
+			b.post(shop, plain, "atr", "{"+session+"}") // whichever was first: the command's end, or that of the reader
 		}, "session_unknown: invalid…", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

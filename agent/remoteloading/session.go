@@ -176,6 +176,7 @@ func (l *Loader) give(s *session, said error) {
 		s.busy, s.ends = false, time.Now().Add(s.timeout)
 		if s.gone {
 			st.close(s)
+			return nil
 		}
 		switch cardbroker.ReasonOf(said) {
 		case cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.CardMute, cardbroker.Indeterminate, cardbroker.Unavailable:
