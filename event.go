@@ -51,6 +51,9 @@ const (
 	EventSessionBack     EventName = "session_back"
 	EventRemoteOpened    EventName = "remote_loading_opened" // a page or program has a reader for itself
 	EventRemoteEnded     EventName = "remote_loading_ended"
+	EventSigned          EventName = "signed"        // by a token's key, for a page or program of the user
+	EventPINChanged      EventName = "pin_changed"   // of a token
+	EventPINUnblocked    EventName = "pin_unblocked" // of a token, by its PUK
 )
 
 // ByAgents says whether agents may tell of such an event. All others are the Broker's own.
@@ -59,7 +62,8 @@ func (n EventName) ByAgents() bool {
 	case EventConsentGranted, EventConsentRefused, EventConsentRevoked, EventOfferMade, EventTunnelOpened, EventTunnelRefused,
 		EventTunnelEnded, EventTunnelResumed, EventLeaseRevoked, EventAPDURefused, EventPINVerified, EventPINRefused, EventPINSessionBegun,
 		EventPINSessionEnded,
-		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventRemoteOpened, EventRemoteEnded, EventEventsLost:
+		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventRemoteOpened, EventRemoteEnded, EventEventsLost,
+		EventSigned, EventPINChanged, EventPINUnblocked:
 		return true
 	}
 	return false

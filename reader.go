@@ -23,6 +23,12 @@ func (id ReaderID) ForTenant(secret Secret, tenant Tenant) ReaderID {
 	return readerID(secret, "tenant\x00"+string(tenant)+"\x00"+string(id))
 }
 
+// NewSlotID derives the id of a PKCS#11 module's slot that local callers see: it stands where a reader's may, and for the token
+// with that serial number only.
+func NewSlotID(secret Secret, module, description, serial string) ReaderID {
+	return readerID(secret, "slot\x00"+module+"\x00"+description+"\x00"+serial)
+}
+
 func readerID(secret Secret, text string) ReaderID {
 	mac := hmac.New(sha256.New, secret.Reveal())
 	mac.Write([]byte(text))

@@ -24,8 +24,10 @@ import (
 	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
 	"github.com/cardbroker/cardbroker/agent/home"
+	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
 	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/agent/pki"
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/agent/readers"
 	"github.com/cardbroker/cardbroker/agent/remoteloading"
@@ -78,7 +80,7 @@ type Agent struct {
 	cards   *cards.Sandbox
 	leases  *cardend.Leases
 	holder  *cardend.Holder
-	asker   cardend.Asker // nil: policy names no prompt
+	asker   cardend.Asker // nil: there is no way to ask
 	desk    *desk
 	page    string // host name of our own page, made up for this agent's life
 	names   *catalogue.Catalogue
@@ -87,6 +89,8 @@ type Agent struct {
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
 	remote  *remoteloading.Loader
+	pki     *pki.PKI
+	entries *notice.Entries
 	tunnels *run.Group
 	ready   sync.Once
 	resumed sync.Once // restoreLeases
@@ -131,6 +135,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		names:  catalogue.New(cfg.Lists, cfg.Log),
 		keys:   devicekey.New(),
 
+		entries: notice.NewEntries(),
+
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
 		measured: make(chan api.Usage, maxUsages),
@@ -148,12 +154,13 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	}
 	a.present = newPresence(a)
 	a.consents = a.newConsents()
-	if ask := cfg.Policy.Prompt; len(ask.Command) > 0 {
-		shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log})
+	ask := cfg.Policy.Prompt
+	if shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log}); shown != nil {
 		a.asker = attended{shown, a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
 	a.remote = remoteloading.New(a.remoteConfig())
+	a.pki = pki.New(a.pkiConfig())
 	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll, a.remote.EndAll)
 	return a, nil
 }

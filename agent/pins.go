@@ -9,7 +9,9 @@ import (
 	"net/http"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/agent/pki"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -20,6 +22,7 @@ import (
 func (a *Agent) pinConfig() pin.Config {
 	cfg := pin.Config{
 		Keys:    a.keys,
+		Notice:  a.enterAtReader,
 		Policy:  a.cfg.Policy.PIN,
 		Held:    a.held,
 		Free:    a.sole,
@@ -33,23 +36,48 @@ func (a *Agent) pinConfig() pin.Config {
 	return cfg
 }
 
+// pkiConfig joins the tokens of PKCS#11 modules to the rest of the agent.
+func (a *Agent) pkiConfig() pki.Config {
+	return pki.Config{
+		Modules: a.cfg.Policy.Modules,
+		Readers: a.cards.Readers,
+		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Secret:  a.secret,
+		PINs:    a.pins,
+		Record:  a.record,
+	}
+}
+
 // askPIN asks the user for the PIN that a page or program of his wants.
-func (a *Agent) askPIN(ctx context.Context, q pin.Question) (cardbroker.Secret, error) {
+func (a *Agent) askPIN(ctx context.Context, q pin.Question) ([]cardbroker.Secret, error) {
 	question := cardend.Question{
-		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Ask: []cardend.Part{cardend.PartPIN},
+		Action: cardend.ActionVerify, Origin: q.Origin, Reader: q.Reader, Which: q.Which, Ask: []cardend.Part{cardend.PartPIN},
 		Min: q.Shape.Min, Max: q.Shape.Max, Digits: q.Shape.Digits,
 	}
-	if q.Few {
+	switch {
+	case q.Few:
 		question.Problem, question.Tries = cardend.ProblemFew, q.Tries
+	case q.Wrong:
+		question.Problem, question.Tries = cardend.ProblemWrong, q.Tries
 	}
-	pins, err := a.asker.AskPIN(ctx, question)
+	switch q.Act {
+	case pin.Change:
+		question.Action, question.Ask = cardend.ActionModify, []cardend.Part{cardend.PartPIN, cardend.PartNew}
+	case pin.Unblock:
+		question.Action, question.Ask = cardend.ActionUnblock, []cardend.Part{cardend.PartPUK, cardend.PartNew}
+	}
+	return a.asker.AskPIN(ctx, question)
+}
+
+// enterAtReader tells the user that he is to enter a PIN at a reader, until end is called; while his screen is locked or he is away it is
+// PINCanceled.
+func (a *Agent) enterAtReader(ctx context.Context, q pin.Question) (end func(), err error) {
+	_, leave, err := a.present.prompts.enter(ctx)
 	if err != nil {
-		return cardbroker.Secret{}, err
+		return nil, err
 	}
-	if len(pins) != 1 {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN did not work")
-	}
-	return pins[0], nil
+	over := a.entries.Begin(notice.Entry{Origin: q.Origin, Reader: q.Reader, Which: q.Which})
+	return func() { over(); leave() }, nil
 }
 
 // deviceKey answers with the key that existing clients encrypt PINs with.
@@ -95,6 +123,7 @@ type verifyWish struct {
 	Encoding  string    `json:"encoding"`
 	AID       string    `json:"aid"`
 	PIN       pin.Field `json:"pin"`
+	Dialog    bool      `json:"osDialog"`
 }
 
 // verifyPIN has a card compare a PIN.
@@ -114,7 +143,8 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	err = a.pins.Enter(r.Context(), pin.Wish{
-		Reader: reader.Name, ID: id, Origin: pageOf(r), Use: command.Use(), Shape: command.Shape(), PIN: wish.PIN,
+		Reader: reader.Name, ID: id, Origin: pageOf(r), Use: command.Use(), Which: command.Which(), Shape: command.Shape(),
+		PIN: wish.PIN, Dialog: wish.Dialog, Pad: reader.PINPad,
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
 			card, err := a.cards.Turn(ctx, reader.Name)
 			if err != nil {

@@ -66,7 +66,7 @@ func (a *Agent) notices(ctx context.Context) error {
 	}
 	changed, stop := a.leases.Watch()
 	defer stop()
-	return notice.New(notice.Config{Leases: a.noticed, Changed: changed, End: a.endedOnDesktop, Log: a.cfg.Log}).Run(ctx)
+	return notice.New(notice.Config{Leases: a.noticed, Entries: a.entries, Changed: changed, End: a.endedOnDesktop, Log: a.cfg.Log}).Run(ctx)
 }
 
 // noticed are the leases as the desktop shows them.

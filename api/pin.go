@@ -44,6 +44,7 @@ type VerifyPIN struct {
 	Encoding  string `json:"encoding,omitempty"` // how the PIN stands in the command; empty: piv
 	AID       string `json:"aid,omitempty"`      // the application that is selected first, 5 to 16 bytes in hexadecimal; empty: none
 	PIN       string `json:"pin,omitempty"`      // encrypted to the device key; empty: the user is asked, or has been
+	Dialog    bool   `json:"osDialog,omitempty"` // the user is asked, whatever PIN is
 }
 
 // PINVerified answers it: the PIN was right. A wrong one is the error pin_incorrect.

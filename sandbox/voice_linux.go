@@ -24,6 +24,6 @@ func OwnVoice(other io.Writer) (Voice, error) {
 	return Voice{os.NewFile(uintptr(fd), "log")}, nil
 }
 
-// Hush has standard error go where standard output goes, which is nowhere: the agent has it read by nobody. An own voice stays. What
-// a library prints may name the PIN that it has, and so may what Go's runtime says of its crash, the registers.
+// Hush has standard error go where standard output goes, which is nowhere: the agent reads that from nobody. An own voice stays. What a
+// library prints may name a PIN, and so may what Go's runtime says of its crash, the registers.
 func (Voice) Hush() error { return unix.Dup3(unix.Stdout, unix.Stderr, 0) }

@@ -121,6 +121,9 @@ func (b *bus) DeliverSignal(_, name string, s *dbus.Signal) {
 }
 
 func (b *bus) show(ctx context.Context, number uint32, t text) (uint32, error) {
+	if t == (text{}) {
+		return 0, b.call(ctx, "CloseNotification", number).Err
+	}
 	actions, expire := []string{}, expireDefault
 	switch {
 	case t.ends != "" && b.actions:

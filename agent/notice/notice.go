@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package notice tells a user on his desktop that a back end holds a reader of his, since when, and that it does not any
-// more, with a button that ends it. It speaks to the desktop's notification service over the session's message bus
+// more, with a button that ends it; and that he is to enter a PIN at a reader. It speaks to the desktop's notification service over the session's message bus
 // (Desktop Notifications Specification 1.2). Where there is none, nothing is said; leases do not depend on it.
 package notice
 
@@ -30,6 +30,7 @@ type Lease struct {
 type Config struct {
 	Bus     string              // the bus's address; empty: the session's own, as the environment says
 	Leases  func() []Lease      // that there are now
+	Entries *Entries            // of PINs, at readers; nil: none
 	Changed <-chan struct{}     // signals that Leases may return others
 	End     func(tunnel string) // the user wants that lease to end; must not block
 	Log     *slog.Logger
@@ -53,7 +54,7 @@ type text struct {
 // desktop is a connection to the notification service.
 type desktop interface {
 	// show shows a text in place of the one with that number, 0: a new one, and returns its number. Where there are no buttons it
-	// says how to end the lease otherwise.
+	// says how to end the lease otherwise. An empty text takes the notice away.
 	show(ctx context.Context, number uint32, t text) (uint32, error)
 	// pressed delivers the number of a notice whose button was pressed.
 	pressed() <-chan uint32
@@ -68,13 +69,13 @@ type Notifier struct {
 	cfg   Config
 	rate  *rate.Limiter
 	on    desktop          // nil: there is no connection
-	shown map[string]shown // by tunnel
+	shown map[string]shown // by tunnel, or key of an entry
 	quiet bool             // it was logged that there is no desktop
 }
 
-// shown is a lease that the user was told of.
+// shown is something that the user was told of.
 type shown struct {
-	Lease
+	over   text   // what is said when it has ended
 	number uint32 // of the notice; 0: there is none
 }
 
@@ -95,6 +96,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 		}
 		select {
 		case <-n.cfg.Changed:
+		case <-n.cfg.Entries.signal():
 		case number := <-pressed:
 			n.press(number)
 		case <-lost:
@@ -110,22 +112,32 @@ func (n *Notifier) update(ctx context.Context) {
 	now := map[string]bool{}
 	for _, l := range n.cfg.Leases() {
 		now[l.Tunnel] = true
-		if _, told := n.shown[l.Tunnel]; !told {
-			s := shown{Lease: l}
-			if n.connect(ctx) && n.rate.Allow() {
-				s.number = n.show(ctx, 0, begun(l))
-			}
-			n.shown[l.Tunnel] = s
-		}
+		n.tell(ctx, l.Tunnel, begun(l), over(l))
 	}
-	for tunnel, s := range n.shown {
-		if !now[tunnel] {
-			delete(n.shown, tunnel)
+	for _, e := range n.cfg.Entries.list() {
+		now[e.key] = true
+		n.tell(ctx, e.key, entering(e), text{})
+	}
+	for key, s := range n.shown {
+		if !now[key] {
+			delete(n.shown, key)
 			if s.number != 0 {
-				n.show(ctx, s.number, over(s.Lease))
+				n.show(ctx, s.number, s.over)
 			}
 		}
 	}
+}
+
+// tell tells the user of something once.
+func (n *Notifier) tell(ctx context.Context, key string, begun, over text) {
+	if _, told := n.shown[key]; told {
+		return
+	}
+	s := shown{over: over}
+	if n.connect(ctx) && n.rate.Allow() {
+		s.number = n.show(ctx, 0, begun)
+	}
+	n.shown[key] = s
 }
 
 // show shows a text; 0: that did not work, and the connection is given up.

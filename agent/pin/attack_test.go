@@ -68,7 +68,7 @@ func (n *naive) enter(r request) error {
 	if len(secret) > 8 {
 		return cardbroker.Errorf(cardbroker.Invalid, "a PIN has 4 to 8 characters")
 	}
-	err = target.Verify(n.t.Context(), secret)
+	err = target.Verify(n.t.Context(), secret, nil)
 	if err == nil {
 		n.mu.Lock()
 		n.kept = secret

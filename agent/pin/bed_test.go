@@ -5,6 +5,7 @@ package pin_test
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"slices"
 	"sync"
@@ -15,7 +16,9 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
 	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/apdu"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/pinpad"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/sandbox"
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
@@ -56,7 +59,8 @@ type bed struct {
 	answer  atomic.Pointer[string] // of the user; nil: he does not want to
 	asking  chan struct{}          // if not nil, the user waits for it
 	verify  pin.Verify
-	counted func(*card) // has a hand in the card
+	counted func(*card)                      // has a hand in the card
+	pad     func() ([]byte, apdu.StatusWord) // what the user does at the reader: a PIN, or the status word in its place
 	sent    atomic.Int64
 
 	mu     sync.Mutex
@@ -108,20 +112,20 @@ func (b *bed) signal() {
 	}
 }
 
-func (b *bed) ask(ctx context.Context, q pin.Question) (cardbroker.Secret, error) {
+func (b *bed) ask(ctx context.Context, q pin.Question) ([]cardbroker.Secret, error) {
 	b.asked.Store(&q)
 	if b.asking != nil {
 		select {
 		case <-b.asking:
 		case <-ctx.Done():
-			return cardbroker.Secret{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 	text := b.answer.Load()
 	if text == nil {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.PINCanceled, "he does not want to")
+		return nil, cardbroker.Errorf(cardbroker.PINCanceled, "he does not want to")
 	}
-	return cardbroker.NewSecret([]byte(*text)), nil
+	return []cardbroker.Secret{cardbroker.NewSecret([]byte(*text))}, nil
 }
 
 // will says what the user answers.
@@ -154,7 +158,7 @@ func (b *bed) wish(origin cardbroker.Origin, text string) pin.Wish {
 			if err != nil {
 				return nil, cardbroker.Card{}, err
 			}
-			c := &card{Card: connected, sent: &b.sent}
+			c := &card{Card: connected, sent: &b.sent, pad: b.pad}
 			if b.counted != nil {
 				b.counted(c)
 			}
@@ -251,12 +255,33 @@ func (b *bed) left() int {
 // card is a connection to the software card, as the sandbox serves it.
 type card struct {
 	sandbox.Card
-	sent   *atomic.Int64          // VERIFY commands with data
+	sent   *atomic.Int64 // VERIFY commands with data
+	pad    func() ([]byte, apdu.StatusWord)
 	before func(command []byte)   // is told of each command
 	after  func(answer, c []byte) // may change what the card says
 }
 
 func (c *card) Close(d cardbroker.Disposition) error { return c.Card.Disconnect(d) }
+
+// Control is a pin pad, PC/SC Part 10, if the reader has one.
+func (c *card) Control(ctx context.Context, dst []byte, code uint32, input []byte) ([]byte, error) {
+	switch {
+	case c.pad == nil:
+		return dst, cardbroker.Errorf(cardbroker.Unsupported, "the reader has no such function")
+	case code == pinpad.GetFeatureRequest:
+		return pinpad.PadFeatures().Append(dst), nil
+	}
+	entry, err := pinpad.ParseVerify(input)
+	if err != nil {
+		return dst, err
+	}
+	entered, sw := c.pad()
+	if sw != 0 {
+		return binary.BigEndian.AppendUint16(dst, uint16(sw)), nil
+	}
+	answer, _, err := c.Transmit(ctx, dst, entry.Command(entered, nil))
+	return answer, err
+}
 
 func (c *card) Transmit(ctx context.Context, dst, command []byte) ([]byte, time.Duration, error) {
 	if command[1] == 0x20 && len(command) > 4 {

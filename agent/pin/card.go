@@ -46,6 +46,7 @@ type Verify struct {
 	Reference byte // P2
 	AID       []byte
 	entry     *pinpad.Entry
+	structure []byte // PIN_VERIFY_STRUCTURE, for a pin pad
 }
 
 // NewVerify returns the command for a PIN of the card's; it is judged as a pin pad's would be. aid, if not empty, names the
@@ -62,10 +63,11 @@ func NewVerify(reference byte, encoding Encoding, aid []byte) (Verify, error) {
 	if data != "" {
 		command = append(append(command, byte(len(data))), data...)
 	}
-	structure := []byte{0, 0, format[0], format[1], format[2], most, pinpad.MinPIN, 2, 0, 0, 0, 0, 0, 0, 0}
+	const wait, standard, english = byte(padTime / time.Second), 0xFF, 0x09 // bTimeOut; bNumberMessage: the reader's own words; wLangId 0409
+	structure := []byte{wait, wait, format[0], format[1], format[2], most, pinpad.MinPIN, 2, standard, english, 4, 0, 0, 0, 0}
 	structure = append(binary.LittleEndian.AppendUint32(structure, uint32(len(command))), command...)
 	entry, err := pinpad.ParseVerify(structure)
-	return Verify{Reference: reference, AID: aid, entry: entry}, err
+	return Verify{Reference: reference, AID: aid, entry: entry, structure: structure}, err
 }
 
 const insVerify = 0x20
@@ -75,6 +77,14 @@ func (v Verify) Shape() Shape {
 	return Shape{Min: v.entry.Min, Max: v.entry.Max, Digits: v.entry.Digits}
 }
 
+// Which names the PIN for its user, as far as that is known.
+func (v Verify) Which() string {
+	if len(v.AID) == 0 {
+		return fmt.Sprintf("PIN %02X", v.Reference)
+	}
+	return fmt.Sprintf("PIN %02X of application %X", v.Reference, v.AID)
+}
+
 // Use tells this PIN of a card from its others.
 func (v Verify) Use() string { return fmt.Sprintf("verify %02X %X %+v", v.Reference, v.AID, v.Shape()) }
 
@@ -82,6 +92,7 @@ func (v Verify) Use() string { return fmt.Sprintf("verify %02X %X %+v", v.Refere
 type Card interface {
 	Info() cardbroker.Card
 	Transmit(ctx context.Context, dst, command []byte) ([]byte, time.Duration, error)
+	Control(ctx context.Context, dst []byte, code uint32, input []byte) ([]byte, error)
 	Close(d cardbroker.Disposition) error
 }
 
@@ -91,7 +102,7 @@ type cardTarget struct {
 	verify Verify
 }
 
-var _ Target = cardTarget{}
+var _ Pad = cardTarget{}
 
 // OnCard takes a card, which it owns from now on, and selects the application. Errors: ObjectUnknown (the
 // card has no such application), CardUnexpected, and as of Transmit.
@@ -140,27 +151,14 @@ func (t cardTarget) Tries(ctx context.Context) (int, bool, error) {
 }
 
 // Verify implements [Target].
-func (t cardTarget) Verify(ctx context.Context, pin []byte) error {
+func (t cardTarget) Verify(ctx context.Context, pin, _ []byte) error {
 	command := t.verify.entry.Command(pin, nil)
 	defer clear(command)
 	sw, err := t.transmit(ctx, command)
 	if err != nil {
 		return err
 	}
-	left, told := sw.Retries()
-	switch {
-	case sw == apdu.Success:
-		return nil
-	case sw == apdu.AuthenticationBlocked, told && left == 0:
-		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked")
-	case !told && sw != 0x6300: // which is the same without a number
-		return unexpected("VERIFY", sw)
-	case !told:
-		left = cardbroker.RetriesUnknown
-	}
-	wrong := cardbroker.Errorf(cardbroker.PINIncorrect, "the PIN is wrong")
-	wrong.Retries = left
-	return wrong
+	return compared(sw)
 }
 
 // Close resets the card, which ends the transaction.
@@ -171,6 +169,11 @@ func (t cardTarget) transmit(ctx context.Context, command []byte) (apdu.StatusWo
 	if err != nil {
 		return 0, err
 	}
+	return statusOf(response)
+}
+
+// statusOf returns the status word of a response APDU.
+func statusOf(response []byte) (apdu.StatusWord, error) {
 	n := len(response)
 	if n < apdu.MinResponse {
 		return 0, fmt.Errorf("a response APDU has %d bytes", n)

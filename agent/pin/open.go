@@ -34,26 +34,26 @@ type Keys interface {
 // open returns the PIN of a field. What was encrypted and is no use is answered in one way, whatever is the matter with it:
 // who could tell a wrong padding from a wrong PIN would decrypt with our key (Bleichenbacher). Errors: Invalid;
 // PINNotEncrypted; Forbidden with RulePINChallenge; Unavailable.
-func (k *Keeper) open(ctx context.Context, w *Wish) (cardbroker.Secret, error) {
-	defer w.PIN.Wipe()
-	switch n := len(w.PIN.text.Reveal()); {
-	case w.PIN.sealed():
-		return k.openSealed(ctx, w)
+func (k *Keeper) open(ctx context.Context, w *Wish, f *Field) (cardbroker.Secret, error) {
+	defer f.Wipe()
+	switch n := len(f.text.Reveal()); {
+	case f.sealed():
+		return k.openSealed(ctx, w, f)
 	case n == base64.StdEncoding.EncodedLen(rsaBlob):
-		return k.openPKCS1(w)
+		return k.openPKCS1(w.Shape, f)
 	case n > maxClear:
 		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid, "a PIN is a JWE, or base64 of %d bytes", rsaBlob)
 	case !k.cfg.Policy.Clear:
 		return cardbroker.Secret{}, cardbroker.Refusef(cardbroker.PINNotEncrypted, cardbroker.RulePINClear,
 			"this PIN is not encrypted; fetch the agent's device key and encrypt it")
 	}
-	return w.Shape.take(w.PIN.text.Reveal(), true)
+	return w.Shape.take(f.text.Reveal(), true)
 }
 
 // openPKCS1 opens what JSEncrypt sends.
-func (k *Keeper) openPKCS1(w *Wish) (cardbroker.Secret, error) {
+func (k *Keeper) openPKCS1(shape Shape, f *Field) (cardbroker.Secret, error) {
 	var blob [rsaBlob + 2]byte // Decode wants room for the padding of base64
-	n, err := base64.StdEncoding.Strict().Decode(blob[:], w.PIN.text.Reveal())
+	n, err := base64.StdEncoding.Strict().Decode(blob[:], f.text.Reveal())
 	if err != nil || n != rsaBlob {
 		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid, "a PIN is a JWE, or base64 of %d bytes", rsaBlob)
 	}
@@ -61,12 +61,12 @@ func (k *Keeper) openPKCS1(w *Wish) (cardbroker.Secret, error) {
 	if err != nil {
 		return cardbroker.Secret{}, err
 	}
-	return w.Shape.take(text, ok)
+	return shape.take(text, ok)
 }
 
 // openSealed opens a JWE. Its header is no secret, so each of its faults has a name.
-func (k *Keeper) openSealed(ctx context.Context, w *Wish) (cardbroker.Secret, error) {
-	s, err := jose.ParseSealed(string(w.PIN.text.Reveal()))
+func (k *Keeper) openSealed(ctx context.Context, w *Wish, f *Field) (cardbroker.Secret, error) {
+	s, err := jose.ParseSealed(string(f.text.Reveal()))
 	if err != nil {
 		return cardbroker.Secret{}, err
 	}

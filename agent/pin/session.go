@@ -21,6 +21,7 @@ type session struct {
 	reader  string
 	use     string
 	present *cardbroker.Card
+	now     func() *cardbroker.Card // as [Wish].Present
 	atr     []byte
 	pin     cardbroker.Secret
 	uses    int // left
@@ -31,7 +32,7 @@ type session struct {
 func (st *state) keep(t trial) {
 	k, w := st.keeper, t.wish
 	policy := k.cfg.Policy.Session
-	if !policy.Keeps() || k.cfg.Policy.Ask || w.Origin == "" || t.present == nil || t.present != k.cfg.Present(w.Reader) {
+	if !policy.Keeps() || k.cfg.Policy.Ask || w.Once || w.Origin == "" || t.present == nil || t.present != w.Present() {
 		return
 	}
 	st.endSessions("another takes its place", func(s session) bool { return s.is(w) })
@@ -39,7 +40,7 @@ func (st *state) keep(t trial) {
 		return
 	}
 	st.sessions = append(st.sessions, session{
-		origin: w.Origin, reader: w.Reader, use: w.Use, present: t.present, atr: bytes.Clone(t.card.ATR),
+		origin: w.Origin, reader: w.Reader, use: w.Use, present: t.present, now: w.Present, atr: bytes.Clone(t.card.ATR),
 		pin: cardbroker.NewSecret(bytes.Clone(t.pin.Reveal())), uses: policy.Uses, ends: time.Now().Add(policy.Time),
 	})
 	k.cfg.Record(cardbroker.Event{Name: cardbroker.EventPINSessionBegun, Origin: w.Origin, Reader: w.Reader})
@@ -55,7 +56,7 @@ func (k *Keeper) take(ctx context.Context, w *Wish) (pin cardbroker.Secret, err 
 		st.Tick(st, time.Now())
 		for i := range st.sessions {
 			s := &st.sessions[i]
-			if s.is(w) && s.present == k.cfg.Present(w.Reader) && s.uses > 0 {
+			if s.is(w) && s.present == w.Present() && s.uses > 0 {
 				s.uses--
 				pin = cardbroker.NewSecret(bytes.Clone(s.pin.Reveal()))
 			}

@@ -6,6 +6,7 @@ package pin
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -49,11 +50,12 @@ type asker struct {
 	wrong int // in a row
 }
 
-// count is of a card that does not count aloud.
+// count is of a card whose PIN was wrong.
 type count struct {
 	reader, use string
 	atr         []byte
-	wrong       int
+	wrong       int // in a row
+	left        int // as the card said; RetriesUnknown
 }
 
 var _ loop.Owner[*state] = (*state)(nil)
@@ -146,7 +148,7 @@ func (k *Keeper) allow(ctx context.Context, t trial, left int, known bool) error
 		if !known {
 			left = max(0, assumedTries-st.wrong(t))
 		}
-		if t.from == fromUser {
+		if t.from.user() {
 			return nil
 		}
 		if asker := st.origins[t.wish.Origin]; left <= max(1, k.cfg.Policy.Floor) || asker != nil && asker.wrong >= maxWrong {
@@ -164,18 +166,20 @@ func (k *Keeper) tried(t trial, said error) {
 	k.loop.Must(func(st *state) error {
 		asker := st.origins[t.wish.Origin]
 		if said != nil {
-			st.note(t, 1)
-			if t.from != fromUser && asker != nil {
+			st.note(t, 1, said)
+			if !t.from.user() && asker != nil {
 				asker.wrong++
 			}
 			st.endSessions("the card refused a PIN", func(s session) bool { return s.reader == t.wish.Reader })
 			return nil
 		}
-		st.note(t, 0)
+		st.note(t, 0, nil)
 		if asker != nil {
 			asker.wrong = 0
 		}
-		if t.from != fromSession {
+		if t.wish.Act != "" {
+			st.endSessions("the PIN was changed", func(s session) bool { return s.reader == t.wish.Reader })
+		} else if t.from != fromSession && t.from != atReader {
 			st.keep(t)
 		}
 		return nil
@@ -192,8 +196,8 @@ func (st *state) wrong(t trial) int {
 	return 0
 }
 
-// note counts a wrong PIN, or forgets them all after a right one.
-func (st *state) note(t trial, more int) {
+// note counts a wrong PIN, of which the card said so, or forgets them all after a right one.
+func (st *state) note(t trial, more int, said error) {
 	wrong := (st.wrong(t) + more) * more
 	kept := st.counts[:0]
 	for _, c := range st.counts {
@@ -207,7 +211,11 @@ func (st *state) note(t trial, more int) {
 	if len(st.counts) >= maxCounts {
 		st.counts = append(st.counts[:0], st.counts[1:]...)
 	}
-	st.counts = append(st.counts, count{reader: t.wish.Reader, use: t.wish.Use, atr: t.card.ATR, wrong: wrong})
+	left := cardbroker.RetriesUnknown
+	if e, ok := errors.AsType[*cardbroker.Error](said); ok && e.Reason == cardbroker.PINIncorrect {
+		left = e.Retries
+	}
+	st.counts = append(st.counts, count{reader: t.wish.Reader, use: t.wish.Use, atr: t.card.ATR, wrong: wrong, left: left})
 }
 
 func (c count) is(t trial) bool {

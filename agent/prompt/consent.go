@@ -38,8 +38,8 @@ func NewConsent(command []string, log *slog.Logger) *Consent {
 	if len(command) > 0 {
 		return &Consent{way: byCommand(command), log: log}
 	}
-	if found, ok := dialog(dialogs()); ok {
-		return &Consent{way: found, log: log}
+	if found, ok := first(dialogs()); ok {
+		return &Consent{way: found.way(), log: log}
 	}
 	return nil
 }
@@ -60,6 +60,11 @@ func byCommand(command []string) way {
 		},
 		yes: allowed,
 	}
+}
+
+// way is how the program asks for consent.
+func (p program) way() way {
+	return way{command: func(q consent.Question) []string { return append([]string{p.path}, p.ask(q)...) }, yes: p.yes}
 }
 
 // AskConsent implements [consent.Prompter].

@@ -5,10 +5,5 @@
 
 package prompt
 
-// program is a dialog program of the system.
-type program struct{}
-
-// dialogs: none is built for this system; the agent's page and the command line answer.
-func dialogs() []program { return nil }
-
-func dialog([]program) (way, bool) { return way{}, false }
+// usable: no dialogs are built for this system; the agent's page and the command line answer.
+func usable(string) bool { return false }

@@ -1,9 +1,9 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package prompt asks the user of a session for PINs, with the program that machine policy names: one question at a time.
-// What the program says on its standard error is dropped, and nothing of an answer is kept, logged or put into an error.
-// docs/admin.md describes what the program is told and how it answers.
+// Package prompt asks the user of a session for PINs, with the program that machine policy names or else a dialog of the desktop
+// (zenity, kdialog): one question at a time. What the program says on its standard error is dropped, and nothing of an answer is
+// kept, logged or put into an error. docs/admin.md describes what policy's program is told and how it answers.
 package prompt
 
 import (
@@ -28,22 +28,62 @@ const (
 
 // Config says how to ask.
 type Config struct {
-	Command []string      // program and arguments
+	Command []string      // program and arguments; empty: a dialog of the desktop
 	Timeout time.Duration // of one question
 	Log     *slog.Logger
 }
 
 // Prompt asks. Any number of goroutines may use it.
 type Prompt struct {
-	cfg  Config
-	turn chan struct{} // capacity 1: held by who asks
+	cfg   Config
+	steps func(q cardend.Question, timeout time.Duration) ([]step, error)
+	turn  chan struct{} // capacity 1: held by who asks
+}
+
+// step is one run of a program: what it reads, and how many lines it says.
+type step struct {
+	command  []string
+	question []byte
+	lines    int
 }
 
 var _ cardend.Asker = (*Prompt)(nil)
 
-// New returns a prompt that shows nothing yet.
+// New returns a prompt that shows nothing yet: policy's command, else a dialog of the desktop. nil: there is none.
 func New(cfg Config) *Prompt {
-	return &Prompt{cfg: cfg, turn: make(chan struct{}, 1)}
+	p := &Prompt{cfg: cfg, turn: make(chan struct{}, 1)}
+	if len(cfg.Command) > 0 {
+		p.steps = p.byCommand
+		return p
+	}
+	found, ok := first(dialogs())
+	if !ok {
+		return nil
+	}
+	p.steps = found.steps
+	return p
+}
+
+// byCommand is one run of policy's program, which reads the question as JSON.
+func (p *Prompt) byCommand(q cardend.Question, timeout time.Duration) ([]step, error) {
+	say := question{
+		Kind: "pin", Action: q.Action, Tenant: q.Tenant, Origin: q.Origin, Reader: q.Reader, Which: q.Which, Ask: q.Ask, Min: q.Min, Max: q.Max,
+		Digits: q.Digits, Problem: q.Problem, Timeout: max(1, int(timeout/time.Second)),
+	}
+	if q.Problem == cardend.ProblemWrong && q.Tries >= 0 || q.Problem == cardend.ProblemFew {
+		say.Tries = &q.Tries
+	}
+	text, err := json.Marshal(say)
+	return []step{{command: p.cfg.Command, question: append(text, '\n'), lines: len(q.Ask)}}, err
+}
+
+// steps are the dialogs for a question.
+func (p program) steps(q cardend.Question, _ time.Duration) (steps []step, err error) {
+	dialogs := p.pins(pinWords(q), labels(q.Ask))
+	for _, args := range dialogs {
+		steps = append(steps, step{command: append([]string{p.path}, args...), lines: len(q.Ask) / len(dialogs)})
+	}
+	return steps, nil
 }
 
 // question is what the program reads, as one JSON object.
@@ -53,6 +93,7 @@ type question struct {
 	Tenant  cardbroker.Tenant `json:"tenant"`
 	Origin  cardbroker.Origin `json:"origin,omitempty"`
 	Reader  string            `json:"reader"`
+	Which   string            `json:"which,omitempty"`
 	Ask     []cardend.Part    `json:"ask"`
 	Min     int               `json:"min"`
 	Max     int               `json:"max"`
@@ -78,31 +119,39 @@ func (p *Prompt) AskPIN(ctx context.Context, q cardend.Question) ([]cardbroker.S
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	start := time.Now()
-	say := question{
-		Kind: "pin", Action: q.Action, Tenant: q.Tenant, Origin: q.Origin, Reader: q.Reader, Ask: q.Ask, Min: q.Min, Max: q.Max, Digits: q.Digits,
-		Problem: q.Problem, Timeout: max(1, int(deadline.Sub(start)/time.Second)),
-	}
-	if q.Problem == cardend.ProblemWrong || q.Problem == cardend.ProblemFew {
-		say.Tries = &q.Tries
-	}
-	text, err := json.Marshal(say)
+	steps, err := p.steps(q, deadline.Sub(start))
 	if err != nil {
 		return nil, err
 	}
 	p.cfg.Log.Info("the user is asked for a PIN", "tenant", q.Tenant, "origin", q.Origin, "reader", q.Reader)
-	pins, err := p.ask(ctx, append(text, '\n'), len(q.Ask))
+	pins, err := ask(ctx, steps)
 	p.cfg.Log.Info("the question for a PIN has ended", "tenant", q.Tenant, "reason", cardbroker.ReasonOf(err), "dur", time.Since(start))
 	return pins, err
 }
 
-// ask runs the program and reads so many lines from it.
-func (p *Prompt) ask(ctx context.Context, question []byte, lines int) ([]cardbroker.Secret, error) {
+// ask takes all steps. On an error it has wiped what it had.
+func ask(ctx context.Context, steps []step) (pins []cardbroker.Secret, err error) {
+	for _, s := range steps {
+		said, err := s.take(ctx)
+		if err != nil {
+			for _, pin := range pins {
+				clear(pin.Reveal())
+			}
+			return nil, err
+		}
+		pins = append(pins, said...)
+	}
+	return pins, nil
+}
+
+// take runs the program and reads its lines.
+func (s step) take(ctx context.Context) ([]cardbroker.Secret, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	var buf [maxAnswer + 1]byte
 	defer clear(buf[:])
-	n, status, err := runProgram(ctx, p.cfg.Command, question, buf[:])
+	n, status, err := runProgram(ctx, s.command, s.question, buf[:])
 	switch {
 	case ctx.Err() != nil: // whatever it said before it was killed
 		return nil, ctx.Err()
@@ -116,8 +165,8 @@ func (p *Prompt) ask(ctx context.Context, question []byte, lines int) ([]cardbro
 		return nil, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN ended with status %d", status)
 	}
 	said := bytes.TrimSuffix(buf[:n], []byte("\n"))
-	if got := bytes.Count(said, []byte("\n")) + 1; got != lines {
-		return nil, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN said %d lines, want %d", got, lines)
+	if got := bytes.Count(said, []byte("\n")) + 1; got != s.lines {
+		return nil, cardbroker.Errorf(cardbroker.Unavailable, "the prompt for a PIN said %d lines, want %d", got, s.lines)
 	}
 	var pins []cardbroker.Secret
 	for line := range bytes.SplitSeq(said, []byte("\n")) {

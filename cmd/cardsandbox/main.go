@@ -108,17 +108,26 @@ func needs(args []string) confine.Needs {
 // serve serves the readers or the module that the arguments name until the agent ends.
 func serve(streams []net.Conn, args []string, voice sandbox.Voice, log *slog.Logger) error {
 	if args[0] == "pkcs11" {
-		module, err := pkcs11.Open(pkcs11.Config{Library: args[1], Hush: voice.Hush})
-		if err != nil {
-			return err
-		}
-		return sandbox.ServeTokens(context.Background(), streams, module, log)
+		return serveModule(streams, args[1], voice, log)
 	}
 	readers, err := source(args, log)
 	if err != nil {
 		return err
 	}
 	return sandbox.Serve(context.Background(), streams, readers, log)
+}
+
+// serveModule serves the slots of the library until the agent ends. What the library prints is heard until it has started: then it may
+// name a PIN.
+func serveModule(streams []net.Conn, library string, voice sandbox.Voice, log *slog.Logger) error {
+	module, err := pkcs11.Open(library)
+	if err == nil {
+		err = voice.Hush()
+	}
+	if err != nil {
+		return err
+	}
+	return sandbox.ServeTokens(context.Background(), streams, module, log)
 }
 
 // source returns the readers that the arguments name: those of PC/SC, or the software card, whose state is in the file.

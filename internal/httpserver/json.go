@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 
 	"github.com/cardbroker/cardbroker"
 )
@@ -30,4 +31,17 @@ func Decode(r *http.Request, v any) error {
 		return cardbroker.Errorf(cardbroker.Invalid, "the body goes on after its JSON (byte %d)", d.InputOffset())
 	}
 	return nil
+}
+
+// QueryBool returns the value of ?name=true|false, and whether it was given. Errors: Invalid.
+func QueryBool(r *http.Request, name string) (value, given bool, err error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return false, false, nil
+	}
+	value, err = strconv.ParseBool(text)
+	if err != nil {
+		return false, false, cardbroker.Errorf(cardbroker.Invalid, "%s: want true or false", name)
+	}
+	return value, true, nil
 }

@@ -155,6 +155,9 @@ const (
 	FlagUserPINFinal    = 0x00020000
 	FlagUserPINLocked   = 0x00040000
 	FlagUserPINToChange = 0x00080000
+	FlagSOPINLow        = 0x00100000
+	FlagSOPINFinal      = 0x00200000
+	FlagSOPINLocked     = 0x00400000
 )
 
 // Certificate is an X.509 certificate on the token, and what is there of its key.

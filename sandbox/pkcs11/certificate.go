@@ -19,27 +19,24 @@ func (a ask) objects() (token.Answer, error) {
 		if err := s.mayLogin(); err != nil {
 			return err
 		}
-		handles, err := s.find(p11.CKO_CERTIFICATE, nil)
+		handles, err := s.find(p11.CKO_CERTIFICATE, p11.NewAttribute(p11.CKA_CERTIFICATE_TYPE, p11.CKC_X_509))
 		if err != nil {
 			return err
 		}
-		private, err := s.keys(p11.CKO_PRIVATE_KEY)
+		private, err := s.described(p11.CKO_PRIVATE_KEY)
 		if err != nil {
 			return err
 		}
 		public := make(map[string]*token.Key)
 		if !s.logged {
-			if public, err = s.keys(p11.CKO_PUBLIC_KEY); err != nil {
+			if public, err = s.described(p11.CKO_PUBLIC_KEY); err != nil {
 				return err
 			}
 		}
 		for _, handle := range handles {
-			o := object{s, handle}
-			if kind := o.numbers(p11.CKA_CERTIFICATE_TYPE); len(kind) == 1 && kind[0] != p11.CKC_X_509 {
-				continue
-			}
-			c := token.Certificate{ID: o.bytes(p11.CKA_ID), Label: text(string(o.bytes(p11.CKA_LABEL))), DER: o.bytes(p11.CKA_VALUE)}
-			if len(c.DER) == 0 {
+			is := s.look(handle, p11.CKA_ID, p11.CKA_LABEL, p11.CKA_VALUE)
+			c := token.Certificate{ID: is[p11.CKA_ID], Label: text(string(is[p11.CKA_LABEL])), DER: is[p11.CKA_VALUE]}
+			if len(c.DER) == 0 { // it is elsewhere, CKA_URL
 				continue
 			}
 			if c.Key = private[string(c.ID)]; c.Key == nil && !s.logged {
@@ -54,15 +51,17 @@ func (a ask) objects() (token.Answer, error) {
 	return answer, err
 }
 
-// keys returns the keys of a class by their id.
-func (s *session) keys(class uint) (map[string]*token.Key, error) {
-	handles, err := s.find(class, nil)
-	keys := make(map[string]*token.Key)
-	for _, handle := range handles {
-		o := object{s, handle}
-		if key := o.describeKey(class == p11.CKO_PRIVATE_KEY); key != nil {
-			keys[string(o.bytes(p11.CKA_ID))] = key
+// described returns what is said of the keys of a class, by their id.
+func (s *session) described(class uint) (map[string]*token.Key, error) {
+	all := make(map[string]*token.Key)
+	for _, k := range []kind{rsaKind(), ecKind()} {
+		keys, err := s.keys(class, k)
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range keys {
+			all[one.id] = &one.Key
 		}
 	}
-	return keys, err
+	return all, nil
 }

@@ -13,7 +13,7 @@
 // What the library says of failures becomes a [cardbroker.Reason] here, by one table.
 //
 // A PIN is handed on from the very bytes that it came in, which who asked overwrites. The copy that the binding makes in C for
-// the call is freed and not overwritten; of what the library copies nobody knows.
+// the call is freed and not overwritten, but for what glibc writes into its first 16 bytes; of what the library copies nobody knows.
 //
 // The process is told by its environment what else the library may reach, beside its own directory and the system's libraries:
 //

@@ -15,8 +15,23 @@ import (
 
 	p11 "github.com/miekg/pkcs11"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/token"
 )
+
+// kind is a type of keys.
+type kind struct {
+	name   string
+	number uint // CKK_…
+	size   uint // the attribute that tells the size
+	bits   func([]byte) int
+}
+
+func rsaKind() kind {
+	return kind{typeRSA, p11.CKK_RSA, p11.CKA_MODULUS, func(modulus []byte) int { return new(big.Int).SetBytes(modulus).BitLen() }}
+}
+
+func ecKind() kind { return kind{typeEC, p11.CKK_EC, p11.CKA_EC_PARAMS, curveBits} }
 
 // Names of key types.
 const (
@@ -24,34 +39,70 @@ const (
 	typeEC  = "ec"
 )
 
-// describeKey says what a private or public key is; nil: of a type that we have no use for.
-func (o object) describeKey(private bool) *token.Key {
-	kind := o.numbers(p11.CKA_KEY_TYPE)
-	if len(kind) != 1 {
-		return nil
+// key is a private or public key of a session.
+type key struct {
+	token.Key
+	handle  p11.ObjectHandle
+	id      string
+	allowed []uint // mechanisms; empty: all
+}
+
+// keys returns the keys of a class and kind that have those attributes.
+func (s *session) keys(class uint, k kind, has ...*p11.Attribute) ([]key, error) {
+	handles, err := s.find(class, append(has, p11.NewAttribute(p11.CKA_KEY_TYPE, k.number))...)
+	if err != nil {
+		return nil, err
 	}
-	key := &token.Key{EachUse: private && o.is(p11.CKA_ALWAYS_AUTHENTICATE, false)}
-	switch kind[0] {
-	case p11.CKK_RSA:
-		key.Type, key.Bits = typeRSA, new(big.Int).SetBytes(o.bytes(p11.CKA_MODULUS)).BitLen()
-	case p11.CKK_EC:
-		key.Type, key.Bits = typeEC, curveBits(o.bytes(p11.CKA_EC_PARAMS))
-	default:
-		return nil
+	types := []uint{p11.CKA_ID, p11.CKA_ENCRYPT, p11.CKA_VERIFY, k.size, p11.CKA_ALLOWED_MECHANISMS}
+	if class == p11.CKO_PRIVATE_KEY {
+		types = []uint{p11.CKA_ID, p11.CKA_DECRYPT, p11.CKA_SIGN, k.size, p11.CKA_ALLOWED_MECHANISMS, p11.CKA_ALWAYS_AUTHENTICATE}
 	}
-	if private {
-		key.Sign, key.Decrypt = o.is(p11.CKA_SIGN, false), o.is(p11.CKA_DECRYPT, false)
-	} else {
-		key.Sign, key.Decrypt = o.is(p11.CKA_VERIFY, false), o.is(p11.CKA_ENCRYPT, false)
-	}
-	for _, mechanism := range o.numbers(p11.CKA_ALLOWED_MECHANISMS) {
-		name, ok := o.names[mechanism]
-		if !ok {
-			name = fmt.Sprintf("0x%08X", mechanism)
+	keys := make([]key, len(handles))
+	for i, handle := range handles {
+		a := s.look(handle, types...)
+		one := key{handle: handle, id: string(a[p11.CKA_ID]), allowed: a.numbers(p11.CKA_ALLOWED_MECHANISMS)}
+		one.Type, one.Bits = k.name, k.bits(a[k.size])
+		one.Sign = a.is(p11.CKA_SIGN) || a.is(p11.CKA_VERIFY)
+		one.Decrypt = a.is(p11.CKA_DECRYPT) || a.is(p11.CKA_ENCRYPT)
+		one.EachUse = a.is(p11.CKA_ALWAYS_AUTHENTICATE)
+		for _, mechanism := range one.allowed {
+			name, ok := s.names[mechanism]
+			if !ok {
+				name = fmt.Sprintf("0x%08X", mechanism)
+			}
+			one.Mechanisms = append(one.Mechanisms, name)
 		}
-		key.Mechanisms = append(key.Mechanisms, name)
+		keys[i] = one
 	}
-	return key
+	return keys, nil
+}
+
+// signer returns the key of that class and id that is for signatures by the scheme.
+func (s *session) signer(class uint, id []byte, scheme token.Scheme) (key, error) {
+	want := rsaKind()
+	if scheme == token.ECDSA {
+		want = ecKind()
+	}
+	has := p11.NewAttribute(p11.CKA_ID, id) // of no bytes: keys without one
+	keys, err := s.keys(class, want, has)
+	if err != nil {
+		return key{}, err
+	}
+	for _, one := range keys {
+		if one.Sign {
+			return one, nil
+		}
+	}
+	others, err := s.find(class, has)
+	switch {
+	case err != nil:
+		return key{}, err
+	case len(others) > 0:
+		return key{}, cardbroker.Errorf(cardbroker.Unsupported, "the key is not for signatures, or not for %s", scheme)
+	case class == p11.CKO_PRIVATE_KEY && !s.logged:
+		return key{}, cardbroker.Errorf(cardbroker.ObjectUnknown, "there is no such key, or it shows itself with the PIN only")
+	}
+	return key{}, cardbroker.Errorf(cardbroker.ObjectUnknown, "there is no such key")
 }
 
 // keyOf says what the certificate tells of its key; nil: of a type that we have no use for, or an authority's, which is elsewhere.

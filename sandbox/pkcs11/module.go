@@ -8,7 +8,6 @@ package pkcs11
 import (
 	"fmt"
 	"strings"
-	"sync"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -24,28 +23,22 @@ var _ sandbox.Tokens = (*module)(nil)
 type module struct {
 	ctx   *p11.Ctx
 	names map[uint]string // of mechanisms
-	hush  func() error
 }
 
 // Open loads the library, which runs its code, and initialises it for use by several threads. A process opens one. Errors:
 // Unavailable, with the cause: the library is not there, for another machine, no PKCS#11 library, or refuses to work.
-func Open(cfg Config) (sandbox.Tokens, error) {
-	if err := library.Check(cfg.Library); err != nil {
+func Open(path string) (sandbox.Tokens, error) {
+	if err := library.Check(path); err != nil {
 		return nil, err
 	}
-	ctx := p11.New(cfg.Library)
+	ctx := p11.New(path)
 	if ctx == nil {
-		return nil, library.Unloadable(cfg.Library)
+		return nil, library.Unloadable(path)
 	}
 	if err := ctx.Initialize(); err != nil {
-		code := codeOf(err)
-		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "%s does not start: C_Initialize says %s", cfg.Library, nameOf(code))
+		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "%s does not start: C_Initialize says %s", path, nameOf(codeOf(err)))
 	}
-	hush := func() error { return nil }
-	if cfg.Hush != nil {
-		hush = sync.OnceValue(cfg.Hush)
-	}
-	return &module{ctx: ctx, names: mechanismNames(), hush: hush}, nil
+	return &module{ctx: ctx, names: mechanismNames()}, nil
 }
 
 // Close is C_Finalize, §5.4.
@@ -159,11 +152,6 @@ func text(s string) string { return strings.ToValidUTF8(strings.TrimRight(s, " \
 
 // Ask implements sandbox.Tokens.
 func (m *module) Ask(slot uint, q token.Question, secrets []cardbroker.Secret) (token.Answer, error) {
-	if len(secrets) > 0 {
-		if err := m.hush(); err != nil {
-			return token.Answer{}, fmt.Errorf("cannot silence the library: %w", err)
-		}
-	}
 	a := ask{module: m, slot: slot, Question: q, secrets: secrets}
 	switch q.Call {
 	case token.CallToken:

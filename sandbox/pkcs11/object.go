@@ -7,6 +7,7 @@ package pkcs11
 
 import (
 	"encoding/binary"
+	"maps"
 
 	p11 "github.com/miekg/pkcs11"
 )
@@ -17,13 +18,9 @@ const (
 	sizeOfUlong = 4 << (^uint(0) >> 63) // bytes of a CK_ULONG on Unix: as long as a Go uint
 )
 
-// find returns the objects of a class, and of an id unless that is nil: C_FindObjects, §5.7.
-func (s *session) find(class uint, id []byte) ([]p11.ObjectHandle, error) {
-	template := []*p11.Attribute{p11.NewAttribute(p11.CKA_CLASS, class)}
-	if id != nil {
-		template = append(template, p11.NewAttribute(p11.CKA_ID, id))
-	}
-	if err := s.ctx.FindObjectsInit(s.handle, template); err != nil {
+// find returns the objects of a class that have those attributes: C_FindObjects, §5.7.
+func (s *session) find(class uint, has ...*p11.Attribute) ([]p11.ObjectHandle, error) {
+	if err := s.ctx.FindObjectsInit(s.handle, append(has, p11.NewAttribute(p11.CKA_CLASS, class))); err != nil {
 		return nil, explain(err)
 	}
 	var found []p11.ObjectHandle
@@ -41,33 +38,40 @@ func (s *session) find(class uint, id []byte) ([]p11.ObjectHandle, error) {
 	return found, explain(s.ctx.FindObjectsFinal(s.handle))
 }
 
-// object is an object of a session.
-type object struct {
-	*session
-	handle p11.ObjectHandle
+// attributes are what an object shows of itself, by type.
+type attributes map[uint][]byte
+
+// look returns those of an object's attributes that it has and shows: C_GetAttributeValue, §5.7. They are asked for at once, for each call may
+// read the token; and one by one where one is not there, for the binding tells of no other then.
+func (s *session) look(handle p11.ObjectHandle, types ...uint) attributes {
+	all := make(attributes)
+	template := make([]*p11.Attribute, len(types))
+	for i, kind := range types {
+		template[i] = p11.NewAttribute(kind, nil)
+	}
+	found, err := s.ctx.GetAttributeValue(s.handle, handle, template)
+	if err != nil && len(types) > 1 {
+		for _, kind := range types {
+			maps.Copy(all, s.look(handle, kind))
+		}
+		return all
+	}
+	for _, attribute := range found {
+		all[attribute.Type] = attribute.Value
+	}
+	return all
 }
 
-// bytes returns an attribute, C_GetAttributeValue, §5.7; nil where the object has none, or does not show it.
-func (o object) bytes(attribute uint) []byte {
-	found, err := o.ctx.GetAttributeValue(o.session.handle, o.handle, []*p11.Attribute{p11.NewAttribute(attribute, nil)})
-	if err != nil || len(found) != 1 {
-		return nil
-	}
-	return found[0].Value
-}
-
-// is returns an attribute that is a CK_BBOOL, or what it is taken for where the object has none.
-func (o object) is(attribute uint, otherwise bool) bool {
-	if b := o.bytes(attribute); len(b) == 1 {
-		return b[0] != 0
-	}
-	return otherwise
+// is says whether an attribute that is a CK_BBOOL is true.
+func (a attributes) is(attribute uint) bool {
+	b := a[attribute]
+	return len(b) == 1 && b[0] != 0
 }
 
 // numbers returns an attribute that is one CK_ULONG or many.
-func (o object) numbers(attribute uint) []uint {
+func (a attributes) numbers(attribute uint) []uint {
 	var all []uint
-	for b := o.bytes(attribute); len(b) >= sizeOfUlong; b = b[sizeOfUlong:] {
+	for b := a[attribute]; len(b) >= sizeOfUlong; b = b[sizeOfUlong:] {
 		all = append(all, ulong(b))
 	}
 	return all

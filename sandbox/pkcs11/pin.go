@@ -35,10 +35,10 @@ func changePIN(s *session) error {
 	return s.explainPIN(s.ctx.SetPIN(s.handle, s.pin(0), s.pin(1)), p11.CKU_USER)
 }
 
-// unblock sets a new PIN by the PUK: C_InitPIN by the security officer, whose PIN the PUK is. Some libraries know no such
-// login for a card, or no C_InitPIN, but take the PUK for the old PIN where nobody is logged in (OpenSC, if its configuration says
-// user_pin_unblock_style = set_pin_in_unlogged_session): that is tried only where the token says that the PIN is locked, since the
-// PUK would be a wrong PIN to any other library.
+// unblock sets a new PIN by the PUK: C_InitPIN by the security officer, whose PIN the PUK is. Some cards have no such user, PIV among
+// them; there some libraries take the PUK for the old PIN where nobody is logged in (OpenSC, if its configuration says
+// user_pin_unblock_style = set_pin_in_unlogged_session). That is tried only where the token says that its PIN is locked: any other library
+// counts the PUK as a wrong PIN.
 func (a ask) unblock() error {
 	err := a.within(readWrite, func(s *session) error {
 		if err := s.login(p11.CKU_SO); err != nil {
@@ -46,14 +46,19 @@ func (a ask) unblock() error {
 		}
 		return s.explainPIN(s.ctx.InitPIN(s.handle, s.pin(1)), p11.CKU_USER)
 	})
-	if cardbroker.ReasonOf(err) != cardbroker.Unsupported {
+	switch cardbroker.ReasonOf(err) {
+	case "", cardbroker.PINIncorrect, cardbroker.PINBlocked, cardbroker.PINCanceled, cardbroker.Invalid:
 		return err
 	}
 	info, failed := a.ctx.GetTokenInfo(a.slot)
 	if failed != nil || info.Flags&token.FlagUserPINLocked == 0 {
-		return err
+		return cardbroker.Wrapf(err, cardbroker.Unsupported, "the library sets no PIN by the PUK for this token, or only when the PIN is blocked")
 	}
 	return a.within(readWrite, func(s *session) error {
-		return s.explainPIN(s.ctx.SetPIN(s.handle, s.pin(0), s.pin(1)), p11.CKU_SO)
+		failed := s.ctx.SetPIN(s.handle, s.pin(0), s.pin(1))
+		if codeOf(failed) == p11.CKR_PIN_LOCKED {
+			return cardbroker.Wrapf(failed, cardbroker.PINBlocked, "the PIN stays blocked: so is the PUK, or the library does not unblock by it")
+		}
+		return s.explainPIN(failed, p11.CKU_SO)
 	})
 }

@@ -79,19 +79,18 @@ const (
 
 // explainPIN returns what err is that a PIN of the user's has led to. How many tries are left, a token tells at the end only.
 func (s *session) explainPIN(err error, user uint) error {
-	code := codeOf(err)
-	if code != p11.CKR_PIN_INCORRECT {
+	if codeOf(err) != p11.CKR_PIN_INCORRECT {
 		return explain(err)
 	}
-	final, locked := uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
+	word, final, locked := "PIN", uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
 	if user == p11.CKU_SO {
-		final, locked = flagSOPINFinal, flagSOPINLocked
+		word, final, locked = "PUK", flagSOPINFinal, flagSOPINLocked
 	}
 	info, failed := s.ctx.GetTokenInfo(s.slot)
 	if failed == nil && info.Flags&locked != 0 {
-		return explain(p11.Error(p11.CKR_PIN_LOCKED))
+		return cardbroker.Wrapf(err, cardbroker.PINBlocked, "the %s is wrong, and blocked now", word)
 	}
-	wrong := cardbroker.Wrapf(err, cardbroker.PINIncorrect, "the PIN is wrong")
+	wrong := cardbroker.Wrapf(err, cardbroker.PINIncorrect, "the %s is wrong", word)
 	wrong.Retries = cardbroker.RetriesUnknown
 	if failed == nil && info.Flags&final != 0 {
 		wrong.Retries = 1

@@ -20,16 +20,16 @@ func (a ask) sign() (token.Answer, error) {
 		if err := s.mayLogin(); err != nil {
 			return err
 		}
-		key, is, err := s.key(p11.CKO_PRIVATE_KEY, a.Sign.Key, a.Sign.Scheme)
+		by, err := s.signer(p11.CKO_PRIVATE_KEY, a.Sign.Key, a.Sign.Scheme)
 		if err != nil {
 			return err
 		}
-		ways, err := a.ways(a.Sign.Scheme, a.Sign.Hash, key)
+		ways, err := a.ways(a.Sign.Scheme, a.Sign.Hash, by)
 		if err != nil {
 			return err
 		}
 		for _, in := range a.Sign.Inputs {
-			signature, err := s.signOne(key, is, ways, in)
+			signature, err := s.signOne(by, ways, in)
 			if err != nil {
 				return err
 			}
@@ -43,49 +43,21 @@ func (a ask) sign() (token.Answer, error) {
 	return answer, nil
 }
 
-// key returns the key of that class and id, and what it is: the first that fits the scheme and may be used.
-func (s *session) key(class uint, id []byte, scheme token.Scheme) (object, *token.Key, error) {
-	if id == nil {
-		id = []byte{} // keys without one
-	}
-	handles, err := s.find(class, id)
-	if err != nil {
-		return object{}, nil, err
-	}
-	want := typeRSA
-	if scheme == token.ECDSA {
-		want = typeEC
-	}
-	for _, handle := range handles {
-		o := object{s, handle}
-		if is := o.describeKey(class == p11.CKO_PRIVATE_KEY); is != nil && is.Type == want && is.Sign {
-			return o, is, nil
-		}
-	}
-	switch {
-	case len(handles) > 0:
-		return object{}, nil, cardbroker.Errorf(cardbroker.Unsupported, "the key is not for signatures, or not for %s", scheme)
-	case class == p11.CKO_PRIVATE_KEY && !s.logged:
-		return object{}, nil, cardbroker.Errorf(cardbroker.ObjectUnknown, "there is no such key, or it shows itself with the PIN only")
-	}
-	return object{}, nil, cardbroker.Errorf(cardbroker.ObjectUnknown, "there is no such key")
-}
-
 // signOne makes one signature, the first way that the token goes.
-func (s *session) signOne(key object, is *token.Key, ways []way, in token.Input) ([]byte, error) {
+func (s *session) signOne(by key, ways []way, in token.Input) ([]byte, error) {
 	err := error(cardbroker.Errorf(cardbroker.Unsupported, "the token hashes by itself only, and the data are not there"))
 	for _, w := range ways {
-		input, ok := w.input(s.Sign.Scheme, s.Sign.Hash, in, is.Bits)
+		input, ok := w.input(s.Sign.Scheme, s.Sign.Hash, in, by.Bits)
 		if !ok {
 			continue
 		}
-		if failed := s.ctx.SignInit(s.handle, []*p11.Mechanism{w.mechanism}, key.handle); failed != nil {
+		if failed := s.ctx.SignInit(s.handle, []*p11.Mechanism{w.mechanism}, by.handle); failed != nil {
 			if err = explain(failed); cardbroker.ReasonOf(err) == cardbroker.Unsupported {
 				continue
 			}
 			return nil, err
 		}
-		if is.EachUse {
+		if by.EachUse {
 			if failed := s.ctx.Login(s.handle, p11.CKU_CONTEXT_SPECIFIC, s.pin(0)); failed != nil {
 				return nil, s.explainPIN(failed, p11.CKU_USER)
 			}
@@ -100,29 +72,29 @@ func (s *session) signOne(key object, is *token.Key, ways []way, in token.Input)
 func (a ask) verify() (token.Answer, error) {
 	var answer token.Answer
 	err := a.within(p11.CKF_SERIAL_SESSION, func(s *session) error {
-		key, is, err := s.key(p11.CKO_PUBLIC_KEY, a.Verify.Key, a.Verify.Scheme)
+		by, err := s.signer(p11.CKO_PUBLIC_KEY, a.Verify.Key, a.Verify.Scheme)
 		if err != nil {
 			return err
 		}
-		ways, err := a.ways(a.Verify.Scheme, a.Verify.Hash, key)
+		ways, err := a.ways(a.Verify.Scheme, a.Verify.Hash, by)
 		if err != nil {
 			return err
 		}
-		answer.Valid, err = s.verifyOne(key, is, ways)
+		answer.Valid, err = s.verifyOne(by, ways)
 		return err
 	})
 	return answer, err
 }
 
 // verifyOne checks the signature, the first way that the token goes.
-func (s *session) verifyOne(key object, is *token.Key, ways []way) (bool, error) {
+func (s *session) verifyOne(by key, ways []way) (bool, error) {
 	err := error(cardbroker.Errorf(cardbroker.Unsupported, "the token hashes by itself only, and the data are not there"))
 	for _, w := range ways {
-		input, ok := w.input(s.Verify.Scheme, s.Verify.Hash, s.Verify.Input, is.Bits)
+		input, ok := w.input(s.Verify.Scheme, s.Verify.Hash, s.Verify.Input, by.Bits)
 		if !ok {
 			continue
 		}
-		if failed := s.ctx.VerifyInit(s.handle, []*p11.Mechanism{w.mechanism}, key.handle); failed != nil {
+		if failed := s.ctx.VerifyInit(s.handle, []*p11.Mechanism{w.mechanism}, by.handle); failed != nil {
 			if err = explain(failed); cardbroker.ReasonOf(err) == cardbroker.Unsupported {
 				continue
 			}

@@ -6,109 +6,34 @@ package pkcs11_test
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"math/big"
-	"os"
-	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/internal/token"
+	"github.com/cardbroker/cardbroker/test/tokenbed"
 )
 
-// hsm is a SoftHSM of one token, with an RSA-2048 key (id 01) and a P-256 one (02), and a certificate of each.
-type hsm struct {
-	library string
-	env     []string
-	label   string
-	pin     string
-	puk     string
-}
-
-// newHSM makes one.
-func newHSM(t testing.TB) *hsm {
+// newHSM makes a SoftHSM.
+func newHSM(t testing.TB) *tokenbed.HSM {
 	t.Helper()
-	h := &hsm{library: need(t, "/usr/lib/softhsm/libsofthsm2.so"), label: "bench", pin: digits(8), puk: digits(8)}
-	dir := t.TempDir()
-	tokens, conf := filepath.Join(dir, "tokens"), filepath.Join(dir, "softhsm.conf")
-	if err := os.Mkdir(tokens, 0o700); err != nil {
+	if err := tokenbed.Supported(); err != nil {
+		testenv.Skip(t, err.Error())
+	}
+	h, err := tokenbed.NewHSM(t.Context(), t.TempDir())
+	if err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", tokens)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	config := "SOFTHSM2_CONF=" + conf
-	run(t, []string{config}, "softhsm2-util", "--init-token", "--free", "--label", h.label, "--so-pin", h.puk, "--pin", h.pin)
-	for id, key := range map[string]crypto.Signer{"01": rsaKey(t), "02": ecKey(t)} {
-		private, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		public, err := x509.MarshalPKIXPublicKey(key.Public())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for kind, der := range map[string][]byte{"privkey": private, "pubkey": public, "cert": certify(t, key)} {
-			file := filepath.Join(dir, kind+id)
-			if err := os.WriteFile(file, der, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			args := []string{"--module", h.library, "--login", "--pin", h.pin, "--write-object", file, "--type", kind, "--id", id, "--label", "key " + id}
-			if kind == "privkey" {
-				args = append(args, "--usage-sign")
-			}
-			run(t, []string{config}, "pkcs11-tool", args...)
-		}
-	}
-	h.env = []string{config, "CARDSANDBOX_READ=" + conf + ":/etc/ssl/openssl.cnf", "CARDSANDBOX_WRITE=" + tokens}
 	return h
-}
-
-func digits(n int) string {
-	number, err := rand.Int(rand.Reader, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil))
-	if err != nil {
-		panic(err)
-	}
-	return fmt.Sprintf("%0*d", n, number)
-}
-
-func rsaKey(t testing.TB) crypto.Signer {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func ecKey(t testing.TB) crypto.Signer {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func certify(t testing.TB, key crypto.Signer) []byte {
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "token"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return der
 }
 
 // digest hashes data.
@@ -162,7 +87,7 @@ func signing(id byte, scheme token.Scheme, h token.Hash, data ...string) token.Q
 // certificates returns those of the token by id.
 func (c *child) certificates(stream uint8, secrets ...string) map[byte]token.Certificate {
 	c.t.Helper()
-	answer, err := c.ask(stream, token.Question{Call: token.CallObjects}, secrets...)
+	answer, err := c.Ask(stream, token.Question{Call: token.CallObjects}, secrets...)
 	if err != nil {
 		c.t.Fatalf("objects: %v", err)
 	}
@@ -173,26 +98,30 @@ func (c *child) certificates(stream uint8, secrets ...string) map[byte]token.Cer
 	return all
 }
 
-var schemes = []struct {
+// signs says what a key signs by.
+type signs struct {
 	id     byte
 	scheme token.Scheme
-}{{1, token.RSAPKCS1}, {1, token.RSAPSS}, {2, token.ECDSA}}
+}
 
-var hashes = []token.Hash{token.SHA1, token.SHA256, token.SHA384, token.SHA512}
+// schemes are those of the keys 01 and 02.
+func schemes() []signs { return []signs{{1, token.RSAPKCS1}, {1, token.RSAPSS}, {2, token.ECDSA}} }
+
+func hashes() []token.Hash { return []token.Hash{token.SHA1, token.SHA256, token.SHA384, token.SHA512} }
 
 func TestSoftHSM(t *testing.T) {
 	h := newHSM(t)
-	c := start(t, h.library, h.env...)
-	slot := c.slot(h.label)
+	c := start(t, h.Library, h.Env()...)
+	slot := c.slot(h.Label)
 	t.Run("Info", func(t *testing.T) {
-		answer, err := c.ask(0, token.Question{Call: token.CallInfo})
+		answer, err := c.Ask(0, token.Question{Call: token.CallInfo})
 		if err != nil || answer.Library.Manufacturer != "SoftHSM" || answer.Library.Cryptoki != "2.40" {
 			t.Errorf("info: %+v, %v", answer.Library, err)
 		}
 	})
 	t.Run("Token", func(t *testing.T) {
-		answer, err := c.ask(slot.Stream, token.Question{Call: token.CallToken})
-		if err != nil || answer.Token.Label != h.label || answer.Token.Flags&token.FlagLoginRequired == 0 {
+		answer, err := c.Ask(slot.Stream, token.Question{Call: token.CallToken})
+		if err != nil || answer.Token.Label != h.Label || answer.Token.Flags&token.FlagLoginRequired == 0 {
 			t.Fatalf("token: %+v, %v", answer.Token, err)
 		}
 		names := make(map[string]bool)
@@ -210,7 +139,7 @@ func TestSoftHSM(t *testing.T) {
 	})
 	public := c.certificates(slot.Stream)
 	t.Run("Objects", func(t *testing.T) {
-		private := c.certificates(slot.Stream, h.pin)
+		private := c.certificates(slot.Stream, h.PIN)
 		for id, want := range map[byte]token.Key{1: {Type: "rsa", Bits: 2048, Sign: true}, 2: {Type: "ec", Bits: 256, Sign: true}} {
 			for when, got := range map[string]token.Certificate{"without a PIN": public[id], "with the PIN": private[id]} {
 				if got.Key == nil || got.Key.Type != want.Type || got.Key.Bits != want.Bits || !got.Key.Sign || got.Label != fmt.Sprintf("key %02d", id) {
@@ -222,10 +151,10 @@ func TestSoftHSM(t *testing.T) {
 			}
 		}
 	})
-	for _, s := range schemes {
-		for _, hash := range hashes {
+	for _, s := range schemes() {
+		for _, hash := range hashes() {
 			t.Run(fmt.Sprintf("Sign/%s/%s", s.scheme, hash), func(t *testing.T) {
-				answer, err := c.ask(slot.Stream, signing(s.id, s.scheme, hash, "one", "two"), h.pin)
+				answer, err := c.Ask(slot.Stream, signing(s.id, s.scheme, hash, "one", "two"), h.PIN)
 				if err != nil || len(answer.Signatures) != 2 {
 					t.Fatalf("sign: %d signatures, %v", len(answer.Signatures), err)
 				}
@@ -238,13 +167,21 @@ func TestSoftHSM(t *testing.T) {
 			})
 		}
 	}
+	if err := c.Stop(); err != nil {
+		t.Error(err)
+	}
+	for _, said := range []string{c.Said.String(), c.Printed.String()} {
+		if strings.Contains(said, h.PIN) {
+			t.Errorf("it says the PIN: %s", said)
+		}
+	}
 }
 
 // verifies has the token verify the first signature, and refuse the second one.
 func (c *child) verifies(t *testing.T, stream uint8, q token.Question, signatures [][]byte) {
 	t.Helper()
 	for i, signature := range signatures {
-		answer, err := c.ask(stream, token.Question{Call: token.CallVerify, Verify: &token.Verify{
+		answer, err := c.Ask(stream, token.Question{Call: token.CallVerify, Verify: &token.Verify{
 			Key: q.Sign.Key, Scheme: q.Sign.Scheme, Hash: q.Sign.Hash, Input: q.Sign.Inputs[0], Signature: signature}})
 		if err != nil || answer.Valid != (i == 0) {
 			t.Errorf("verify %d: %v, %v", i, answer.Valid, err)
@@ -254,8 +191,8 @@ func (c *child) verifies(t *testing.T, stream uint8, q token.Question, signature
 
 func TestSoftHSMRefuses(t *testing.T) {
 	h := newHSM(t)
-	c := start(t, h.library, h.env...)
-	slot := c.slot(h.label)
+	c := start(t, h.Library, h.Env()...)
+	slot := c.slot(h.Label)
 	sign := signing(1, token.RSAPKCS1, token.SHA256, "data")
 	login := token.Question{Call: token.CallLogin}
 	tests := []struct {
@@ -264,26 +201,26 @@ func TestSoftHSMRefuses(t *testing.T) {
 		secrets []string
 		reason  cardbroker.Reason
 	}{
-		{"the right PIN", login, []string{h.pin}, ""},
-		{"a wrong PIN", login, []string{"00" + h.pin}, cardbroker.PINIncorrect},
+		{"the right PIN", login, []string{h.PIN}, ""},
+		{"a wrong PIN", login, []string{"00" + h.PIN}, cardbroker.PINIncorrect},
 		{"a PIN that is too short", login, []string{"1"}, cardbroker.PINIncorrect},
 		{"no PIN", login, nil, cardbroker.Invalid},
 		{"a signature with a wrong PIN", sign, []string{"99999999"}, cardbroker.PINIncorrect},
 		{"a signature without a PIN", sign, nil, cardbroker.ObjectUnknown},
 		{"a signature after a login", sign, nil, cardbroker.ObjectUnknown},
-		{"an unknown key", signing(7, token.RSAPKCS1, token.SHA256, "data"), []string{h.pin}, cardbroker.ObjectUnknown},
-		{"a key of another kind", signing(2, token.RSAPSS, token.SHA256, "data"), []string{h.pin}, cardbroker.Unsupported},
+		{"an unknown key", signing(7, token.RSAPKCS1, token.SHA256, "data"), []string{h.PIN}, cardbroker.ObjectUnknown},
+		{"a key of another kind", signing(2, token.RSAPSS, token.SHA256, "data"), []string{h.PIN}, cardbroker.Unsupported},
 		{"a change with a wrong PIN", token.Question{Call: token.CallChangePIN}, []string{"99999999", "12345678"}, cardbroker.PINIncorrect},
-		{"a change to a PIN that is too short", token.Question{Call: token.CallChangePIN}, []string{h.pin, "1"}, cardbroker.Invalid},
-		{"a change", token.Question{Call: token.CallChangePIN}, []string{h.pin, "12345678"}, ""},
-		{"the old PIN", login, []string{h.pin}, cardbroker.PINIncorrect},
+		{"a change to a PIN that is too short", token.Question{Call: token.CallChangePIN}, []string{h.PIN, "1"}, cardbroker.Invalid},
+		{"a change", token.Question{Call: token.CallChangePIN}, []string{h.PIN, "12345678"}, ""},
+		{"the old PIN", login, []string{h.PIN}, cardbroker.PINIncorrect},
 		{"the new PIN", login, []string{"12345678"}, ""},
-		{"unblocking with a wrong PUK", token.Question{Call: token.CallUnblock}, []string{"00" + h.puk, h.pin}, cardbroker.PINIncorrect},
-		{"unblocking", token.Question{Call: token.CallUnblock}, []string{h.puk, h.pin}, ""},
-		{"the PIN of the unblocking", sign, []string{h.pin}, ""},
+		{"unblocking with a wrong PUK", token.Question{Call: token.CallUnblock}, []string{"00" + h.PUK, h.PIN}, cardbroker.PINIncorrect},
+		{"unblocking", token.Question{Call: token.CallUnblock}, []string{h.PUK, h.PIN}, ""},
+		{"the PIN of the unblocking", sign, []string{h.PIN}, ""},
 	}
 	for _, test := range tests {
-		_, err := c.ask(slot.Stream, test.q, test.secrets...)
+		_, err := c.Ask(slot.Stream, test.q, test.secrets...)
 		want(t, test.name, err, test.reason)
 	}
 }
@@ -291,15 +228,15 @@ func TestSoftHSMRefuses(t *testing.T) {
 // TestManyAtOnce: a token whose session was used by two at once would say CKR_OPERATION_ACTIVE.
 func TestManyAtOnce(t *testing.T) {
 	h := newHSM(t)
-	c := start(t, h.library, h.env...)
-	slot := c.slot(h.label)
+	c := start(t, h.Library, h.Env()...)
+	slot := c.slot(h.Label)
 	certificate := c.certificates(slot.Stream)[2].DER
 	const askers, each = 8, 125
 	var all sync.WaitGroup
 	for range askers {
 		all.Go(func() {
 			for range each {
-				answer, err := c.ask(slot.Stream, signing(2, token.ECDSA, token.SHA256, "data"), h.pin)
+				answer, err := c.Ask(slot.Stream, signing(2, token.ECDSA, token.SHA256, "data"), h.PIN)
 				if err == nil {
 					err = check(certificate, token.ECDSA, token.SHA256, []byte("data"), answer.Signatures[0])
 				}

@@ -67,18 +67,17 @@ func waysOf(scheme token.Scheme, name token.Hash) [2]way {
 	return [2]way{{mechanism(raw), false}, {mechanism(hashes), true}}
 }
 
-// ways returns those that the token has and the key allows, in an order that puts first what is likely to work.
-func (a ask) ways(scheme token.Scheme, name token.Hash, key object) ([]way, error) {
+// ways returns those that the token has and the key allows.
+func (a ask) ways(scheme token.Scheme, name token.Hash, by key) ([]way, error) {
 	list, err := a.ctx.GetMechanismList(a.slot)
 	if err != nil {
 		return nil, explain(err)
 	}
-	allowed := key.numbers(p11.CKA_ALLOWED_MECHANISMS)
 	var ways []way
 	for _, w := range waysOf(scheme, name) {
 		m := w.mechanism.Mechanism
 		has := slices.ContainsFunc(list, func(is *p11.Mechanism) bool { return is.Mechanism == m })
-		if has && (len(allowed) == 0 || slices.Contains(allowed, m)) {
+		if has && (len(by.allowed) == 0 || slices.Contains(by.allowed, m)) {
 			ways = append(ways, w)
 		}
 	}

@@ -11,6 +11,6 @@ import (
 )
 
 // Open is Unavailable.
-func Open(Config) (sandbox.Tokens, error) {
+func Open(string) (sandbox.Tokens, error) {
 	return nil, cardbroker.Errorf(cardbroker.Unavailable, "this program was built without cgo, so that it cannot load a PKCS#11 library")
 }

@@ -143,21 +143,29 @@ func (c *Checker) Routes(server string) []string {
 	return routes
 }
 
-// find returns the operation that a request is for, and its path in the document.
-func (c *Checker) find(server string, r *http.Request) (string, *openapi3.Operation) {
+// find returns the operation that a request is for, and its path in the document: of several that fit the one with the fewest
+// variables.
+func (c *Checker) find(server string, r *http.Request) (found string, operation *openapi3.Operation) {
+	variables := func(path string) int { return strings.Count(path, "{") + 9*strings.Count(path, rest) }
 	for path, item := range c.doc.Paths.Map() {
 		method := strings.Replace(r.Method, http.MethodHead, http.MethodGet, 1)
-		operation := item.GetOperation(method)
-		if operation != nil && slices.Contains(operation.Tags, server) && fits(path, r.URL.Path) {
-			return path, operation
+		of := item.GetOperation(method)
+		if of != nil && slices.Contains(of.Tags, server) && fits(path, r.URL.Path) && (operation == nil || variables(path) < variables(found)) {
+			found, operation = path, of
 		}
 	}
-	return "", nil
+	return found, operation
 }
+
+// rest is how a template ends that stands for paths of any length, {rest...} in the code.
+const rest = "/{rest}"
 
 // fits says whether path is one of the template's.
 func fits(template, path string) bool {
 	want, got := strings.Split(template, "/"), strings.Split(path, "/")
+	if n := len(want); strings.HasSuffix(template, rest) && len(got) > n {
+		got = got[:n]
+	}
 	return slices.EqualFunc(want, got, func(want, got string) bool {
 		return want == got || strings.HasPrefix(want, "{") && got != ""
 	})

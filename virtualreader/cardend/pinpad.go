@@ -31,11 +31,12 @@ type Question struct {
 	Tenant   cardbroker.Tenant
 	Origin   cardbroker.Origin // where a web page asks; both empty: a program of the user's own
 	Reader   string            // its name
+	Which    string            // PIN of the card's, in words; empty: the only one that is spoken of
 	Ask      []Part            // in this order
 	Min, Max int               // characters of each
 	Digits   bool              // they are digits; else printable ASCII
 	Problem  Problem
-	Tries    int // with ProblemWrong and ProblemFew: how often it may still be wrong
+	Tries    int // with ProblemWrong and ProblemFew: how often it may still be wrong; RetriesUnknown
 }
 
 // Action is what a PIN is asked for.

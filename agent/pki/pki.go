@@ -1,0 +1,79 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pki is the REST API of PKCS#11 tokens: certificates, signatures and PINs of the modules that machine policy names,
+// in the form of existing Trust1Connector clients (/v3/modules/{module}/apps/token…) and in our own (/cb/v1/modules…). A page
+// sees modules by name; it never chooses a file.
+//
+// It has no state and no loop. That no back end finds a PIN verified that was entered here is for [Tokens] to see to, which has the
+// reader's turn for each question. PINs go through a [pin.Keeper], which a [job] is the target of: login, use and logout are one
+// question to the module's process.
+package pki
+
+import (
+	"context"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/token"
+)
+
+// Tokens asks the processes of modules.
+type Tokens interface {
+	Library(ctx context.Context, module string) (token.Library, error)
+	// Slots lists slots; with present, those with a token.
+	Slots(ctx context.Context, module string, present bool) ([]token.Slot, error)
+	// Do asks a slot of Slots. It owns the secrets, and overwrites them.
+	Do(ctx context.Context, module string, slot token.Slot, q token.Question, secrets ...cardbroker.Secret) (token.Answer, error)
+}
+
+// Config is what the routes are made of.
+type Config struct {
+	Modules func() []config.Module // of machine policy
+	Tokens  Tokens
+	Running func(module string) bool // its process runs; nil: not known
+
+	Readers func(ctx context.Context) ([]cardbroker.Reader, error)
+	Present func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
+
+	// Kept returns the certificates of the token in a place, as read returns them or from a cache; nil: read is called each time.
+	Kept func(ctx context.Context, of Kept, read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error)
+
+	Secret cardbroker.Secret // that ids are made from
+	PINs   *pin.Keeper
+	Record func(cardbroker.Event) // for the audit log; must not block
+}
+
+// Kept says whose certificates are kept.
+type Kept struct {
+	Module  string
+	Serial  string           // of the token
+	Present *cardbroker.Card // nil: not a card in a PC/SC reader, or not known
+}
+
+// PKI serves the routes. Make it with [New]; any number of goroutines may use it.
+type PKI struct {
+	cfg  Config
+	soft *cardbroker.Card // stands for every token that is no card in a PC/SC reader
+}
+
+// New returns what serves [PKI.Routes].
+func New(cfg Config) *PKI {
+	if cfg.Kept == nil {
+		cfg.Kept = func(ctx context.Context, _ Kept, read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error) {
+			return read(ctx)
+		}
+	}
+	return &PKI{cfg: cfg, soft: &cardbroker.Card{}}
+}
+
+// module returns the module that a path names.
+func (p *PKI) module(name string) (config.Module, error) {
+	for _, m := range p.cfg.Modules() {
+		if m.Name == name {
+			return m, nil
+		}
+	}
+	return config.Module{}, cardbroker.Errorf(cardbroker.ObjectUnknown, "machine policy names no module %.32q", name)
+}

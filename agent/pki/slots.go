@@ -1,0 +1,189 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pki
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/token"
+)
+
+// place is where a request finds its token.
+type place struct {
+	module  config.Module
+	id      cardbroker.ReaderID // as the asker knows it: a reader's, or a slot's
+	reader  string              // PC/SC's name of it; of a module whose tokens are no cards: what stands for it
+	slot    token.Slot
+	present *cardbroker.Card // what tells this insertion of a card from the next; nil: not known
+}
+
+// place finds the slot that a request names, by the id of its reader or its own. Errors: ObjectUnknown, ReaderUnknown,
+// CardAbsent (the slot is empty), CardUnexpected (the module does not know the card), and of the module's process.
+func (p *PKI) place(r *http.Request) (place, error) {
+	found, err := p.emptyPlace(r)
+	if err == nil && found.slot.Token == nil {
+		err = p.absent(r.Context(), found)
+	}
+	found.present = p.present(found)
+	return found, err
+}
+
+// emptyPlace is place for a slot that may have no token.
+func (p *PKI) emptyPlace(r *http.Request) (place, error) {
+	ctx, found := r.Context(), place{id: cardbroker.ReaderID(r.PathValue("id"))}
+	var err error
+	if found.module, err = p.module(r.PathValue("module")); err != nil {
+		return found, err
+	}
+	slots, err := p.cfg.Tokens.Slots(ctx, found.module.Name, false)
+	if err != nil {
+		return found, err
+	}
+	for _, slot := range slots {
+		if p.slotID(found.module, slot) == found.id {
+			found.slot = slot
+			found.reader, err = p.readerOf(ctx, found.module, slot)
+			return found, err
+		}
+	}
+	readers, err := p.cfg.Readers(ctx)
+	if err != nil {
+		return found, err
+	}
+	for _, reader := range readers {
+		if cardbroker.NewReaderID(p.cfg.Secret, reader.Name) == found.id {
+			found.reader = reader.Name
+			found.slot, err = slotIn(slots, reader.Name)
+			return found, err
+		}
+	}
+	return found, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader in this session, and no such slot of the module")
+}
+
+// slotID is the id of a slot with what is in it: a page that keeps it never meets another token.
+func (p *PKI) slotID(m config.Module, slot token.Slot) cardbroker.ReaderID {
+	serial := ""
+	if slot.Token != nil {
+		serial = slot.Token.Serial
+	}
+	return cardbroker.NewSlotID(p.cfg.Secret, m.Name, slot.Description, serial)
+}
+
+// maxDescription is the length of CK_SLOT_INFO's slotDescription, in bytes: longer names of readers are cut off there.
+const maxDescription = 64
+
+// isIn says whether a slot is in the reader of that name: its description is the name or its beginning, as far as there is
+// room for it, or begins with it.
+func isIn(slot token.Slot, reader string) bool {
+	description := strings.TrimRight(slot.Description, " ")
+	if len(reader) > maxDescription {
+		reader = strings.TrimRight(reader[:maxDescription], " ")
+	}
+	return description == reader || strings.HasPrefix(description, reader+" ")
+}
+
+// slotIn returns the slot of a reader: one with a token, if there are several.
+func slotIn(slots []token.Slot, reader string) (found token.Slot, err error) {
+	err = cardbroker.Errorf(cardbroker.ObjectUnknown, "the module has no slot for this reader")
+	for _, slot := range slots {
+		if isIn(slot, reader) && (err != nil || found.Token == nil && slot.Token != nil) {
+			found, err = slot, nil
+		}
+	}
+	return found, err
+}
+
+// readerOf returns the reader that a slot is in. A module whose tokens are no cards has none: then it is a name that no reader has.
+func (p *PKI) readerOf(ctx context.Context, m config.Module, slot token.Slot) (string, error) {
+	if !m.PCSC {
+		return m.Name + ": " + strings.TrimRight(slot.Description, " "), nil
+	}
+	readers, err := p.cfg.Readers(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, reader := range readers {
+		if isIn(slot, reader.Name) {
+			return reader.Name, nil
+		}
+	}
+	return "", cardbroker.Errorf(cardbroker.ReaderUnknown, "the slot's reader is not one of this session's")
+}
+
+// absent says why a slot is empty.
+func (p *PKI) absent(ctx context.Context, in place) error {
+	if in.module.PCSC {
+		readers, err := p.cfg.Readers(ctx)
+		if err != nil {
+			return err
+		}
+		for _, reader := range readers {
+			if reader.Name == in.reader && reader.Card != nil {
+				return cardbroker.Errorf(cardbroker.CardUnexpected, "the module does not know the card in the reader")
+			}
+		}
+	}
+	return cardbroker.Errorf(cardbroker.CardAbsent, "there is no token in the slot")
+}
+
+// present returns what tells one insertion of a card from the next.
+func (p *PKI) present(in place) *cardbroker.Card {
+	if in.module.PCSC {
+		return p.cfg.Present(in.reader)
+	}
+	return p.soft
+}
+
+// still is CardRemoved if the card is not the one any more that a request has found.
+func (p *PKI) still(in place) error {
+	if p.present(in) != in.present {
+		return cardbroker.Errorf(cardbroker.CardRemoved, "the card was removed")
+	}
+	return nil
+}
+
+// ask asks the token of a place something that needs no PIN.
+func (p *PKI) ask(ctx context.Context, in place, q token.Question) (token.Answer, error) {
+	if err := p.still(in); err != nil {
+		return token.Answer{}, err
+	}
+	return p.cfg.Tokens.Do(ctx, in.module.Name, in.slot, q)
+}
+
+// listSlots lists the slots of a module; ?present=true those with a token.
+func (p *PKI) listSlots(w http.ResponseWriter, r *http.Request) error {
+	m, err := p.module(r.PathValue("module"))
+	if err != nil {
+		return err
+	}
+	present, _, err := httpserver.QueryBool(r, "present")
+	if err != nil {
+		return err
+	}
+	slots, err := p.cfg.Tokens.Slots(r.Context(), m.Name, present)
+	if err != nil {
+		return err
+	}
+	rows := []api.Slot{}
+	for _, slot := range slots {
+		row := api.Slot{
+			ID: p.slotID(m, slot), Description: slot.Description, ManufacturerID: slot.Manufacturer,
+			HardwareVersion: slot.Hardware, FirmwareVersion: slot.Firmware,
+		}
+		if reader, err := p.readerOf(r.Context(), m, slot); err == nil && m.PCSC {
+			row.Reader = cardbroker.NewReaderID(p.cfg.Secret, reader)
+		}
+		if slot.Token != nil {
+			row.Token = &api.SlotToken{Label: slot.Token.Label, SerialNumber: slot.Token.Serial, Model: slot.Token.Model, ManufacturerID: slot.Token.Manufacturer}
+		}
+		rows = append(rows, row)
+	}
+	return httpserver.JSON(w, api.Slots{Slots: rows})
+}

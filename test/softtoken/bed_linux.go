@@ -1,0 +1,151 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package softtoken
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/devicekey"
+	"github.com/cardbroker/cardbroker/agent/pin"
+	"github.com/cardbroker/cardbroker/agent/pki"
+	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/run"
+)
+
+// Bed serves the routes of agent/pki for a [Token]: as the card of module "card" in [Reader], and as the token of module "soft", which
+// has no reader. Module "few" allows RSASSA-PKCS1-v1_5 alone.
+type Bed struct {
+	Token   *Token
+	Address string // where it listens
+	Keys    *devicekey.Keys
+	Secret  cardbroker.Secret
+
+	// Ask is what the user answers; nil: he does not want to.
+	Ask atomic.Pointer[func(pin.Question) []string]
+	// Busy is why a back end has the reader for itself; nil: none has.
+	Busy atomic.Pointer[error]
+
+	present atomic.Pointer[cardbroker.Card]
+	changed chan struct{}
+	group   *run.Group
+
+	mu     sync.Mutex
+	events []cardbroker.Event
+}
+
+// Start runs a bed until [Bed.Stop].
+func Start(ctx context.Context, policy config.PINPolicy) (*Bed, error) {
+	b := &Bed{Token: New(), Keys: theKeys(), Secret: cardbroker.RandomSecret(), changed: make(chan struct{}, 1)}
+	b.Insert()
+	keeper := pin.New(pin.Config{
+		Keys: b.Keys, Policy: policy, Ask: b.ask,
+		Held: func(string) bool { return false },
+		Free: func(string) error {
+			if busy := b.Busy.Load(); busy != nil {
+				return *busy
+			}
+			return nil
+		},
+		Present: func(string) *cardbroker.Card { return b.present.Load() },
+		Watch:   func() (<-chan struct{}, func()) { return b.changed, func() {} },
+		Record:  b.record,
+	})
+	tokens := pki.New(pki.Config{
+		Modules: func() []config.Module {
+			return []config.Module{
+				{Name: "card", Title: "Cards", PCSC: true, ATRs: []string{"3b80*"}},
+				{Name: "few", Title: "Few mechanisms", Mechanisms: []string{"CKM_SHA256_RSA_PKCS"}},
+				{Name: "soft", Title: "Software"},
+			}
+		},
+		Tokens: b.Token, Running: func(name string) bool { return name == "soft" },
+		Readers: func(context.Context) ([]cardbroker.Reader, error) {
+			return []cardbroker.Reader{{Name: Reader, Card: b.present.Load()}, {Name: "Empty Reader 01"}}, nil
+		},
+		Present: func(reader string) *cardbroker.Card { return b.present.Load() },
+		Secret:  b.Secret, PINs: keeper, Record: b.record,
+	})
+	listener, err := httpserver.Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	server := httpserver.New(httpserver.Config{
+		Routes:    tokens.Routes(),
+		Authorize: func(*http.Request, httpserver.Access) error { return nil },
+		Consented: func(cardbroker.Origin) bool { return true },
+		Log:       slog.New(slog.DiscardHandler),
+	})
+	b.Address = listener.Addr().String()
+	b.group = run.New(context.WithoutCancel(ctx))
+	b.group.Go("pins", keeper.Run)
+	b.group.Go("serve", func(ctx context.Context) error {
+		return server.Serve(ctx, httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: peer.NewKernel()}})
+	})
+	return b, nil
+}
+
+// Stop ends the bed.
+func (b *Bed) Stop() error { return b.group.Stop() }
+
+// Reader returns the id of the reader that the token is in, as pages know it.
+func (b *Bed) Reader() cardbroker.ReaderID { return cardbroker.NewReaderID(b.Secret, Reader) }
+
+// Empty returns the id of a reader without a slot.
+func (b *Bed) Empty() cardbroker.ReaderID { return cardbroker.NewReaderID(b.Secret, "Empty Reader 01") }
+
+// Insert puts a card in, which is another one than before for all that can be told.
+func (b *Bed) Insert() { b.put(&cardbroker.Card{ATR: []byte("\x3B\x80\x80\x01\x01")}) }
+
+// Remove takes it out.
+func (b *Bed) Remove() { b.put(nil) }
+
+func (b *Bed) put(c *cardbroker.Card) {
+	b.present.Store(c)
+	select {
+	case b.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Events returns what was recorded since the last call.
+func (b *Bed) Events() []cardbroker.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	events := b.events
+	b.events = nil
+	return events
+}
+
+func (b *Bed) record(e cardbroker.Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events = append(b.events, e)
+}
+
+func (b *Bed) ask(_ context.Context, q pin.Question) (said []cardbroker.Secret, err error) {
+	answer := b.Ask.Load()
+	if answer == nil {
+		return nil, cardbroker.Errorf(cardbroker.PINCanceled, "he does not want to")
+	}
+	for _, text := range (*answer)(q) {
+		said = append(said, cardbroker.NewSecret([]byte(text)))
+	}
+	return said, nil
+}
+
+// theKeys are made once: it takes a while.
+var theKeys = sync.OnceValue(func() *devicekey.Keys {
+	keys := devicekey.New()
+	if err := keys.Make(context.Background()); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return keys
+})
