@@ -37,6 +37,7 @@ type Card struct {
 
 	opened bool // Open has succeeded
 	ending bool // Close is at work
+	lent   bool // it has the turn for another program, and no connection of its own
 	kept   bool // the link's turn is ours between calls, too
 	begun  int  // transactions within each other
 	sent   bool // we have sent the card something
@@ -44,9 +45,6 @@ type Card struct {
 	connected bool  // the sandbox may have our connection; of who has the link's turn
 	cut       error // why it has not, after a local program's turn; likewise
 }
-
-// closeWait is how long Close waits for a card that is busy.
-const closeWait = 5 * time.Second
 
 // errEnded is the cause of a Connect that found the child at its end.
 var errEnded = errors.New("the child has ended")
@@ -132,23 +130,6 @@ func (c *Card) value(ctx context.Context, dst []byte, t wire.Type, question []by
 	return append(dst, answer...), nil
 }
 
-// Close does d with the card and ends the connection and its transaction. While a command of an asker that left is still
-// with the card, that happens later and Close returns Timeout after 5 s. A second Close does nothing, and so does one
-// after the child has ended. A local program's turn ends so, and resets the card whatever d is if it has sent it anything.
-func (c *Card) Close(d cardbroker.Disposition) error {
-	if c.closed.Swap(true) {
-		return nil
-	}
-	timer := time.NewTimer(closeWait)
-	defer timer.Stop()
-	select {
-	case err := <-c.disconnect(d):
-		return err
-	case <-timer.C:
-		return cardbroker.Errorf(cardbroker.Timeout, "the card is busy; it is closed when it has answered")
-	}
-}
-
 // connect waits for the turn, makes the connection, to a card with nothing of the other party's on it, and begins the card's
 // epoch.
 func (c *Card) connect(ctx context.Context) error {
@@ -158,12 +139,22 @@ func (c *Card) connect(ctx context.Context) error {
 	if err := c.evict(ctx); err != nil {
 		return err
 	}
+	if c.lent && party(c.left.Load()) != backEnd {
+		return c.hold()
+	}
+	if err := c.alone(); err != nil {
+		c.leave()
+		return err
+	}
 	if err := c.attach(ctx); err != nil {
 		return err
 	}
 	if left := party(c.left.Load()); left != nobody && left != c.party {
 		if err := c.detach(ctx, cardbroker.ResetCard); err != nil {
 			return err
+		}
+		if c.lent {
+			return c.hold()
 		}
 		if err := c.attach(ctx); err != nil {
 			return err
@@ -176,6 +167,22 @@ func (c *Card) connect(ctx context.Context) error {
 	c.opened = true
 	c.leave()
 	return nil
+}
+
+// hold begins a loan: what becomes of the card is not seen here.
+func (c *Card) hold() error {
+	c.left.Store(int32(local))
+	c.sent, c.opened = true, true
+	c.leave()
+	return nil
+}
+
+// alone has others let go of the card where the connection is to be shared with nobody.
+func (c *Card) alone() error {
+	if c.share == cardbroker.ShareShared || c.sandbox.cfg.Release == nil {
+		return nil
+	}
+	return c.sandbox.cfg.Release()
 }
 
 // attach makes the connection. On an error the turn is left, as with exchange.
@@ -209,67 +216,6 @@ func (c *Card) disposed(d cardbroker.Disposition) {
 	if d != cardbroker.LeaveCard {
 		c.left.Store(int32(nobody))
 	}
-}
-
-// disconnect waits for its turn, ends the connection and gives the reader free, in a goroutine of the sandbox's group.
-func (c *Card) disconnect(d cardbroker.Disposition) <-chan error {
-	done := make(chan error, 1)
-	job := func(ctx context.Context) error {
-		err := c.finish(ctx, d)
-		c.giveUp()
-		if cardbroker.ReasonOf(err) == cardbroker.CardReset { // the connection has ended before
-			err = nil
-		}
-		done <- err
-		return nil
-	}
-	if err := c.sandbox.tell(func(st *state) { st.group.Go("close card", job) }); err != nil {
-		done <- nil // the sandbox ends, and the connection with it
-	}
-	return done
-}
-
-// finish ends the connection when no call runs any more, which is within the limit of a call, or the sandbox ends.
-func (c *Card) finish(ctx context.Context, d cardbroker.Disposition) error {
-	select {
-	case c.calls <- struct{}{}:
-	case <-ctx.Done():
-		return nil
-	}
-	if !c.kept {
-		select {
-		case c.link.turn <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	c.ending = true
-	if c.party == local && c.sent {
-		d = cardbroker.ResetCard
-		c.link.cutHolder()
-	}
-	if c.link.holder == c {
-		c.link.holder = nil
-	}
-	if c.connected {
-		if err := c.detach(context.Background(), d); err != nil {
-			return err
-		}
-	}
-	c.leave()
-	return nil
-}
-
-// giveUp lets others have the reader.
-func (c *Card) giveUp() {
-	c.sandbox.tell(func(*state) {
-		if c.party == local {
-			c.link.turns--
-		} else {
-			c.link.claimed, c.link.sole = false, false
-		}
-		c.link.process.Uses--
-	})
 }
 
 // ask takes the turn and does [Card.exchange].

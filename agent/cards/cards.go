@@ -37,6 +37,9 @@ type Config struct {
 	// Hidden says of which readers nobody is to know, by name: they are not there. It touches memory only. nil: of none.
 	Hidden func(reader string) bool
 
+	// Release has other programs of the agent's let go of all cards, for a back end that wants one for itself. nil: there are none.
+	Release func() error
+
 	Log *slog.Logger // nil: nothing is logged
 }
 

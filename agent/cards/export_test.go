@@ -14,3 +14,13 @@ func (s *Sandbox) Turns(reader string) (n int) {
 	})
 	return n
 }
+
+// Waits says whether a back end has the reader, or waits for it.
+func (s *Sandbox) Waits(reader string) (is bool) {
+	s.tell(func(st *state) {
+		for _, r := range st.readers {
+			is = is || r.Name == reader && st.process.links[r.stream].claimed
+		}
+	})
+	return is
+}

@@ -25,13 +25,14 @@ type state struct {
 	shown    []cardbroker.Reader      // the same for others
 	watchers map[chan struct{}]bool   // subscribers
 	left     map[string]*atomic.Int32 // by reader; a party's, see [Card]; of readers that were ever used
+	loans    map[string]*Loan         // by reader
 	changed  bool                     // the readers, since the last Commit
 }
 
 var _ loop.Owner[*state] = (*state)(nil)
 
 func newState(s *Sandbox, group *run.Group) *state {
-	st := &state{sandbox: s, group: group, watchers: map[chan struct{}]bool{}, left: map[string]*atomic.Int32{}}
+	st := &state{sandbox: s, group: group, watchers: map[chan struct{}]bool{}, left: map[string]*atomic.Int32{}, loans: map[string]*Loan{}}
 	st.life = child.Life{
 		Name:  "the sandbox",
 		Idle:  s.cfg.Idle,
@@ -117,6 +118,7 @@ func (st *state) told(p *process, readers []reader) {
 	if st.life.Up(p.Process) {
 		st.process = p
 		st.setReaders(readers)
+		st.carry(p)
 	}
 }
 

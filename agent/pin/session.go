@@ -50,6 +50,19 @@ func (s session) is(w *Wish) bool {
 	return s.origin == w.Origin && s.reader == w.Reader && s.use == w.Use
 }
 
+// keeps says whether a PIN is kept for a wish that brings none.
+func (st *state) keeps(w *Wish) bool {
+	if w.Once || w.Dialog || !w.PIN.Empty() {
+		return false
+	}
+	for _, s := range st.sessions {
+		if s.is(w) && s.present == w.Present() && s.uses > 0 && time.Now().Before(s.ends) {
+			return true
+		}
+	}
+	return false
+}
+
 // take returns a copy of the PIN that is kept for a wish, and counts the use; an empty one if there is none.
 func (k *Keeper) take(ctx context.Context, w *Wish) (pin cardbroker.Secret, err error) {
 	err = k.loop.Do(ctx, func(st *state) error {

@@ -173,3 +173,22 @@ func TestChallenges(t *testing.T) {
 		t.Errorf("%d challenges are open, want 64", n)
 	}
 }
+
+// TestSessionRate: a page that was let begin a session is let use it up at once; others may enter but a few PINs a minute.
+func TestSessionRate(t *testing.T) {
+	b := newBed(t, func(c *pin.Config) { c.Policy.Session = config.PINSession{Time: time.Hour, Uses: 50} })
+	if err := b.enter(shop, right); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 50 {
+		if err := b.enter(shop, ""); err != nil {
+			t.Fatalf("use %d: %v", n, err)
+		}
+	}
+	for n := range 11 {
+		err := b.enter(evil, right)
+		if limited := cardbroker.RuleOf(err) == cardbroker.RulePINRate; limited != (n == 10) {
+			t.Errorf("PIN %d of a page: %v", n, err)
+		}
+	}
+}

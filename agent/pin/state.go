@@ -101,6 +101,10 @@ func (k *Keeper) begin(ctx context.Context, w Wish) error {
 		if st.busy[w.Reader] {
 			return cardbroker.Errorf(cardbroker.ReaderBusy, "another PIN is on its way to this reader")
 		}
+		if st.keeps(&w) { // who was let begin a session is let use it up
+			st.busy[w.Reader] = true
+			return nil
+		}
 		now := time.Now()
 		asker := st.asker(w.Origin)
 		if asker == nil || st.all.TokensAt(now) < 1 || !asker.tries.AllowN(now, 1) {

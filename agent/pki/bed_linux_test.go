@@ -28,7 +28,7 @@ type bed struct {
 
 func newBed(t *testing.T, policy config.PINPolicy) *bed {
 	t.Helper()
-	started, err := softtoken.Start(t.Context(), policy)
+	started, err := softtoken.Start(t.Context(), softtoken.Config{Policy: policy})
 	if err != nil {
 		t.Fatal(err)
 	}

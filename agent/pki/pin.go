@@ -20,6 +20,7 @@ import (
 type job struct {
 	pki    *PKI
 	in     place
+	loan   Loan
 	q      token.Question
 	act    pin.Act
 	answer *token.Answer
@@ -64,8 +65,8 @@ func (j job) Verify(ctx context.Context, entered, next []byte) error {
 // VerifyAtReader implements [pin.Pad] by the protected authentication path, PKCS#11 v2.40 §5.6.
 func (j job) VerifyAtReader(ctx context.Context) error { return j.Verify(ctx, nil, nil) }
 
-// Close implements [pin.Target]: the token has logged out by itself.
-func (j job) Close() error { return nil }
+// Close implements [pin.Target].
+func (j job) Close() error { return j.loan.Close() }
 
 // entry is what the body of a request says of the PIN.
 type entry struct {
@@ -100,14 +101,15 @@ func (p *PKI) enter(r *http.Request, in place, q token.Question, e entry) (token
 		Which: what + " of " + t.Label, Shape: shapeOf(t), Act: e.act, PIN: e.pin, Next: e.next, Dialog: e.dialog, Pad: q.Protected, Once: !e.keeps,
 		Present: func() *cardbroker.Card { return p.present(in) },
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
-			if err := p.still(in); err != nil {
+			in, loan, err := p.lend(ctx, in)
+			if err != nil {
 				return nil, cardbroker.Card{}, err
 			}
 			var card cardbroker.Card
 			if in.present != nil {
 				card = *in.present
 			}
-			return job{pki: p, in: in, q: q, act: e.act, answer: &answer}, card, nil
+			return job{pki: p, in: in, loan: loan, q: q, act: e.act, answer: &answer}, card, nil
 		},
 		Still: func() error { return httpserver.StillThere(r.Context()) },
 	})

@@ -186,3 +186,29 @@ func TestBusy(t *testing.T) {
 	b.Busy.Store(&busy)
 	b.want(cardbroker.ReaderBusy, "POST", "verify-pin", fields{"pin": b.pin(softtoken.PIN)}, nil)
 }
+
+// TestLoan: a PIN is compared within the turn at its reader, which ends with it, and the tries are those of that moment.
+func TestLoan(t *testing.T) {
+	b := newBed(t, config.PINPolicy{})
+	b.Token.Watch(func(q token.Question) {
+		if lent := b.Lent.Load(); (lent == 1) != (q.Call == token.CallLogin || q.Call == token.CallSign) {
+			t.Errorf("the token is asked %s, the reader is lent: %d", q.Call, lent)
+		}
+	})
+	b.want("", "POST", "verify-pin", fields{"pin": b.pin(softtoken.PIN)}, nil)
+	b.want("", "POST", "sign", fields{"algorithm": "sha256", "data": hashed(), "pin": b.pin(softtoken.PIN)}, nil)
+	b.want(cardbroker.PINIncorrect, "POST", "verify-pin", fields{"pin": b.pin("000000")}, nil)
+	answer := func(pin.Question) []string {
+		b.Token.Change(func(s *softtoken.State) { s.Left = 0 }) // while the user is asked
+		return []string{softtoken.PIN}
+	}
+	b.Ask.Store(&answer)
+	b.Token.Asked()
+	b.want(cardbroker.PINBlocked, "POST", "verify-pin", fields{"osDialog": true}, nil)
+	if asked := b.Token.Asked(); len(asked) > 0 {
+		t.Errorf("the token was asked %+v", asked)
+	}
+	if lent := b.Lent.Load(); lent != 0 {
+		t.Errorf("the reader is still lent")
+	}
+}

@@ -6,7 +6,7 @@
 // sees modules by name; it never chooses a file.
 //
 // It has no state and no loop. That no back end finds a PIN verified that was entered here is for [Tokens] to see to, which has the
-// reader's turn for each question. PINs go through a [pin.Keeper], which a [job] is the target of: login, use and logout are one
+// reader's turn for each question; a PIN is given to the very token that it was asked for, within one turn ([Config].Lend). PINs go through a [pin.Keeper], which a [job] is the target of: login, use and logout are one
 // question to the module's process.
 package pki
 
@@ -28,6 +28,12 @@ type Tokens interface {
 	Do(ctx context.Context, module string, slot token.Slot, q token.Question, secrets ...cardbroker.Secret) (token.Answer, error)
 }
 
+// Loan is a reader's turn that the processes of modules have.
+type Loan interface {
+	// Close ends it and resets the card.
+	Close() error
+}
+
 // Config is what the routes are made of.
 type Config struct {
 	Modules func() []config.Module // of machine policy
@@ -36,6 +42,9 @@ type Config struct {
 
 	Readers func(ctx context.Context) ([]cardbroker.Reader, error)
 	Present func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
+
+	// Lend has back ends and other programs make way at a reader while a token is found and given a PIN; nil: nobody else is there.
+	Lend func(ctx context.Context, reader string) (Loan, error)
 
 	// Kept returns the certificates of the token in a place, as read returns them or from a cache; nil: read is called each time.
 	Kept func(ctx context.Context, of Kept, read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -22,6 +23,7 @@ type place struct {
 	reader  string              // PC/SC's name of it; of a module whose tokens are no cards: what stands for it
 	slot    token.Slot
 	present *cardbroker.Card // what tells this insertion of a card from the next; nil: not known
+	at      time.Time        // when it was found
 }
 
 // place finds the slot that a request names, by the id of its reader or its own. Errors: ObjectUnknown, ReaderUnknown,
@@ -31,7 +33,7 @@ func (p *PKI) place(r *http.Request) (place, error) {
 	if err == nil && found.slot.Token == nil {
 		err = p.absent(r.Context(), found)
 	}
-	found.present = p.present(found)
+	found.present, found.at = p.present(found), time.Now()
 	return found, err
 }
 
@@ -141,21 +143,52 @@ func (p *PKI) present(in place) *cardbroker.Card {
 	return p.soft
 }
 
-// still is CardRemoved if the card is not the one any more that a request has found.
-func (p *PKI) still(in place) error {
-	if p.present(in) != in.present {
-		return cardbroker.Errorf(cardbroker.CardRemoved, "the card was removed")
-	}
-	return nil
-}
-
 // ask asks the token of a place something that needs no PIN.
 func (p *PKI) ask(ctx context.Context, in place, q token.Question) (token.Answer, error) {
-	if err := p.still(in); err != nil {
-		return token.Answer{}, err
+	if p.present(in) != in.present {
+		return token.Answer{}, removed()
 	}
 	return p.cfg.Tokens.Do(ctx, in.module.Name, in.slot, q)
 }
+
+func removed() error { return cardbroker.Errorf(cardbroker.CardRemoved, "the token was removed") }
+
+// fresh is how long a token counts as just found that has no reader whose turn could be had. Who asks his user takes longer.
+const fresh = time.Second
+
+// lend takes the turn at the token of a place, and finds it there again, with its flags as they are now. Errors: as of Lend and
+// Slots; CardRemoved: it is gone, or another.
+func (p *PKI) lend(ctx context.Context, in place) (_ place, loan Loan, err error) {
+	loan = unlent{}
+	switch {
+	case !in.module.PCSC && time.Since(in.at) < fresh:
+		return in, loan, nil
+	case in.module.PCSC && p.cfg.Lend != nil:
+		if loan, err = p.cfg.Lend(ctx, in.reader); err != nil {
+			return in, nil, err
+		}
+	}
+	slots, err := p.cfg.Tokens.Slots(ctx, in.module.Name, false)
+	if err == nil && p.present(in) == in.present {
+		for _, slot := range slots {
+			if slot.Token != nil && slot.Description == in.slot.Description && slot.Token.Serial == in.slot.Token.Serial {
+				in.slot = slot
+				return in, loan, nil
+			}
+		}
+	}
+	loan.Close()
+	if err == nil {
+		err = removed()
+	}
+	return in, nil, err
+}
+
+// unlent is the loan of what needs none.
+type unlent struct{}
+
+// Close implements [Loan].
+func (unlent) Close() error { return nil }
 
 // listSlots lists the slots of a module; ?present=true those with a token.
 func (p *PKI) listSlots(w http.ResponseWriter, r *http.Request) error {

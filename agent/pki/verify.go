@@ -93,7 +93,7 @@ func (p *PKI) verify(ctx context.Context, in place, c *certificate, v token.Veri
 	switch cardbroker.ReasonOf(err) {
 	case "":
 		return said.Valid, nil
-	case cardbroker.Unsupported, cardbroker.ObjectUnknown:
+	case cardbroker.Unsupported, cardbroker.ObjectUnknown, cardbroker.Internal: // OpenSC's module calls some bad signatures CKR_GENERAL_ERROR
 		return verifyBy(key, v)
 	}
 	return false, err

@@ -41,7 +41,7 @@ var knows = func(q pin.Question) []string {
 
 // pkiSeen brings about every answer of the routes of tokens.
 func (h *host) pkiSeen() {
-	started, err := softtoken.Start(h.t.Context(), config.PINPolicy{Clear: true})
+	started, err := softtoken.Start(h.t.Context(), softtoken.Config{Policy: config.PINPolicy{Clear: true}})
 	h.check(err)
 	defer func() { h.check(started.Stop()) }()
 	b := &pkiBed{asked: asked{h, "agent", started.Address}, Bed: started}

@@ -4,6 +4,7 @@
 package softtoken
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -20,10 +21,18 @@ import (
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
-// Bed serves the routes of agent/pki for a [Token]: as the card of module "card" in [Reader], and as the token of module "soft", which
-// has no reader. Module "few" allows RSASSA-PKCS1-v1_5 alone.
+// Config is what a bed is made of.
+type Config struct {
+	Policy  config.PINPolicy
+	Tokens  pki.Tokens      // nil: a [Token], and modules of its own
+	Modules []config.Module // of Tokens
+	Reader  string          // in which there is a card; empty: [Reader]
+}
+
+// Bed serves the routes of agent/pki. Of a [Token] it has three modules: "card" has it as a card in [Reader], "soft" as one that needs no
+// reader, and "few" allows RSASSA-PKCS1-v1_5 with SHA-256 alone.
 type Bed struct {
-	Token   *Token
+	Token   *Token // nil: it is somebody else's
 	Address string // where it listens
 	Keys    *devicekey.Keys
 	Secret  cardbroker.Secret
@@ -33,6 +42,8 @@ type Bed struct {
 	// Busy is why a back end has the reader for itself; nil: none has.
 	Busy atomic.Pointer[error]
 
+	reader  string
+	Lent    atomic.Int64 // 1 while the reader is lent
 	present atomic.Pointer[cardbroker.Card]
 	changed chan struct{}
 	group   *run.Group
@@ -42,11 +53,19 @@ type Bed struct {
 }
 
 // Start runs a bed until [Bed.Stop].
-func Start(ctx context.Context, policy config.PINPolicy) (*Bed, error) {
-	b := &Bed{Token: New(), Keys: theKeys(), Secret: cardbroker.RandomSecret(), changed: make(chan struct{}, 1)}
+func Start(ctx context.Context, cfg Config) (*Bed, error) {
+	b := &Bed{reader: cmp.Or(cfg.Reader, Reader), Keys: theKeys(), Secret: cardbroker.RandomSecret(), changed: make(chan struct{}, 1)}
 	b.Insert()
+	if cfg.Tokens == nil {
+		b.Token = New()
+		cfg.Tokens, cfg.Modules = b.Token, []config.Module{
+			{Name: "card", Title: "Cards", PCSC: true, ATRs: []string{"3b80*"}},
+			{Name: "few", Title: "Few mechanisms", Mechanisms: []string{"CKM_SHA256_RSA_PKCS"}},
+			{Name: "soft", Title: "Software"},
+		}
+	}
 	keeper := pin.New(pin.Config{
-		Keys: b.Keys, Policy: policy, Ask: b.ask,
+		Keys: b.Keys, Policy: cfg.Policy, Ask: b.ask,
 		Held: func(string) bool { return false },
 		Free: func(string) error {
 			if busy := b.Busy.Load(); busy != nil {
@@ -59,26 +78,26 @@ func Start(ctx context.Context, policy config.PINPolicy) (*Bed, error) {
 		Record:  b.record,
 	})
 	tokens := pki.New(pki.Config{
-		Modules: func() []config.Module {
-			return []config.Module{
-				{Name: "card", Title: "Cards", PCSC: true, ATRs: []string{"3b80*"}},
-				{Name: "few", Title: "Few mechanisms", Mechanisms: []string{"CKM_SHA256_RSA_PKCS"}},
-				{Name: "soft", Title: "Software"},
-			}
-		},
-		Tokens: b.Token, Running: func(name string) bool { return name == "soft" },
+		Modules: func() []config.Module { return cfg.Modules },
+		Tokens:  cfg.Tokens, Running: func(name string) bool { return name == "soft" },
 		Readers: func(context.Context) ([]cardbroker.Reader, error) {
-			return []cardbroker.Reader{{Name: Reader, Card: b.present.Load()}, {Name: "Empty Reader 01"}}, nil
+			return []cardbroker.Reader{{Name: b.reader, Card: b.present.Load()}, {Name: "Empty Reader 01"}}, nil
 		},
 		Present: func(reader string) *cardbroker.Card { return b.present.Load() },
-		Secret:  b.Secret, PINs: keeper, Record: b.record,
+		Lend: func(context.Context, string) (pki.Loan, error) {
+			if !b.Lent.CompareAndSwap(0, 1) {
+				return nil, cardbroker.Errorf(cardbroker.ReaderBusy, "it is lent")
+			}
+			return loan{b}, nil
+		},
+		Secret: b.Secret, PINs: keeper, Record: b.record,
 	})
 	listener, err := httpserver.Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	server := httpserver.New(httpserver.Config{
-		Routes:    tokens.Routes(),
+		Routes:    append(tokens.Routes(), httpserver.Route{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: b.deviceKey}),
 		Authorize: func(*http.Request, httpserver.Access) error { return nil },
 		Consented: func(cardbroker.Origin) bool { return true },
 		Log:       slog.New(slog.DiscardHandler),
@@ -92,11 +111,30 @@ func Start(ctx context.Context, policy config.PINPolicy) (*Bed, error) {
 	return b, nil
 }
 
+func (b *Bed) deviceKey(w http.ResponseWriter, _ *http.Request) error {
+	key, err := b.Keys.Public()
+	if err != nil {
+		return err
+	}
+	return httpserver.Data(w, key.PEM)
+}
+
+// loan ends with Close, once.
+type loan struct{ bed *Bed }
+
+// Close implements [pki.Loan].
+func (l loan) Close() error {
+	if l.bed.Lent.Add(-1) != 0 {
+		panic("BUG: a loan is closed twice")
+	}
+	return nil
+}
+
 // Stop ends the bed.
 func (b *Bed) Stop() error { return b.group.Stop() }
 
 // Reader returns the id of the reader that the token is in, as pages know it.
-func (b *Bed) Reader() cardbroker.ReaderID { return cardbroker.NewReaderID(b.Secret, Reader) }
+func (b *Bed) Reader() cardbroker.ReaderID { return cardbroker.NewReaderID(b.Secret, b.reader) }
 
 // Empty returns the id of a reader without a slot.
 func (b *Bed) Empty() cardbroker.ReaderID { return cardbroker.NewReaderID(b.Secret, "Empty Reader 01") }

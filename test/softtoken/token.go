@@ -43,6 +43,7 @@ type Token struct {
 	fail     error      // of the next question that is not about slots
 	failOn   token.Call // only such a one; empty: any
 	slots    error      // of the next look for slots
+	watch    func(token.Question)
 	keys     []key
 	secrets  []cardbroker.Secret // of all questions: they have to be overwritten
 	asked    []token.Question
@@ -85,6 +86,13 @@ func (t *Token) FailOn(call token.Call, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.fail, t.failOn = err, call
+}
+
+// Watch has f be called for each question.
+func (t *Token) Watch(f func(token.Question)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watch = f
 }
 
 // FailSlots has the next look for slots fail.
@@ -176,6 +184,9 @@ func (t *Token) Do(_ context.Context, _ string, slot token.Slot, q token.Questio
 	defer t.mu.Unlock()
 	t.asked = append(t.asked, q)
 	t.secrets = append(t.secrets, secrets...)
+	if t.watch != nil {
+		t.watch(q)
+	}
 	defer func() {
 		for _, s := range secrets {
 			clear(s.Reveal())
