@@ -31,6 +31,8 @@ import (
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/agent/readers"
 	"github.com/cardbroker/cardbroker/agent/remoteloading"
+	"github.com/cardbroker/cardbroker/agent/sharing"
+	"github.com/cardbroker/cardbroker/agent/tokens"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
@@ -48,7 +50,7 @@ type Config struct {
 	Socket  string               // of the broker, for the note
 	Sandbox cards.Config
 	Policy  config.Policy
-	PCSC    PCSC
+	PCSC    sharing.PCSC
 	Lists   []string // of ATRs, internal/atrlist: the first file that is there says what cards are
 	Version string
 	Ready   func(home.Note) // is called once, when the agent is registered for the first time; must not block
@@ -78,6 +80,8 @@ type Agent struct {
 	self    cardbroker.UserID
 	kernel  *peer.Kernel
 	cards   *cards.Sandbox
+	tokens  *tokens.Tokens
+	reach   sharing.Supervisors // of all that reaches cards
 	leases  *cardend.Leases
 	holder  *cardend.Holder
 	asker   cardend.Asker // nil: there is no way to ask
@@ -141,9 +145,13 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		recorded: make(chan api.Event, maxEvents),
 		measured: make(chan api.Usage, maxUsages),
 	}
-	cfg.Sandbox.Holder = a.holding
+	cfg.Sandbox.Holder, cfg.Sandbox.Release = a.holding, func() error { return a.tokens.Release() }
 	cfg.Sandbox.Hidden = cfg.Policy.Excludes
 	a.cards = cards.New(cfg.Sandbox)
+	a.tokens = tokens.New(tokens.Config{
+		Program: cfg.Sandbox.Program, Modules: cfg.Policy.Modules(), PCSC: cfg.PCSC.Socket, Lend: a.cards.LendSlot, Log: cfg.Sandbox.Log,
+	})
+	a.reach = sharing.Supervisors{a.cards, a.tokens}
 	a.readers = readers.New(readers.Config{Cards: a.cards, Names: a.names, Secret: secret, Modules: cfg.Policy.Modules()})
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
@@ -175,7 +183,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.home.TakeNote(os.Getpid())
 	owners := run.New(context.WithoutCancel(ctx))
 	owners.Go("cards", a.cards.Run)
-	a.awaitSharing()
+	owners.Go("tokens", a.tokens.Run)
+	a.reach.Await(a.cfg.PCSC)
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
 	owners.Go("pins", a.pins.Run)

@@ -33,7 +33,7 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 		return false, err
 	}
 	a.cfg.Log.Info("registered", "port", registered.Port, "session", a.cfg.Session)
-	a.noteSharing(registered.Sharing)
+	a.reach.Note(a.cfg.PCSC, registered.Sharing, a.cfg.Log)
 	a.registration.Store(&registered)
 	defer a.registration.Store(nil)
 	a.announceReady(e)
@@ -102,7 +102,7 @@ func (a *Agent) listen(conn *socket.Conn, group *run.Group, forwards *httpserver
 		case message.Sharing != nil:
 			if message.Sharing.Turns > turns {
 				turns = message.Sharing.Turns
-				a.noteSharing(*message.Sharing)
+				a.reach.Note(a.cfg.PCSC, *message.Sharing, a.cfg.Log)
 			}
 		case message.Revoke != nil:
 			a.revokedByAdmin(*message.Revoke)

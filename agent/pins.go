@@ -40,12 +40,24 @@ func (a *Agent) pinConfig() pin.Config {
 func (a *Agent) pkiConfig() pki.Config {
 	return pki.Config{
 		Modules: a.cfg.Policy.Modules,
+		Tokens:  a.tokens,
+		Running: a.running,
 		Readers: a.cards.Readers,
 		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
 		Secret:  a.secret,
 		PINs:    a.pins,
 		Record:  a.record,
 	}
+}
+
+// running says whether a module's process runs.
+func (a *Agent) running(module string) bool {
+	for _, m := range a.tokens.Modules() {
+		if m.Name == module {
+			return m.PID != 0
+		}
+	}
+	return false
 }
 
 // askPIN asks the user for the PIN that a page or program of his wants.

@@ -107,11 +107,12 @@ func (p *presence) disconnect() {
 	p.endPIN(sessionAway)
 	p.agent.desk.close(gone)
 	p.agent.leases.Close(gone)
+	p.agent.tokens.Renew()
 }
 
 // reconnect begins anew with the readers: those of another endpoint come without a word to who has asked before.
 func (p *presence) reconnect() {
-	p.agent.cards.Renew()
+	p.agent.reach.Renew()
 	p.agent.leases.Open()
 	p.agent.desk.open()
 	p.uses.open()

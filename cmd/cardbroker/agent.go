@@ -21,6 +21,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent"
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/home"
+	"github.com/cardbroker/cardbroker/agent/sharing"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/atrlist"
@@ -123,7 +124,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		service := agent.PCSC{SharedAllow: policy.SharedPCSC}
+		service := sharing.PCSC{SharedAllow: policy.SharedPCSC}
 		if card == "" {
 			service.Socket = pcscSocket(pcsc)
 		}

@@ -36,7 +36,8 @@ type Policy struct {
 	Exclude    []cardbroker.ReaderPattern // readers that are nobody's: as if they were not there
 	PagePINs   bool                       // web pages may send commands that carry a PIN, or may hide one
 
-	modules []Module // by name
+	modules []Module              // by name
+	said    map[string]moduleText // of modules, by all files
 	tenants map[cardbroker.Tenant]TenantPolicy
 }
 
@@ -50,7 +51,7 @@ type Prompt struct {
 // An empty dir means PolicyDir, which need not be there. Everything on the way to a file belongs to root and is writable
 // by nobody else. Errors: Invalid, all that are found, with their places.
 func LoadPolicy(dir string) (Policy, error) {
-	p := Policy{Prompt: Prompt{Timeout: DefaultPromptTimeout}, tenants: make(map[cardbroker.Tenant]TenantPolicy)}
+	p := Policy{Prompt: Prompt{Timeout: DefaultPromptTimeout}, tenants: make(map[cardbroker.Tenant]TenantPolicy), said: make(map[string]moduleText)}
 	if dir == "" {
 		if _, err := os.Lstat(PolicyDir); errors.Is(err, fs.ErrNotExist) {
 			return p, nil
@@ -119,6 +120,7 @@ type policyText struct {
 	Notify  *bool                 `yaml:"notify"`
 	Readers readersText           `yaml:"readers"`
 	Remote  remoteText            `yaml:"remote_loading"`
+	Modules map[string]moduleText `yaml:"modules"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -140,6 +142,9 @@ func (p *Policy) load(path string) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(text.Tenants)) {
 		problems = append(problems, p.loadTenant(path, name, text.Tenants[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(text.Modules)) {
+		problems = append(problems, p.loadModule(path, name, text.Modules[name]))
 	}
 	return errors.Join(problems...)
 }
@@ -173,7 +178,7 @@ func (p *Policy) loadPrompt(path string, said policyText) error {
 
 // check checks what all files together say.
 func (p *Policy) check(dir string) error {
-	return errors.Join(p.checkPageJWTs(dir), p.checkFirewalls(dir), p.checkPIN(dir), p.Consent.check(dir), p.checkPrompt(dir))
+	return errors.Join(p.checkPageJWTs(dir), p.checkFirewalls(dir), p.checkPIN(dir), p.Consent.check(dir), p.checkPrompt(dir), p.checkModules(dir))
 }
 
 func (p *Policy) checkPrompt(dir string) error {

@@ -64,6 +64,15 @@ func firewallDefaults() []Setting {
 	return []Setting{{Key: "default", Value: "deny"}, {Key: "rules", Value: "[]"}, {Key: "tests", Value: "[]"}}
 }
 
+// moduleDefaults is the same for a module that policy names: what its preset says, and what was found.
+func moduleDefaults(m Module) []Setting {
+	list := func(values []string) string { return "[" + strings.Join(values, ", ") + "]" }
+	return []Setting{
+		{Key: "title", Value: m.Title}, {Key: "library", Value: m.Library}, {Key: "pcsc", Value: fmt.Sprint(m.PCSC)}, {Key: "atrs", Value: "[]"}, {Key: "env", Value: "[]"},
+		{Key: "read", Value: list(m.Read)}, {Key: "write", Value: list(m.Write)}, {Key: "mechanisms", Value: "[]"},
+	}
+}
+
 // ShowHost returns what host.yaml says, and the defaults of what it does not say. socket and state are two of the defaults. An empty
 // path means HostFile, which need not be there. Errors: Invalid, as of [LoadHost].
 func ShowHost(path, socket, state string) ([]Setting, error) {
@@ -108,6 +117,9 @@ func ShowPolicy(dir string) ([]Setting, error) {
 		if p.tenants[name].Firewall != nil {
 			shown.complete(place+"firewall.", firewallDefaults())
 		}
+	}
+	for _, m := range p.modules {
+		shown.complete("modules."+m.Name+".", moduleDefaults(m))
 	}
 	return shown.sorted(), nil
 }

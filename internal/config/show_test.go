@@ -41,6 +41,7 @@ func TestDefaultsAreShown(t *testing.T) {
 		{"policy", reflect.TypeFor[policyText](), policyDefaults(), ""},
 		{"a tenant's policy", reflect.TypeFor[tenantText](), tenantDefaults(),
 			"page_jwt.jwks_file page_jwt.issuer page_jwt.audience page_jwt.algorithms firewall.default firewall.rules firewall.tests lease_max"},
+		{"a module", reflect.TypeFor[moduleText](), moduleDefaults(Module{}), "preset"},
 		{"a firewall", reflect.TypeFor[firewallText](), firewallDefaults(), ""},
 	} {
 		var known []string

@@ -84,7 +84,7 @@ func (h *host) pkiSeen() {
 
 // clearSeen sends PINs in clear where policy does not let them through.
 func (h *host) clearSeen(calls map[string]string) {
-	started, err := softtoken.Start(h.t.Context(), config.PINPolicy{})
+	started, err := softtoken.Start(h.t.Context(), softtoken.Config{})
 	h.check(err)
 	defer func() { h.check(started.Stop()) }()
 	b := &pkiBed{asked: asked{h, "agent", started.Address}, Bed: started}
@@ -135,7 +135,7 @@ func (b *pkiBed) unknown(method, path string, options ...option) {
 
 // pinSeen asks a route that needs a PIN, of which it sends the right one; at a bed of its own, which takes so many PINs a minute.
 func (h *host) pinSeen(call, text string) {
-	started, err := softtoken.Start(h.t.Context(), config.PINPolicy{Clear: true})
+	started, err := softtoken.Start(h.t.Context(), softtoken.Config{Policy: config.PINPolicy{Clear: true}})
 	h.check(err)
 	defer func() { h.check(started.Stop()) }()
 	b := &pkiBed{asked: asked{h, "agent", started.Address}, Bed: started}

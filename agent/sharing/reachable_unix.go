@@ -3,7 +3,7 @@
 
 //go:build unix
 
-package agent
+package sharing
 
 import (
 	"os"

@@ -1,18 +1,16 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package agent
+package sharing
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/cardbroker/cardbroker"
-	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
@@ -88,46 +86,51 @@ func TestReachableByTheirOwner(t *testing.T) {
 	}
 }
 
+// supervisor keeps what it was told.
+type supervisor struct {
+	why    error
+	renews int
+}
+
+func (s *supervisor) Forbid(why error) error { s.why = why; return nil }
+func (s *supervisor) Renew() error           { s.renews++; return nil }
+
 // The broker's word opens and closes readers that others may reach, and no others.
 func TestSharing(t *testing.T) {
 	dir := openDir(t)
 	open, private := directory(t, dir, "open", 0o755)+"/socket", directory(t, dir, "private", 0o700)+"/socket"
 	tests := []struct {
-		name          string
-		pcsc          PCSC
-		before, alone cardbroker.Reason
-		shared        cardbroker.Reason
+		name           string
+		pcsc           PCSC
+		before, shared cardbroker.Reason
 	}{
-		{"service of all", PCSC{Socket: open}, cardbroker.Unavailable, "", cardbroker.ReaderSharedHost},
-		{"policy allows it", PCSC{Socket: open, SharedAllow: true}, "", "", ""},
-		{"service of one's own", PCSC{Socket: private}, "", "", ""},
-		{"software readers", PCSC{}, "", "", ""},
+		{"service of all", PCSC{Socket: open}, cardbroker.Unavailable, cardbroker.ReaderSharedHost},
+		{"policy allows it", PCSC{Socket: open, SharedAllow: true}, "", ""},
+		{"service of one's own", PCSC{Socket: private}, "", ""},
+		{"software readers", PCSC{}, "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			a := newTestAgent(t, fakeRegistry{})
-			a.cfg.PCSC = test.pcsc
-			a.cards = cards.New(cards.Config{Program: "/nonexistent/cardsandbox"})
-			group := run.New(t.Context())
-			group.Go("cards", a.cards.Run)
-			defer group.Stop()
-			// Nothing is there to be started: Unavailable with another text is as good as a list.
+			cards, tokens := &supervisor{}, &supervisor{}
+			all := Supervisors{cards, tokens}
 			check := func(when string, want cardbroker.Reason) {
 				t.Helper()
-				_, err := a.cards.Readers(t.Context())
-				missing := err != nil && strings.Contains(err.Error(), "the sandbox program is not there")
-				if want == "" && !missing || want != "" && (missing || cardbroker.ReasonOf(err) != want) {
-					t.Errorf("%s: Readers() = %v, want %q", when, err, want)
+				if got := cardbroker.ReasonOf(cards.why); got != want || tokens.why != cards.why {
+					t.Errorf("%s: closed with %v and %v, want %q", when, cards.why, tokens.why, want)
 				}
 			}
-			a.awaitSharing()
+			log := slog.New(slog.DiscardHandler)
+			all.Await(test.pcsc)
 			check("before", test.before)
-			a.noteSharing(api.Sharing{})
-			check("alone", test.alone)
-			a.noteSharing(api.Sharing{Shared: true, Turns: 1})
+			all.Note(test.pcsc, api.Sharing{}, log)
+			check("alone", "")
+			all.Note(test.pcsc, api.Sharing{Shared: true, Turns: 1}, log)
 			check("shared", test.shared)
-			a.noteSharing(api.Sharing{Turns: 2})
-			check("alone again", test.alone)
+			all.Note(test.pcsc, api.Sharing{Turns: 2}, log)
+			check("alone again", "")
+			if all.Renew(); cards.renews != 1 || tokens.renews != 1 {
+				t.Error("not all have begun anew")
+			}
 		})
 	}
 }

@@ -3,7 +3,7 @@
 
 //go:build !unix
 
-package agent
+package sharing
 
 // reachable: on Windows the system sees to it that a session reaches its own readers only.
 func reachable(string) bool { return false }
