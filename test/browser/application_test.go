@@ -21,6 +21,13 @@ window.call = (what, start) => Promise.race([
 	new Promise((_, fail) => setTimeout(() => fail({code: 'silence', description: what + ' has said nothing for 10 s'}), 10000)),
 ]).then(said => ({data: said && said.success ? said.data : said === undefined ? null : said.t1CInfoAPI ? said : null}),
 	error => { window.failed = error; return {code: error.code || 'exception', description: error.description || String(error)} });
+window.until = async (what, is) => {
+	for (let tries = 0; !is(); tries++) {
+		if (tries == 500) throw new Error('never saw ' + what);
+		await new Promise(done => setTimeout(done, 20));
+	}
+	return '';
+};
 window.initialise = broker => {
 	const at = new URL(broker);
 	const options = new T1CSdk.T1CConfigOptions(at.protocol + '//' + at.hostname, at.port);
@@ -123,9 +130,13 @@ func (a *application) consents() {
 	a.atHome()
 }
 
-// atHome checks that the client is at the user's own agent.
+// atHome checks that the client is at the user's own agent, and waits until it has the agent's key: a PIN that it sends before is
+// in clear.
 func (a *application) atHome() {
 	a.h.t.Helper()
+	if err := a.page.Run("until('the device key', () => T1CSdk.Pinutil.getPubKey())", nil); err != nil {
+		a.h.t.Errorf("%s: %v", a.Name, err)
+	}
 	at := ""
 	if err := a.page.Run("new URL(client.config().t1cApiUrl).port", &at); err != nil || at != fmt.Sprint(a.port) {
 		a.h.t.Errorf("%s: the client is at port %s, %v, want %d", a.Name, at, err, a.port)
@@ -156,6 +167,16 @@ func (a *application) readers() string {
 	}
 	a.fails("client.core().reader('0000000000000000')", 201705)
 	return string(with[0].ID)
+}
+
+// stray has the application look for readers on the port of another user's agent, which serves nobody but him.
+func (a *application) stray(port int) {
+	a.h.t.Helper()
+	if err := a.page.Run(fmt.Sprintf(`window.stranger = new T1CSdk.T1CClient(new T1CSdk.T1CConfig(
+		new T1CSdk.T1CConfigOptions('http://127.0.0.1', '%d'))), ''`, port), nil); err != nil {
+		a.h.t.Fatal(err)
+	}
+	a.fails("stranger.core().readers()", 104704)
 }
 
 // returns has the user come back to the page later: what the client has stored leads it to the agent, wherever that is now.

@@ -86,7 +86,9 @@ func (a *application) pinPad(reader, session string) {
 	a.h.t.Helper()
 	var features string
 	a.call(fmt.Sprintf("client.remoteloading(%q).ccidFeatures(%q)", reader, session), &features)
-	a.h.t.Logf("features %q", features)
+	if features != "" {
+		a.h.t.Errorf("%s: the reader has the functions %s", a.Name, features)
+	}
 	a.fails(fmt.Sprintf("client.remoteloading(%q).ccid('VERIFY_PIN_DIRECT', '00', %q)", reader, session), 111720)
 }
 

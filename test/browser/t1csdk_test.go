@@ -6,6 +6,8 @@
 package browser
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,6 +22,7 @@ import (
 type session struct {
 	*user
 	cards        []string // which cards his agents have
+	certificate  []byte   // of the card
 	applications []*application
 }
 
@@ -30,6 +33,7 @@ func (h *host) sessions() []*session {
 		testenv.Skip(h.t, err.Error())
 	}
 	testenv.Tool(h.t, "gcc")
+	policy := h.policy(h.t, modules)
 	var all []*session
 	for i := range h.users {
 		all = append(all, &session{user: &h.users[i]})
@@ -46,7 +50,7 @@ func (h *host) sessions() []*session {
 		if err := bed.Insert(h.Context(), 0, pcscbed.Card{}); err != nil {
 			h.t.Error(err)
 		}
-		s.cards = []string{"--pcsc-socket", bed.Socket()}
+		s.cards = []string{"--pcsc-socket", bed.Socket(), "--policy", policy}
 	})
 	for _, s := range all {
 		s.logon(s.cards...)
@@ -86,10 +90,14 @@ func TestTrust1Connector(t *testing.T) {
 			a.consents()
 			reader := a.readers()
 			a.remoteLoading(reader)
+			s.certificate = a.token(reader)
 			a.unserved(reader)
 			a.returns()
 		}
 	})
+	if bytes.Equal(all[0].certificate, all[1].certificate) {
+		t.Error("two users have the same card")
+	}
 	for _, s := range all { // on another port
 		before := s.port
 		if err := s.service.Stop(); err != nil {
@@ -106,5 +114,13 @@ func TestTrust1Connector(t *testing.T) {
 			a.returns()
 			a.readers()
 		}
+		for _, other := range all {
+			if other != s {
+				s.applications[0].stray(other.port)
+				s.applications[1].stray(other.port)
+			}
+		}
+		last := s.applications[1] // of two tries that are left none is a page's
+		last.fails(fmt.Sprintf("client.safenet(%q).verifyPin({pin: '654321'})", last.readers()), 208715)
 	})
 }
