@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cache"
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/catalogue"
 	"github.com/cardbroker/cardbroker/agent/consent"
@@ -38,6 +39,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/internal/token"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
@@ -93,6 +95,8 @@ type Agent struct {
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
 	remote  *remoteloading.Loader
+	kept    *cache.Cache             // certificates of cards
+	lists   chan []token.Certificate // that were read, for the desktop; bounded
 	pki     *pki.PKI
 	entries *notice.Entries
 	tunnels *run.Group
@@ -109,11 +113,12 @@ type Agent struct {
 	lostEvents   atomic.Uint64                  // had no room in recorded, and the broker does not know of it yet
 }
 
-// How much may wait to be told to the broker.
+// How much may wait to be told to the broker, and to the user.
 const (
 	maxRefusals = 64
 	maxEvents   = 256
 	maxUsages   = 64
+	maxLists    = 4
 )
 
 // New returns an agent that has not started. It makes its state directory where that is missing.
@@ -144,6 +149,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		refusals: make(chan api.CallerRefused, maxRefusals),
 		recorded: make(chan api.Event, maxEvents),
 		measured: make(chan api.Usage, maxUsages),
+		lists:    make(chan []token.Certificate, maxLists),
 	}
 	cfg.Sandbox.Holder, cfg.Sandbox.Release = a.holding, func() error { return a.tokens.Release() }
 	cfg.Sandbox.Hidden = cfg.Policy.Excludes
@@ -168,6 +174,9 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	}
 	a.pins = pin.New(a.pinConfig())
 	a.remote = remoteloading.New(a.remoteConfig())
+	a.kept = cache.New(cache.Config{
+		Dir: folder.Dir(), Host: cache.HostID(), User: a.self, Secret: secret, Policy: cfg.Policy.Cache, Seen: a.wasRead, Log: cfg.Log,
+	})
 	a.pki = pki.New(a.pkiConfig())
 	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll, a.remote.EndAll)
 	return a, nil
@@ -190,6 +199,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("pins", a.pins.Run)
 	owners.Go("remote loading", a.remote.Run)
 	owners.Go("catalogue", a.names.Run)
+	owners.Go("certificates", a.kept.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)
 	owners.Go("notices", a.notices)

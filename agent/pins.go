@@ -7,11 +7,13 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"slices"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/pki"
+	"github.com/cardbroker/cardbroker/agent/tokens"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -41,8 +43,10 @@ func (a *Agent) pkiConfig() pki.Config {
 	return pki.Config{
 		Modules: a.cfg.Policy.Modules,
 		Tokens:  a.tokens,
-		Running: a.running,
+		Running: a.runs,
+		Cache:   a.kept,
 		Readers: a.cards.Readers,
+		Lend:    func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
 		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
 		Secret:  a.secret,
 		PINs:    a.pins,
@@ -50,14 +54,9 @@ func (a *Agent) pkiConfig() pki.Config {
 	}
 }
 
-// running says whether a module's process runs.
-func (a *Agent) running(module string) bool {
-	for _, m := range a.tokens.Modules() {
-		if m.Name == module {
-			return m.PID != 0
-		}
-	}
-	return false
+// runs says whether the process of a module runs.
+func (a *Agent) runs(module string) bool {
+	return slices.ContainsFunc(a.tokens.Modules(), func(s tokens.Status) bool { return s.Name == module && s.PID != 0 })
 }
 
 // askPIN asks the user for the PIN that a page or program of his wants.

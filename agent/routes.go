@@ -39,7 +39,7 @@ func (a *Agent) routes() []httpserver.Route {
 
 // allRoutes are those of the agent's parts, too.
 func (a *Agent) allRoutes() []httpserver.Route {
-	return slices.Concat(a.routes(), a.readers.Routes(), a.remote.Routes(), a.pki.Routes(), x509.Helpers{}.Routes())
+	return slices.Concat(a.routes(), a.readers.Routes(), a.remote.Routes(), a.pki.Routes(), a.kept.Routes(), x509.Helpers{}.Routes())
 }
 
 // serve serves the agent's port, and what the broker forwards, until ctx ends.

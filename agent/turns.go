@@ -12,6 +12,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/token"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 )
 
@@ -59,14 +60,22 @@ func (a *Agent) sole(reader string) error {
 	return cards.RefuseSole(who, until)
 }
 
-// notices tells the user on his desktop who holds his readers, unless machine policy says otherwise.
+// notices tells the user on his desktop who holds his readers, and which of his certificates end soon, unless machine policy says otherwise.
 func (a *Agent) notices(ctx context.Context) error {
 	if a.cfg.Policy.NoNotices {
 		return nil
 	}
 	changed, stop := a.leases.Watch()
 	defer stop()
-	return notice.New(notice.Config{Leases: a.noticed, Entries: a.entries, Changed: changed, End: a.endedOnDesktop, Log: a.cfg.Log}).Run(ctx)
+	return notice.New(notice.Config{Leases: a.noticed, Entries: a.entries, Changed: changed, End: a.endedOnDesktop, Read: a.lists, Log: a.cfg.Log}).Run(ctx)
+}
+
+// wasRead has the user told of what ends soon in a list of certificates. It waits for nobody.
+func (a *Agent) wasRead(list []token.Certificate) {
+	select {
+	case a.lists <- list:
+	default:
+	}
 }
 
 // noticed are the leases as the desktop shows them.

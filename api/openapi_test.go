@@ -34,6 +34,7 @@ var types = map[string]any{
 	"AlgorithmsAnswer":        api.Success{},
 	"AllCertificates":         api.AllCertificates{},
 	"AllCertificatesAnswer":   api.Success{},
+	"Cache":                   api.Cache{},
 	"Card":                    api.Card{},
 	"CardReader":              api.CardReader{},
 	"CardReaderAnswer":        api.Success{},

@@ -28,3 +28,11 @@ type X509Certificate struct {
 	ExtKeyUsages     []string  `json:"extKeyUsages"`
 	AlternativeNames []string  `json:"alternativeNames"`
 }
+
+// Cache is the answer of GET /cb/v1/cache: how many lists of certificates are kept.
+type Cache struct {
+	Certificates string `json:"certificates"` // off, memory or disk
+	Memory       int    `json:"memory"`       // lists in memory
+	Files        int    `json:"files"`        // lists on disk
+	Bytes        int64  `json:"bytes"`        // that they take
+}

@@ -105,6 +105,17 @@ func (a *Agent) Revoke(ctx context.Context, tunnel string) error {
 	return err
 }
 
+// Cache says how many lists of certificates the agent keeps.
+func (a *Agent) Cache(ctx context.Context) (api.Cache, error) {
+	return askAgent[api.Cache](ctx, a, "GET", "/cb/v1/cache", nil)
+}
+
+// ClearCache has the agent forget the certificates of cards.
+func (a *Agent) ClearCache(ctx context.Context) error {
+	_, err := askAgent[struct{}](ctx, a, "POST", "/cb/v1/cache/clear", nil)
+	return err
+}
+
 // Consents lists the user's consents, and the pages that wait for one.
 func (a *Agent) Consents(ctx context.Context) (api.Consents, error) {
 	return askAgent[api.Consents](ctx, a, "GET", "/cb/v1/consents", nil)

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package notice tells a user on his desktop that a back end holds a reader of his, since when, and that it does not any
-// more, with a button that ends it; and that he is to enter a PIN at a reader. It speaks to the desktop's notification service over the session's message bus
+// more, with a button that ends it; that he is to enter a PIN at a reader; and that a certificate on his card is in its last
+// days. It speaks to the desktop's notification service over the session's message bus
 // (Desktop Notifications Specification 1.2). Where there is none, nothing is said; leases do not depend on it.
 package notice
 
@@ -15,6 +16,8 @@ import (
 	"unicode"
 
 	"golang.org/x/time/rate"
+
+	"github.com/cardbroker/cardbroker/internal/token"
 )
 
 // Lease is what a user is told of a back end's lease. All of it may be shown; the rest of what a back end says is not.
@@ -28,11 +31,12 @@ type Lease struct {
 
 // Config is what a notifier is made of.
 type Config struct {
-	Bus     string              // the bus's address; empty: the session's own, as the environment says
-	Leases  func() []Lease      // that there are now
-	Entries *Entries            // of PINs, at readers; nil: none
-	Changed <-chan struct{}     // signals that Leases may return others
-	End     func(tunnel string) // the user wants that lease to end; must not block
+	Bus     string                     // the bus's address; empty: the session's own, as the environment says
+	Leases  func() []Lease             // that there are now
+	Changed <-chan struct{}            // signals that Leases may return others
+	End     func(tunnel string)        // the user wants that lease to end; must not block
+	Read    <-chan []token.Certificate // lists that were read from cards; nil: none are
+	Entries *Entries                   // of PINs, at readers; nil: none
 	Log     *slog.Logger
 }
 
@@ -68,9 +72,10 @@ type desktop interface {
 type Notifier struct {
 	cfg   Config
 	rate  *rate.Limiter
-	on    desktop          // nil: there is no connection
-	shown map[string]shown // by tunnel, or key of an entry
-	quiet bool             // it was logged that there is no desktop
+	on    desktop                // nil: there is no connection
+	shown map[string]shown       // by tunnel, or key of an entry
+	told  map[certificate]string // the day on which he was told that it ends soon
+	quiet bool                   // it was logged that there is no desktop
 }
 
 // shown is something that the user was told of.
@@ -81,10 +86,10 @@ type shown struct {
 
 // New returns a notifier that has told nothing.
 func New(cfg Config) *Notifier {
-	return &Notifier{cfg: cfg, rate: rate.NewLimiter(rate.Every(noticeEvery), noticeBurst), shown: map[string]shown{}}
+	return &Notifier{cfg: cfg, rate: rate.NewLimiter(rate.Every(noticeEvery), noticeBurst), shown: map[string]shown{}, told: map[certificate]string{}}
 }
 
-// Run tells the user of leases until ctx ends; what the desktop shows then goes. It is called once.
+// Run tells the user of leases and certificates until ctx ends; what the desktop shows then goes. It is called once.
 func (n *Notifier) Run(ctx context.Context) error {
 	defer n.end()
 	for {
@@ -96,6 +101,8 @@ func (n *Notifier) Run(ctx context.Context) error {
 		}
 		select {
 		case <-n.cfg.Changed:
+		case list := <-n.cfg.Read:
+			n.expiring(ctx, list)
 		case <-n.cfg.Entries.signal():
 		case number := <-pressed:
 			n.press(number)

@@ -5,6 +5,7 @@ package pki
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cache"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/certs"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -30,27 +32,42 @@ type certificate struct {
 	kinds  []kind
 }
 
-// certificates returns those of a token, from where they are kept or from the token.
+// certificates returns those of a token. Those of a card may be kept; what is no card may change at any time.
 func (p *PKI) certificates(ctx context.Context, in place) ([]certificate, error) {
-	of := Kept{Module: in.module.Name, Serial: in.slot.Token.Serial}
-	if in.module.PCSC {
-		of.Present = p.cfg.Present(in.reader)
-	}
-	read, err := p.cfg.Kept(ctx, of, func(ctx context.Context) ([]token.Certificate, error) {
+	read := func(ctx context.Context) ([]token.Certificate, error) {
 		said, err := p.ask(ctx, in, token.Question{Call: token.CallObjects})
 		return said.Certificates, err
-	})
+	}
+	var list []token.Certificate
+	var err error
+	if in.module.PCSC && p.cfg.Cache != nil {
+		serial := func(ctx context.Context) (string, error) { return p.serial(ctx, in) }
+		list, err = p.cfg.Cache.Certificates(ctx, cache.NewKey(in.module.Name, in.reader, in.present), in.present, serial, read)
+	} else {
+		list, err = read(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
 	var all []certificate
-	for _, c := range read {
+	for _, c := range list {
 		if parsed, err := certs.ParseDER(c.DER); err == nil { // a token may hold anything
 			all = append(all, certificate{Certificate: c, certs: parsed, parsed: parsed.X509})
 		}
 	}
 	classify(all)
 	return all, nil
+}
+
+// serial returns the serial number of the token that is in a slot now.
+func (p *PKI) serial(ctx context.Context, in place) (string, error) {
+	slots, err := p.cfg.Tokens.Slots(ctx, in.module.Name, true)
+	for _, slot := range slots {
+		if slot.Description == in.slot.Description && slot.Token != nil {
+			return slot.Token.Serial, nil
+		}
+	}
+	return "", cmp.Or(err, removed())
 }
 
 // listCertificates answers with all certificates, by kind; ?filter= names the kinds that are wanted, joined by commas.

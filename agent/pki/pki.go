@@ -14,6 +14,7 @@ import (
 	"context"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/cache"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/token"
@@ -34,6 +35,12 @@ type Loan interface {
 	Close() error
 }
 
+// Cache keeps certificates; a cache.Cache does.
+type Cache interface {
+	Certificates(ctx context.Context, key cache.Key, present *cardbroker.Card, serial func(context.Context) (string, error),
+		read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error)
+}
+
 // Config is what the routes are made of.
 type Config struct {
 	Modules func() []config.Module // of machine policy
@@ -46,19 +53,11 @@ type Config struct {
 	// Lend has back ends and other programs make way at a reader while a token is found and given a PIN; nil: nobody else is there.
 	Lend func(ctx context.Context, reader string) (Loan, error)
 
-	// Kept returns the certificates of the token in a place, as read returns them or from a cache; nil: read is called each time.
-	Kept func(ctx context.Context, of Kept, read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error)
+	Cache Cache // of the certificates of cards; nil: they are read each time
 
 	Secret cardbroker.Secret // that ids are made from
 	PINs   *pin.Keeper
 	Record func(cardbroker.Event) // for the audit log; must not block
-}
-
-// Kept says whose certificates are kept.
-type Kept struct {
-	Module  string
-	Serial  string           // of the token
-	Present *cardbroker.Card // nil: not a card in a PC/SC reader, or not known
 }
 
 // PKI serves the routes. Make it with [New]; any number of goroutines may use it.
@@ -69,11 +68,6 @@ type PKI struct {
 
 // New returns what serves [PKI.Routes].
 func New(cfg Config) *PKI {
-	if cfg.Kept == nil {
-		cfg.Kept = func(ctx context.Context, _ Kept, read func(context.Context) ([]token.Certificate, error)) ([]token.Certificate, error) {
-			return read(ctx)
-		}
-	}
 	return &PKI{cfg: cfg, soft: &cardbroker.Card{}}
 }
 

@@ -39,7 +39,6 @@ var (
 
 // call is a question on its way.
 type call struct {
-	token.Call
 	text    []byte // as JSON
 	secrets []cardbroker.Secret
 	spends  bool // it may spend a try of a PIN, or do what must not be done twice
@@ -51,38 +50,19 @@ type answer struct {
 	line *line
 }
 
-// ask waits for the turn of the line that find names, with the description of its slot, has back ends make way, and asks. find runs
-// in the loop while the process is up. The errors are those of [Tokens.Do]; and errEnded, errUnlisted.
-func (t *Tokens) ask(ctx context.Context, name string, q token.Question, secrets []cardbroker.Secret, find func(*module) (*line, string, error)) (answer, error) {
-	text, err := write(q)
+// ask has back ends make way for a question to the slot of that description, or for a list of slots if it is empty, waits for the turn
+// of the line that find names, and asks. find runs in the loop while the process is up. The errors are those of [Tokens.Do]; and
+// errEnded, errUnlisted.
+func (t *Tokens) ask(ctx context.Context, name, slot string, c call, find func(*process) (*line, error)) (answer, error) {
+	giveBack, err := t.lend(ctx, name, slot)
 	if err != nil {
 		return answer{}, err
 	}
-	var l *line
-	var slot string
-	giveBack := func() {}
-	lends := false
-	err = t.whenReady(ctx, name, func(m *module) (err error) {
-		lends = m.PCSC
-		if l, slot, err = find(m); err == nil {
-			err = l.queue()
-		}
-		return err
-	})
+	l, err := t.take(ctx, name, find)
 	if err != nil {
+		giveBack()
 		return answer{}, err
 	}
-	if err := l.await(ctx); err != nil {
-		l.leave(false)
-		return answer{}, err
-	}
-	if lends {
-		if giveBack, err = t.cfg.Lend(ctx, slot); err != nil {
-			l.leave(true)
-			return answer{}, err
-		}
-	}
-	c := call{q.Call, text, secrets, len(secrets) > 0 || q.Protected || q.Call == token.CallSign}
 	a, late, err := l.exchange(ctx, t.cfg.CallLimit, c)
 	if late != nil {
 		l.leaveLate(*late, giveBack)
@@ -91,6 +71,34 @@ func (t *Tokens) ask(ctx context.Context, name string, q token.Question, secrets
 	giveBack()
 	l.leave(true)
 	return answer{a, l}, err
+}
+
+// take waits for the turn of a line.
+func (t *Tokens) take(ctx context.Context, name string, find func(*process) (*line, error)) (l *line, err error) {
+	err = t.whenReady(ctx, name, func(m *module) (err error) {
+		if l, err = find(m.process); err == nil {
+			err = l.queue()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := l.await(ctx); err != nil {
+		l.leave(false)
+		return nil, err
+	}
+	return l, nil
+}
+
+// lend has back ends make way for a module with PC/SC.
+func (t *Tokens) lend(ctx context.Context, name, slot string) (giveBack func(), err error) {
+	for _, m := range t.cfg.Modules {
+		if m.Name == name && m.PCSC {
+			return t.cfg.Lend(ctx, slot)
+		}
+	}
+	return func() {}, nil
 }
 
 // queue takes a place in the queue.

@@ -48,7 +48,7 @@ func (t *Tokens) attend(ctx context.Context, m *module) error {
 // process is to end.
 func (l *line) introduce() (token.Library, error) {
 	limit := time.Now().Add(l.tokens.cfg.CallLimit)
-	if err := l.send(context.Background(), limit, call{Call: token.CallInfo, text: []byte(`{"call":"info"}`)}); err != nil {
+	if err := l.send(context.Background(), limit, call{text: []byte(`{"call":"info"}`)}); err != nil {
 		return token.Library{}, err
 	}
 	h, payload, err := l.receive(&wire.Gathering{Max: token.MaxJSON})

@@ -137,35 +137,33 @@ func has(slots []token.Slot, id uint) bool {
 	return false
 }
 
-// find returns a slot of this process that some process of the module has told of: by its number, or else by its description,
-// and with the same token, so that no PIN meets another one. Errors: ObjectUnknown, Unavailable, errUnlisted.
-func (p *process) find(wanted token.Slot) (token.Slot, error) {
+// find returns the line of a slot that some process of the module has told of: by its number, or else by its description, and with the
+// same token, so that no PIN meets another one. Errors: ObjectUnknown, Unavailable, errUnlisted.
+func (p *process) find(wanted token.Slot) (*line, error) {
 	var found []token.Slot
 	for _, s := range p.slots {
 		switch {
 		case strings.TrimSpace(s.Description) != strings.TrimSpace(wanted.Description) || !sameToken(s.Token, wanted.Token):
 		case s.ID == wanted.ID:
-			found = []token.Slot{s}
-			return only(found)
+			return p.lineOf(s)
 		default:
 			found = append(found, s)
 		}
 	}
-	if len(found) == 0 && !p.listed {
-		return token.Slot{}, errUnlisted
+	switch {
+	case len(found) == 1:
+		return p.lineOf(found[0])
+	case len(found) == 0 && !p.listed:
+		return nil, errUnlisted
 	}
-	return only(found)
+	return nil, cardbroker.Errorf(cardbroker.ObjectUnknown, "there is no such slot, or another token is in it")
 }
 
-// only returns the one slot, if it can be asked.
-func only(found []token.Slot) (token.Slot, error) {
-	if len(found) != 1 {
-		return token.Slot{}, cardbroker.Errorf(cardbroker.ObjectUnknown, "there is no such slot, or another token is in it")
+func (p *process) lineOf(s token.Slot) (*line, error) {
+	if s.Stream == 0 {
+		return nil, cardbroker.Errorf(cardbroker.Unavailable, "the module has too many slots: this one cannot be asked")
 	}
-	if found[0].Stream == 0 {
-		return token.Slot{}, cardbroker.Errorf(cardbroker.Unavailable, "the module has too many slots: this one cannot be asked")
-	}
-	return found[0], nil
+	return p.lines[s.Stream], nil
 }
 
 // sameToken says whether one token may be the other, as far as both are known.

@@ -137,10 +137,13 @@ func (t *Tokens) Library(ctx context.Context, name string) (library token.Librar
 // Slots looks for the module's slots, or for those with a token only. The result is not to be changed. Errors as of Library; what
 // the module answers; ReaderBusy if too many ask, or a back end does not make way in time.
 func (t *Tokens) Slots(ctx context.Context, name string, present bool) ([]token.Slot, error) {
+	c, err := newCall(token.Question{Call: token.CallSlots, Present: present}, nil)
+	if err != nil {
+		return nil, err
+	}
 	var slots []token.Slot
-	q := token.Question{Call: token.CallSlots, Present: present}
-	err := t.again(func() error {
-		a, err := t.ask(ctx, name, q, nil, func(m *module) (*line, string, error) { return m.process.lines[0], "", nil })
+	err = t.again(func() error {
+		a, err := t.ask(ctx, name, "", c, func(p *process) (*line, error) { return p.lines[0], nil })
 		if err == nil {
 			slots, err = a.slots(present)
 		}
@@ -161,19 +164,17 @@ func (t *Tokens) Do(ctx context.Context, name string, slot token.Slot, q token.Q
 	if err := check(q, secrets); err != nil {
 		return token.Answer{}, err
 	}
-	var answer token.Answer
-	find := func(m *module) (*line, string, error) {
-		own, err := m.process.find(slot)
-		if err != nil {
-			return nil, "", err
-		}
-		return m.process.lines[own.Stream], own.Description, nil
+	c, err := newCall(q, secrets)
+	if err != nil {
+		return token.Answer{}, err
 	}
-	err := t.again(func() error {
-		a, err := t.ask(ctx, name, q, secrets, find)
+	var answer token.Answer
+	find := func(p *process) (*line, error) { return p.find(slot) }
+	err = t.again(func() error {
+		a, err := t.ask(ctx, name, slot.Description, c, find)
 		if errors.Is(err, errUnlisted) {
 			if _, err = t.Slots(ctx, name, false); err == nil {
-				a, err = t.ask(ctx, name, q, secrets, find)
+				a, err = t.ask(ctx, name, slot.Description, c, find)
 			}
 		}
 		answer = a.Answer
@@ -216,13 +217,13 @@ func wipe(secrets []cardbroker.Secret) {
 	}
 }
 
-// write turns a question into JSON. Errors: TooLarge.
-func write(q token.Question) ([]byte, error) {
+// newCall turns a question into JSON. Errors: TooLarge.
+func newCall(q token.Question, secrets []cardbroker.Secret) (call, error) {
 	text, err := json.Marshal(q)
 	if err == nil && len(text) > token.MaxJSON {
 		err = cardbroker.Errorf(cardbroker.TooLarge, "a question has %d bytes, the limit is %d", len(text), token.MaxJSON)
 	}
-	return text, err
+	return call{text, secrets, len(secrets) > 0 || q.Protected || q.Call == token.CallSign}, err
 }
 
 // whenReady has do run in the loop as soon as the module's process is up.

@@ -39,7 +39,7 @@ type agentFlags struct {
 func (p *program) agentCommand() *cobra.Command {
 	var flags agentFlags
 	c := p.group("agent", "Run and ask the agent of this session (users)",
-		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentConsent(&flags), p.agentOffer(&flags), p.agentLeases(&flags))
+		p.agentRun(&flags), p.agentStatus(&flags), p.agentReaders(&flags), p.agentConsent(&flags), p.agentOffer(&flags), p.agentCache(&flags), p.agentLeases(&flags))
 	c.PersistentFlags().StringVar(&flags.config, "config", "", "configuration file (default "+config.AgentFile+", if it is there)")
 	c.PersistentFlags().StringVar(&flags.socket, "socket", "", "the broker's local socket (default "+defaultSocket("")+")")
 	c.PersistentFlags().StringVar(&flags.state, "state", "", "state directory (default "+defaultAgentState()+")")

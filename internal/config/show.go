@@ -49,6 +49,7 @@ func policyDefaults() []Setting {
 		{Key: "pin.clear", Value: "deny"}, {Key: "pin.floor", Value: "1"}, {Key: "pin.ask", Value: "session"},
 		{Key: "pin.session.seconds", Value: "0"}, {Key: "pin.session.uses", Value: "0"}, {Key: "notify", Value: "true"},
 		{Key: "readers.exclude", Value: "[]"}, {Key: "remote_loading.pin", Value: "deny"},
+		{Key: "cache.certificates", Value: string(CacheDisk)}, {Key: "cache.days", Value: fmt.Sprint(DefaultCacheDays)},
 	}
 }
 

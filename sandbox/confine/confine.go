@@ -19,7 +19,7 @@ import (
 type Needs struct {
 	Read    []string // files, and directories with all below them
 	Write   []string // directories whose files are read, made, replaced and removed, at any depth
-	Sockets []string // directories of Unix sockets to connect to
+	Sockets []string // directories of Unix sockets to connect to; none: there are no sockets at all
 }
 
 // State says what is in force.
@@ -74,7 +74,7 @@ const (
 )
 
 // Missing says what this kernel does not refuse though it should, or "". It is silent on Unix sockets by path, below
-// version 9: there file modes decide, as for every program of the user.
+// version 9: there file modes decide, as for every program of the user, for who needs any.
 func (s State) Missing() string {
 	var missing []string
 	if s.Landlock == 0 {

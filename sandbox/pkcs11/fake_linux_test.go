@@ -78,6 +78,9 @@ func TestFakeSigns(t *testing.T) {
 			if err == nil && !bytes.Equal(answer.Signatures[0], test.want) {
 				t.Errorf("signed % x, want % x", answer.Signatures[0], test.want)
 			}
+			if slot := c.slot("a"); slot.Token.Label != "a" {
+				t.Errorf("it leaves the token %q", slot.Token.Label)
+			}
 		})
 	}
 }

@@ -28,11 +28,11 @@ type module struct {
 // Open loads the library, which runs its code, and initialises it for use by several threads. A process opens one. Errors:
 // Unavailable, with the cause: the library is not there, for another machine, no PKCS#11 library, or refuses to work.
 func Open(path string) (sandbox.Tokens, error) {
-	if err := library.Check(path); err != nil {
-		return nil, err
-	}
 	ctx := p11.New(path)
-	if ctx == nil {
+	if ctx == nil { // only now is the file looked at: that takes memory
+		if err := library.Check(path); err != nil {
+			return nil, err
+		}
 		return nil, library.Unloadable(path)
 	}
 	if err := ctx.Initialize(); err != nil {
@@ -82,7 +82,7 @@ func (m *module) Slots(present bool) ([]token.Slot, error) {
 			if slot.Token != nil || !present {
 				slots = append(slots, slot)
 			}
-		case p11.CKR_SLOT_ID_INVALID: // it has gone meanwhile
+		case p11.CKR_SLOT_ID_INVALID, p11.CKR_DEVICE_ERROR, p11.CKR_DEVICE_REMOVED: // it has gone meanwhile, or another program has its reader
 		default:
 			return nil, explain(err)
 		}

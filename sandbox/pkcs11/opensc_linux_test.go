@@ -90,6 +90,9 @@ func TestOpenSC(t *testing.T) {
 	}
 	_, err := c.Ask(slot.Stream, signing(3, token.RSAPKCS1, token.SHA256, "data"), pivPIN)
 	want(t, "a signature by the key for decryption", err, cardbroker.Unsupported)
+	run(t, b.env[:1], "opensc-tool", "--reset", "--reader", "0")
+	_, err = c.Ask(slot.Stream, signing(1, token.RSAPKCS1, token.SHA256, "data"), pivPIN)
+	want(t, "a signature after another program has reset the card", err, "")
 	b.removal(t, c, slot)
 }
 

@@ -393,7 +393,7 @@ func TestRoutes(t *testing.T) {
 	}
 	for server, table := range map[string]struct{ files, functions string }{
 		"broker": {"../../broker/loopback.go", "loopbackRoutes"},
-		"agent": {"../../agent/routes.go ../../agent/readers/readers.go ../../agent/remoteloading/routes.go ../../agent/pki/routes.go ../../agent/x509/x509.go",
+		"agent": {"../../agent/routes.go ../../agent/readers/readers.go ../../agent/remoteloading/routes.go ../../agent/pki/routes.go ../../agent/cache/routes.go ../../agent/x509/x509.go",
 			"routes Routes"},
 		"door": {"../../broker/backend.go", "server tokenRoutes"},
 	} {

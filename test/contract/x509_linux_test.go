@@ -37,6 +37,12 @@ func (h *host) certificatesSeen(agent asked) {
 			h.t.Errorf("json is %+v", c)
 		}
 	}
+	var kept api.Cache
+	agent.ask("GET", "/cb/v1/cache").want(200, "").into(&kept)
+	if kept.Certificates == "" || kept.Memory != 0 || kept.Files != 0 {
+		h.t.Errorf("the cache is %+v", kept)
+	}
+	agent.ask("POST", "/cb/v1/cache/clear").want(200, "")
 	agent.ask("POST", "/v3/modules/x509/json", body(`{"cert":"AAAA"}`)).want(400, cardbroker.Invalid)
 	agent.ask("POST", "/v3/modules/x509/json", body(`{"cert":"`+strings.Repeat("A", 70<<10)+`"}`)).want(413, cardbroker.TooLarge)
 }

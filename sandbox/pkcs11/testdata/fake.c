@@ -28,7 +28,7 @@ static void talk(const char *name, const char *text, unsigned long n) {
 }
 
 static CK_BYTE mechanism;
-static int found, contexts, logins;
+static int found, contexts, logged, told;
 
 static CK_RV initialize(void *args) {
 	talk("C_Initialize", "", 0);
@@ -66,6 +66,8 @@ static CK_RV slot(CK_SLOT_ID id, CK_SLOT_INFO *i) {
 static CK_RV tokenInfo(CK_SLOT_ID id, CK_TOKEN_INFO *i) {
 	memset(i, ' ', sizeof *i);
 	i->label[0] = 'a' + id;
+	if (logged)
+		memcpy(i->label + 1, " with a user", 12);
 	i->flags = CKF_TOKEN_INITIALIZED | CKF_LOGIN_REQUIRED | (is("final") ? CKF_USER_PIN_FINAL_TRY : 0);
 	i->ulMaxSessionCount = CK_EFFECTIVELY_INFINITE;
 	i->ulSessionCount = CK_UNAVAILABLE_INFORMATION;
@@ -94,8 +96,7 @@ static CK_RV ok(CK_SESSION_HANDLE s) {
 	return CKR_OK;
 }
 static CK_RV logout(CK_SESSION_HANDLE s) {
-	if (logins > 0)
-		logins--;
+	logged = 0;
 	return CKR_OK;
 }
 static CK_RV login(CK_SESSION_HANDLE s, CK_USER_TYPE u, CK_UTF8CHAR *pin, CK_ULONG n) {
@@ -118,10 +119,11 @@ static CK_RV login(CK_SESSION_HANDLE s, CK_USER_TYPE u, CK_UTF8CHAR *pin, CK_ULO
 		contexts++;
 		return CKR_OK;
 	}
-	if (is("already") && logins == 0) {
-		logins = 2;
+	if (is("already") && !told++)
+		logged = 1;
+	if (logged)
 		return CKR_USER_ALREADY_LOGGED_IN;
-	}
+	logged = 1;
 	return is("keypad") && n > 0 ? CKR_ARGUMENTS_BAD : CKR_OK;
 }
 static CK_RV setPIN(CK_SESSION_HANDLE s, CK_UTF8CHAR *old, CK_ULONG n, CK_UTF8CHAR *new, CK_ULONG m) {
