@@ -4,6 +4,7 @@
 package cards_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -166,6 +167,10 @@ func TestLendSlot(t *testing.T) {
 	loan := lend(t, s, "fake 0")
 	late := lent("fake 0", 1, 0, 0)
 	giveBack(t, loan) // the asker has left, the module is still at it
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = s.LendSlot(short, "fake 0")
+	wantReason(t, "LendSlot() of a later asker", err, cardbroker.ReaderBusy)
 	next := make(chan *cards.Loan)
 	go func() { next <- lend(t, s, "fake 0") }()
 	eventually(t, "the next waits", func() bool { return s.Turns("fake 0") == 2 })

@@ -174,7 +174,8 @@ func TestStartedByHand(t *testing.T) {
 		"two files":       {[]string{"softcard", "a", "b"}, 2, "not started by hand"},
 		"PC/SC":           {[]string{"pcsc"}, 2, "not started by hand"},
 		"PC/SC with more": {[]string{"pcsc", "a"}, 2, "not started by hand"},
-		"PKCS#11":         {[]string{"pkcs11", "module.so"}, 4, "unavailable: pkcs11"},
+		"PKCS#11":         {[]string{"pkcs11", "/module.so"}, 2, "not started by hand"},
+		"relative module": {[]string{"pkcs11", "module.so"}, 2, "not started by hand"},
 		"without module":  {[]string{"pkcs11"}, 2, "not started by hand"},
 		"unknown command": {[]string{"serve"}, 2, "not started by hand"},
 	}

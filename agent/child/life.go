@@ -133,9 +133,6 @@ func (l *Life) Renew() { l.renews = l.phase == starting || l.phase == ready }
 // Retire is Renew when the last use is over. Who wants a process meanwhile waits for the next one.
 func (l *Life) Retire() { l.retires = l.phase == starting || l.phase == ready }
 
-// Retires says whether the process ends with its last use.
-func (l *Life) Retires() bool { return l.retires }
-
 // Forbid has every use answered with why from now on, and ends the process; nil allows it again.
 func (l *Life) Forbid(why error) {
 	l.forbids = why

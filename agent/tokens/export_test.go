@@ -12,9 +12,3 @@ func (t *Tokens) Queued(name string, stream int) (n int) {
 	})
 	return n
 }
-
-// Retires says whether the module's process ends with its last use.
-func (t *Tokens) Retires(name string) (is bool) {
-	t.tell(func(st *state) { is = st.module(name).life.Retires() })
-	return is
-}

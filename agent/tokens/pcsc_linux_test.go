@@ -57,6 +57,7 @@ type session struct {
 	bed    *pcscbed.Bed
 	cards  *cards.Sandbox
 	tokens *tokens.Tokens
+	other  *cards.Sandbox // a program that knows nothing of turns
 }
 
 func newSession(t testing.TB) *session {
@@ -88,14 +89,15 @@ func newSession(t testing.TB) *session {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	s := &session{t: t, bed: bed}
-	s.cards = cards.New(cards.Config{
-		Program: program, Args: []string{"pcsc"}, Env: []string{"PCSCLITE_CSOCK_NAME=" + bed.Socket()},
-		Release: func() error { return s.tokens.Release() }, Log: log,
-	})
+	cfg := cards.Config{Program: program, Args: []string{"pcsc"}, Env: []string{"PCSCLITE_CSOCK_NAME=" + bed.Socket()}, Log: log}
+	s.other = cards.New(cfg)
+	cfg.Release = func() error { return s.tokens.Release() }
+	s.cards = cards.New(cfg)
 	s.tokens = tokens.New(tokens.Config{Program: program, Modules: []config.Module{opensc(t)}, PCSC: bed.Socket(), Lend: s.cards.LendSlot, Log: log})
 	group := run.New(context.Background())
 	group.Go("cards", s.cards.Run)
 	group.Go("tokens", s.tokens.Run)
+	group.Go("other", s.other.Run)
 	t.Cleanup(func() {
 		if err := group.Stop(); err != nil {
 			t.Error(err)
@@ -207,4 +209,48 @@ func TestCardTakenOut(t *testing.T) {
 		return err == nil && len(slots) > 0
 	})
 	s.login(s.token())
+}
+
+// TestLoanLeavesNothing has a program leave a verified PIN on a card that it was lent: nobody finds it, even if the sandbox dies before
+// it can reset the card.
+func TestLoanLeavesNothing(t *testing.T) {
+	s := newSession(t)
+	for _, dies := range []bool{false, true} {
+		loan, err := s.cards.Lend(t.Context(), bedReader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := s.other.Open(t.Context(), bedReader, cardbroker.ShareShared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.say(other, selectPIV, good)
+		s.say(other, verifyPIN, good)
+		s.say(other, askPIN, good)
+		if dies {
+			kill(t, s.cards.Status().PID)
+		}
+		if err := loan.Close(); err != nil {
+			t.Errorf("Close() = %v", err)
+		}
+		if !dies {
+			_, _, err := other.Transmit(t.Context(), nil, []byte(askPIN))
+			wantReason(t, "what the program says after the loan", err, cardbroker.CardReset)
+		}
+		back := s.backEnd(cardbroker.ShareShared)
+		s.say(back, selectPIV, good)
+		s.say(back, askPIN, unproven)
+		back.Close(cardbroker.ResetCard)
+		other.Close(cardbroker.LeaveCard)
+	}
+}
+
+func kill(t testing.TB, pid int) {
+	t.Helper()
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	process.Kill()
+	process.Release()
 }

@@ -69,8 +69,8 @@ func (l *line) introduce() (token.Library, error) {
 
 // child says how a module's process is started.
 func (t *Tokens) child(m *module) child.Config {
-	env := append(slices.Clone(m.Env),
-		"CARDSANDBOX_READ="+strings.Join(m.Read, ":"), "CARDSANDBOX_WRITE="+strings.Join(m.Write, ":"))
+	env := append([]string{"HOME=/nonexistent"}, m.Env...) // a library that looks for its user's own finds nothing, and says nothing
+	env = append(env, "CARDSANDBOX_READ="+strings.Join(m.Read, ":"), "CARDSANDBOX_WRITE="+strings.Join(m.Write, ":"))
 	if m.PCSC && t.cfg.PCSC != "" {
 		env = append(env, "PCSCLITE_CSOCK_NAME="+t.cfg.PCSC)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -330,4 +331,21 @@ func TestAskerLeaves(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkDo is the way to a slot and back.
+func BenchmarkDo(b *testing.B) {
+	s := newTokens(b, tokens.Config{})
+	slot := slotsOf(b, s)[0]
+	took := make([]time.Duration, 0, b.N)
+	for b.Loop() {
+		start := time.Now()
+		if _, err := s.Do(b.Context(), "fake", slot, sign(keyGood), pin("1234")); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1000, "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1000, "p99-µs")
 }
