@@ -18,4 +18,4 @@ var OpenAPI []byte
 var DocsPage []byte
 
 // DocsPolicy is the page's Content-Security-Policy: its own style, and nothing else from anywhere.
-const DocsPolicy = "default-src 'none'; style-src 'sha256-ddJu7uBgLF4zDUJKE9tVMuxCACNTkhWt8HEQPOFzU8k='; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const DocsPolicy = "default-src 'none'; style-src 'sha256-qWudscMByarVz0kKFzZSLKykzxXxFjA3SPj1OkdRRvI='; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

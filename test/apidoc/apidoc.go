@@ -76,7 +76,7 @@ type operation struct {
 	Parameters, Body          []field
 	Answers                   []answer
 	Errors                    []failure
-	Request, Response         string // examples
+	Request, Response         template.HTML // examples
 }
 
 // answer is one that is no error.
@@ -178,7 +178,7 @@ func newOperation(method, path string, described *openapi3.Operation) operation 
 		sent = described.RequestBody.Value.Content["application/json"].Schema
 		o.Body = fields(sent)
 	}
-	o.Request = curl(method, path, described, sent)
+	o.Request = preformatted(curl(method, path, described, sent))
 	statuses := slices.Sorted(maps.Keys(described.Responses.Map()))
 	for _, status := range statuses {
 		response := described.Responses.Value(status).Value
@@ -197,7 +197,7 @@ func (o *operation) answer(status string, response *openapi3.Response) {
 	a := answer{Status: status, Media: strings.Join(slices.Sorted(maps.Keys(response.Content)), ", "), Text: inline(*response.Description)}
 	if content := response.Content["application/json"]; content != nil {
 		a.Fields = fields(content.Schema)
-		o.Response = exampleOf(content.Schema)
+		o.Response = preformatted(exampleOf(content.Schema))
 	}
 	o.Answers = append(o.Answers, a)
 }

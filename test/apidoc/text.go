@@ -48,3 +48,8 @@ func inline(text string) template.HTML {
 	text = regexp.MustCompile("`([^`]+)`").ReplaceAllString(text, "<code>$1</code>")
 	return template.HTML(regexp.MustCompile(`\*\*([^*]+)\*\*`).ReplaceAllString(text, "<b>$1</b>"))
 }
+
+// preformatted is a text as it is; its quotes, of which examples are full, need no escape between tags.
+func preformatted(text string) template.HTML {
+	return template.HTML(strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text))
+}
