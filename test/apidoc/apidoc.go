@@ -70,6 +70,7 @@ type family struct {
 
 type operation struct {
 	ID, Method, Path, Summary string
+	Short                     string // the path among its like
 	Access                    string
 	Servers                   []string
 	Text                      template.HTML
@@ -135,6 +136,16 @@ func kindOf(path string) (order int, name string) {
 	return order, name
 }
 
+// short leaves out of a path what many have in front.
+func short(path string) string {
+	for _, front := range []string{"/v3/modules/remoteloading/apps/hsm/readers/{id}", "/v3/modules/{module}/apps/token/readers/{id}", "/v3/modules/{module}/apps/token"} {
+		if rest, ok := strings.CutPrefix(path, front); ok {
+			return "…" + rest
+		}
+	}
+	return path
+}
+
 // families returns the operations that are told of with a server.
 func families(doc *openapi3.T, server string) []family {
 	var all []family
@@ -161,7 +172,7 @@ func families(doc *openapi3.T, server string) []family {
 
 func newOperation(method, path string, described *openapi3.Operation) operation {
 	o := operation{
-		ID: described.OperationID, Method: method, Path: path, Summary: described.Summary, Servers: described.Tags,
+		ID: described.OperationID, Method: method, Path: path, Short: short(path), Summary: described.Summary, Servers: described.Tags,
 		Text: paragraphs(described.Description),
 	}
 	o.Access, _ = described.Extensions["x-access"].(string)
