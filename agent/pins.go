@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/notice"
@@ -92,7 +93,17 @@ func (a *Agent) enterAtReader(ctx context.Context, q pin.Question) (end func(), 
 }
 
 // deviceKey answers with the key that existing clients encrypt PINs with.
-func (a *Agent) deviceKey(w http.ResponseWriter, _ *http.Request) error {
+// keyWait is how long the device key is waited for: within a request's time, and longer than it takes to make.
+const keyWait = 8 * time.Second
+
+// deviceKey waits for the key while it is made: existing clients ask once, and send all PINs in clear if they get none.
+func (a *Agent) deviceKey(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), keyWait)
+	defer cancel()
+	select {
+	case <-a.keys.Ready():
+	case <-ctx.Done():
+	}
 	key, err := a.keys.Public()
 	if err != nil {
 		w.Header().Set("Retry-After", "1")

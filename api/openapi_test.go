@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -220,9 +221,36 @@ func TestOperations(t *testing.T) {
 					t.Errorf("%s does not say %d", name, status)
 				}
 			}
+			checkReasons(t, name, operation)
 			if operation.Responses.Default() != nil || operation.Responses.Status(404) != nil {
 				t.Errorf("%s has a default answer, or 404, which is for unknown routes", name)
 			}
+		}
+	}
+}
+
+// checkReasons compares the statuses of errors with the reasons that an operation has: each has one of the other.
+func checkReasons(t *testing.T, name string, operation *openapi3.Operation) {
+	t.Helper()
+	given := openapi.Faults()
+	for _, server := range operation.Tags {
+		given = append(given, openapi.Reasons(server, operation)...)
+	}
+	statuses := map[string]bool{}
+	for _, reason := range given {
+		i := slices.IndexFunc(api.Reasons(), func(m api.Mapping) bool { return m.Reason == reason })
+		if i < 0 {
+			t.Errorf("%s: x-reasons has %q, which is none", name, reason)
+			continue
+		}
+		status := strconv.Itoa(api.Reasons()[i].Status)
+		if statuses[status] = true; operation.Responses.Value(status) == nil {
+			t.Errorf("%s may fail for %s, but does not say %s", name, reason, status)
+		}
+	}
+	for status := range operation.Responses.Map() {
+		if status >= "400" && !statuses[status] {
+			t.Errorf("%s says %s, but has no such reason in x-reasons", name, status)
 		}
 	}
 }

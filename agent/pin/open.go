@@ -39,7 +39,7 @@ func (k *Keeper) open(ctx context.Context, w *Wish, f *Field) (cardbroker.Secret
 	switch n := len(f.text.Reveal()); {
 	case f.sealed():
 		return k.openSealed(ctx, w, f)
-	case n == base64.StdEncoding.EncodedLen(rsaBlob):
+	case n == base64.StdEncoding.EncodedLen(rsaBlob), n == base64.StdEncoding.EncodedLen(rsaBlob-1):
 		return k.openPKCS1(w.Shape, f)
 	case n > maxClear:
 		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid, "a PIN is a JWE, or base64 of %d bytes", rsaBlob)
@@ -50,14 +50,17 @@ func (k *Keeper) open(ctx context.Context, w *Wish, f *Field) (cardbroker.Secret
 	return w.Shape.take(f.text.Reveal(), true)
 }
 
-// openPKCS1 opens what JSEncrypt sends.
+// openPKCS1 opens what JSEncrypt sends: a number, of which it leaves out the bytes in front that are zero, against RFC 8017 §4.1. One PIN
+// in 150 is so.
 func (k *Keeper) openPKCS1(shape Shape, f *Field) (cardbroker.Secret, error) {
 	var blob [rsaBlob + 2]byte // Decode wants room for the padding of base64
 	n, err := base64.StdEncoding.Strict().Decode(blob[:], f.text.Reveal())
-	if err != nil || n != rsaBlob {
+	if err != nil || n > rsaBlob {
 		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.Invalid, "a PIN is a JWE, or base64 of %d bytes", rsaBlob)
 	}
-	text, ok, err := k.cfg.Keys.OpenPKCS1(blob[:rsaBlob])
+	var whole [rsaBlob]byte
+	copy(whole[rsaBlob-n:], blob[:n])
+	text, ok, err := k.cfg.Keys.OpenPKCS1(whole[:])
 	if err != nil {
 		return cardbroker.Secret{}, err
 	}

@@ -5,6 +5,7 @@ package pin_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -72,6 +73,20 @@ func TestClear(t *testing.T) {
 	want(t, "a wrong one by policy", b.keeper.Enter(t.Context(), b.wish(shop, wrong)), "pin_incorrect")
 	want(t, "with a character that no PIN has", b.keeper.Enter(t.Context(), b.wish(shop, "12345\x7F")), "invalid")
 	want(t, "too long for anything", b.keeper.Enter(t.Context(), b.wish(shop, strings.Repeat("1", 65))), "invalid")
+}
+
+// TestShortBlob: JSEncrypt, which existing clients encrypt PINs with, sends a number without the zeros in front.
+func TestShortBlob(t *testing.T) {
+	b := newBed(t, nil)
+	var blob []byte
+	for len(blob) == 0 || blob[0] != 0 {
+		var err error
+		if blob, err = base64.StdEncoding.DecodeString(b.pkcs1(right)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, "without its zero", b.keeper.Enter(t.Context(), b.wish(shop, base64.StdEncoding.EncodeToString(blob[1:]))), "")
+	want(t, "without another byte", b.keeper.Enter(t.Context(), b.wish(shop, base64.StdEncoding.EncodeToString(blob[2:]))), "invalid")
 }
 
 // TestBlocked: what has no tries left is not asked for another.

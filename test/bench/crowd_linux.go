@@ -138,14 +138,14 @@ func (c crowd) memory() ([]measured, error) {
 func (c crowd) switches(ctx context.Context, b *bench) ([]measured, error) {
 	all := slices.Concat([]int{c.broker}, c.agents, c.bare)
 	start := time.Now()
-	before, err := countAll(all, proc.Switches)
+	before, err := proc.CountAll(all, proc.Switches)
 	if err != nil {
 		return nil, err
 	}
 	if err := b.rest(ctx, "while context switches are counted", pick(b, window, window/2)); err != nil {
 		return nil, err
 	}
-	after, err := countAll(all, proc.Switches)
+	after, err := proc.CountAll(all, proc.Switches)
 	if err != nil {
 		return nil, err
 	}
@@ -156,18 +156,6 @@ func (c crowd) switches(ctx context.Context, b *bench) ([]measured, error) {
 	}
 	broker, agents, bare := rates[:1], rates[1:1+len(c.agents)], rates[1+len(c.agents):]
 	return []measured{againstFloor(agents, bare), crowdOnly(againstFloor(broker, bare))}, nil
-}
-
-func countAll(pids []int, count func(int) (int, error)) ([]int, error) {
-	counts := make([]int, len(pids))
-	for i, pid := range pids {
-		n, err := count(pid)
-		if err != nil {
-			return nil, err
-		}
-		counts[i] = n
-	}
-	return counts, nil
 }
 
 // againstFloor compares rates with those of processes that cannot do less, if they do anything at all.

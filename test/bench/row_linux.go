@@ -103,13 +103,6 @@ func (b *bench) sections() []section {
 			// Windows differ, 6 to 57 were seen; the goal finds a ticker, which would cost hundreds.
 			{rowBrokerSwitches, "a minute", goal{ofMax, 120}},
 		}, b.idle},
-		{[]row{
-			{rowSilentCalls, "in 10 minutes", goal{ofMax, 0}},
-			// A timer costs 10 wake-ups each time: the goal is that there is none.
-			{rowSilentWakes, "in 10 minutes", goal{ofExcess, 5}},
-			// Other than the sandbox, the agent has collected garbage before, and Go does so again every other minute then. A
-			// ticker of a minute would double that again.
-			{rowSilentAgent, "in 10 minutes", goal{ofRatio, 2.5}},
-		}, b.silence},
+		{silenceRows(), b.silence},
 	}
 }

@@ -39,11 +39,24 @@ type user struct {
 	agent string // where his pages ask his agent
 	pid   int
 	port  int
+
+	service *stage.Service // his agent
+	session string         // "": the default
 	*chromium.Browser
 }
 
 // newHost sets the stage: broker, agents, web sites. Browsers are started by browse.
 func newHost(t *testing.T) *host {
+	t.Helper()
+	h := setStage(t)
+	for i := range h.users {
+		h.users[i].logon("--software-card")
+	}
+	return h
+}
+
+// setStage is newHost with nobody logged on.
+func setStage(t *testing.T) *host {
 	t.Helper()
 	testenv.Root(t)
 	testenv.Tool(t, "chromium")
@@ -71,25 +84,33 @@ func newHost(t *testing.T) *host {
 	h.broker = "http://" + ready.Listen[0]
 	for i := range h.users {
 		h.users[i] = user{Person: &s.Users[i], h: h}
-		h.users[i].logon()
 	}
 	return h
 }
 
-// logon starts the user's agent, with a software card.
-func (u *user) logon() {
+// logon starts the user's agent; more says with which cards.
+func (u *user) logon(more ...string) {
 	u.h.t.Helper()
-	_, ready, err := u.h.Start(u.Person, "agent-"+u.Name, "agent", "run", "--socket", u.h.socket, "--state", u.Home+"/state", "--software-card")
+	service, ready, err := u.h.Start(u.Person, "agent-"+u.Name, u.mine(append([]string{"agent", "run"}, more...)...)...)
 	if err != nil {
 		u.h.t.Fatal(err)
 	}
-	u.agent, u.pid, u.port = fmt.Sprintf("http://127.0.0.1:%d", ready.Port), ready.PID, ready.Port
+	u.service, u.agent, u.pid, u.port = service, fmt.Sprintf("http://127.0.0.1:%d", ready.Port), ready.PID, ready.Port
+}
+
+// mine adds to a command what names the user's agent.
+func (u *user) mine(args ...string) []string {
+	args = append(args, "--socket", u.h.socket, "--state", u.Home+"/state")
+	if u.session != "" {
+		args = append(args, "--session", u.session)
+	}
+	return args
 }
 
 // run runs one of the user's commands and decodes what it answers.
 func (u *user) run(answer any, args ...string) {
 	u.h.t.Helper()
-	out, err := u.h.Run(u.Person, "cardbroker", append(args, "--socket", u.h.socket, "--state", u.Home+"/state", "--json")...)
+	out, err := u.h.Run(u.Person, "cardbroker", u.mine(append(args, "--json")...)...)
 	if err == nil && out.Status != 0 {
 		err = fmt.Errorf("exit status %d: %s", out.Status, out.Stderr)
 	}

@@ -49,11 +49,15 @@ func enter() int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "../../cmd/cardbroker", "../../cmd/cardsandbox")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("cannot build the programs: %s", out))
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "t1csdk"), 0o755)); err != nil {
+		panic(err)
 	}
+	build(dir, "CGO_ENABLED=0", "../../cmd/cardbroker", "../vcard")
+	cgo := "CGO_ENABLED=1" // as it is shipped: it reaches PC/SC
+	if _, err := exec.LookPath("gcc"); err != nil {
+		cgo = "CGO_ENABLED=0"
+	}
+	build(dir, cgo, "../../cmd/cardsandbox")
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), programs+"="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -68,6 +72,15 @@ func enter() int {
 	return 0
 }
 
+// build builds programs into a directory.
+func build(dir, cgo string, packages ...string) {
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-o", dir}, packages...)...)
+	cmd.Env = append(os.Environ(), cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("cannot build the programs: %s", out))
+	}
+}
+
 // furnish gives the namespaces their addresses, and a directory for the browser's policies.
 func furnish() error {
 	for _, args := range [][]string{
@@ -80,6 +93,9 @@ func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return err
 	}
+	if err := share(); err != nil {
+		return fmt.Errorf("cannot share test/t1csdk: %w", err)
+	}
 	above := filepath.Dir(filepath.Dir(policies))
 	if _, err := os.Stat(above); err != nil {
 		return nil // there is no browser, and each test says so
@@ -88,4 +104,15 @@ func furnish() error {
 		return err
 	}
 	return os.MkdirAll(policies, 0o755)
+}
+
+// share shows every user the npm packages of the tests, which the way to our own folder may be closed to.
+func share() error {
+	const source = "../t1csdk"
+	target := filepath.Join(os.Getenv(programs), "t1csdk")
+	err := syscall.Mount(source, target, "", syscall.MS_BIND, "")
+	if err == nil {
+		err = syscall.Mount("", target, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
+	}
+	return err
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -80,6 +81,18 @@ func (s asked) ask(method, path string, options ...option) answer {
 		go request.Write(conn) // it may be answered before its end
 	}
 	return s.read(request, sent, conn)
+}
+
+// patiently is ask, as often as it takes until the user has not asked too much.
+func (s asked) patiently(method, path string, options ...option) answer {
+	s.t.Helper()
+	pace := time.NewTicker(20 * time.Millisecond)
+	defer pace.Stop()
+	a := s.ask(method, path, options...)
+	for ; a.status == http.StatusTooManyRequests; a = s.ask(method, path, options...) {
+		<-pace.C
+	}
+	return a
 }
 
 // request returns the request, and its body for the checker.

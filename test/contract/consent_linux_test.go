@@ -84,6 +84,7 @@ func (h *host) consentSeen(broker, agent asked) {
 	}
 	h.validateSeen(broker, state)
 	agent.ask("GET", "/v3/readers", page(shop)).want(200, "")
+	agent.ask("POST", "/cb/v1/offers", page(shop), body(`{"reader":"0000000000000000","tenant":"issuer"}`)).want(403, cardbroker.TenantDenied)
 	agent.ask("GET", "/v3/readers", page(shop+":8443")).want(412, cardbroker.ConsentRequired)
 	broker.ask("GET", "/v3/agents").want(200, "")
 	broker.ask("GET", "/v3/agents", page(shop)).want(200, "")
@@ -92,6 +93,11 @@ func (h *host) consentSeen(broker, agent asked) {
 	h.answerWhenAsked(agent, evil, api.AnswerDeny)
 	for range 3 { // as clients repeat it
 		wish(evil, good).want(412, cardbroker.ConsentRequired)
+	}
+	if os.Geteuid() == 0 {
+		wish(denied, good).want(403, cardbroker.Forbidden)
+		agent.ask("POST", "/cb/v1/consents", body(`{"origin":"`+denied+`","answer":"approve"}`)).want(403, cardbroker.Forbidden)
+		agent.ask("POST", "/cb/v1/consents/revoke", body(`{"origin":"`+jwtPage+`"}`)).want(403, cardbroker.Forbidden)
 	}
 	h.consentsSeen(agent)
 	again, _ := broker.ask("POST", "/v3/validate", page(shop), body(fmt.Sprintf(`{"consents":[%q]}`, state.Consent))).state()
@@ -166,10 +172,12 @@ func (h *host) consentsSeen(agent asked) {
 	h.consentDisk(agent)
 }
 
-// consentDisk has the agent store a consent where it cannot.
+// consentDisk has the agent store a consent, and the end of one, where it cannot.
 func (h *host) consentDisk(agent asked) {
-	h.check(os.Mkdir(h.path("agent-one", "consents.json.new"), 0o700))
 	answer := body(`{"origin":"` + evil + `","answer":"approve"}`)
+	agent.ask("POST", "/cb/v1/consents", answer).want(200, "")
+	h.check(os.Mkdir(h.path("agent-one", "consents.json.new"), 0o700))
+	agent.ask("POST", "/cb/v1/consents/revoke", body(`{"origin":"`+evil+`"}`)).want(503, cardbroker.Unavailable)
 	agent.ask("POST", "/cb/v1/consents", answer).want(503, cardbroker.Unavailable)
 	agent.ask("GET", "/v3/readers", page(evil)).want(412, cardbroker.ConsentRequired)
 	h.check(os.Remove(h.path("agent-one", "consents.json.new")))

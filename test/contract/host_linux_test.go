@@ -49,6 +49,7 @@ type host struct {
 	broker  string // address of the loopback listener
 	door    string
 	tls     *tls.Config // for the door's clients
+	closed  bool        // the next agents let no programs in
 }
 
 // ledger is a store whose disk can fail.
@@ -144,6 +145,9 @@ func (h *host) client() *client.Broker {
 // jwtPage is the origin of a page that has the user's consent and has to show a JWT.
 const jwtPage = "https://signed.example"
 
+// denied is the origin of a page that policy denies consent.
+const denied = "https://denied.example"
+
 // policy is machine policy, which root alone can make.
 func (h *host) policy() config.Policy {
 	h.t.Helper()
@@ -156,10 +160,11 @@ func (h *host) policy() config.Policy {
 	h.check(err)
 	h.check(os.WriteFile(h.path("keys.json"), keys, 0o644))
 	h.check(os.MkdirAll(h.path("policy.d"), 0o755))
-	h.check(os.WriteFile(h.path("policy.d/a.yaml"), []byte("consent: {allow: ["+jwtPage+"]}\ntenants: {shop: {origins: ["+jwtPage+"], "+
+	h.check(os.WriteFile(h.path("policy.d/a.yaml"), []byte("consent: {allow: ["+jwtPage+"], deny: ["+denied+"]}\ntenants: {shop: {origins: ["+jwtPage+"], "+
 		"page_jwt: {jwks_file: "+h.path("keys.json")+", issuer: i, audience: a}}}\n"), 0o644))
 	policy, err := config.LoadPolicy(h.path("policy.d"))
 	h.check(err)
+	policy.PagesOnly = h.closed
 	return policy
 }
 

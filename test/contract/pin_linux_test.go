@@ -6,13 +6,16 @@
 package contract_test
 
 import (
-	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/test/sealed"
 )
+
+// piv is the application of the software card.
+const piv = "A000000308000010000100"
 
 // pinsSeen asks for the agent's device key, at both ends, and has the card's PIN verified.
 func (h *host) pinsSeen(broker, agent asked, reader api.CardReader) {
@@ -32,14 +35,15 @@ func (h *host) pinsSeen(broker, agent asked, reader api.CardReader) {
 	key, err := sealed.PublicKey(own.Data)
 	h.check(err)
 	verify := "/cb/v1/readers/" + string(reader.ID) + "/verify-pin"
-	for pin, want := range map[string]struct {
-		status int
-		reason cardbroker.Reason
-	}{"123456": {200, ""}, "654321": {403, cardbroker.PINIncorrect}} {
+	seal := func(reference, pin string) option {
 		blob, err := sealed.PKCS1(key, []byte(pin))
 		h.check(err)
-		text, err := json.Marshal(map[string]string{"reference": "80", "aid": "A000000308000010000100", "pin": blob})
-		h.check(err)
-		agent.ask("POST", verify, body(string(text))).want(want.status, want.reason)
+		return body(fmt.Sprintf(`{"reference":%q,"aid":%q,"pin":%q}`, reference, piv, blob))
 	}
+	agent.ask("POST", verify, seal("80", "654321")).want(403, cardbroker.PINIncorrect)
+	agent.ask("POST", verify, seal("80", "123456")).want(200, "")
+	agent.ask("POST", verify, seal("99", "123456")).want(412, cardbroker.ObjectUnknown)
+	agent.ask("POST", verify, body(`{"reference":"80","pin":"123456"}`)).want(412, cardbroker.PINNotEncrypted)
+	agent.ask("POST", verify, body(`{"reference":"80"}`)).want(409, cardbroker.PINCanceled) // nobody can ask the user
+	agent.ask("POST", "/cb/v1/readers/0000000000000000/verify-pin", seal("80", "123456")).want(412, cardbroker.ReaderUnknown)
 }

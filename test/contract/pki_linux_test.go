@@ -9,6 +9,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/pin"
@@ -48,7 +50,9 @@ func (h *host) pkiSeen() {
 		b.ask("GET", path).want(200, "")
 	}
 	b.ask("POST", "/v3/modules/card/apps/token/reset-bulk-pin").want(200, "")
-	b.ask("GET", "/v3/modules/none/apps/token/reset-bulk-pin").want(412, cardbroker.ObjectUnknown)
+	for _, method := range []string{"GET", "POST"} {
+		b.ask(method, "/v3/modules/none/apps/token/reset-bulk-pin").want(412, cardbroker.ObjectUnknown)
+	}
 	for _, path := range []string{"/ds/transactions", "/logs/push", "/v3/modules/rawprint/apps/print/printer-list"} {
 		b.ask("GET", path).want(501, cardbroker.Unsupported)
 	}
@@ -68,11 +72,25 @@ func (h *host) pkiSeen() {
 	hash := base64.StdEncoding.EncodeToString(digest[:])
 	b.readSeen("POST", reader+"/validate", body(`{"algorithm":"sha256","hash":"`+hash+`","signedHash":"AAAA"}`))
 	sign := `{"algorithm":"sha256","data":"` + hash + `","pin":"123456"}`
-	for call, text := range map[string]string{
+	calls := map[string]string{
 		"verify-pin": `{"pin":"123456"}`, "change-pin": `{"pin":"123456","newPin":"123456"}`, "reset-pin": `{"puk":"12345678","pin":"123456"}`,
 		"sign": sign, "sign_raw": sign, "authenticate": sign,
-	} {
-		b.pinSeen(reader+"/"+call, text)
+	}
+	for call, text := range calls {
+		h.pinSeen(call, text)
+	}
+	h.clearSeen(calls)
+}
+
+// clearSeen sends PINs in clear where policy does not let them through.
+func (h *host) clearSeen(calls map[string]string) {
+	started, err := softtoken.Start(h.t.Context(), softtoken.Config{})
+	h.check(err)
+	defer func() { h.check(started.Stop()) }()
+	b := &pkiBed{asked: asked{h, "agent", started.Address}, Bed: started}
+	for call, text := range calls {
+		path := "/v3/modules/card/apps/token/readers/" + string(b.Reader()) + "/" + call
+		b.ask("POST", path, append(b.page(), body(text))...).want(412, cardbroker.PINNotEncrypted)
 	}
 }
 
@@ -92,6 +110,7 @@ func (b *pkiBed) slotsSeen() {
 // readSeen asks a route that needs no PIN.
 func (b *pkiBed) readSeen(method, path string, options ...option) {
 	b.ask(method, path, options...).want(200, "")
+	b.unknown(method, path, options...)
 	for reason, status := range map[cardbroker.Reason]int{
 		cardbroker.ReaderBusy: 409, cardbroker.CardRemoved: 409, cardbroker.Unsupported: 501, cardbroker.Unavailable: 503, cardbroker.Timeout: 504,
 	} {
@@ -106,15 +125,42 @@ func (b *pkiBed) readSeen(method, path string, options ...option) {
 	b.Insert()
 }
 
-// pinSeen asks a route that needs a PIN, of which it sends the right one.
-func (b *pkiBed) pinSeen(path, text string) {
-	post := func() answer { return b.ask("POST", path, append(b.page(), body(text))...) }
-	post().want(200, "")
-	for reason, status := range map[cardbroker.Reason]int{cardbroker.Indeterminate: 409, cardbroker.Unsupported: 501, cardbroker.Timeout: 504} {
-		b.Token.FailOn("", cardbroker.Errorf(reason, "as it is told"))
-		post().want(status, reason)
+// unknown asks a route of a reader for a module, and for a reader, that are not there.
+func (b *pkiBed) unknown(method, path string, options ...option) {
+	b.ask(method, strings.Replace(path, "/card/", "/none/", 1), options...).want(412, cardbroker.ObjectUnknown)
+	if !strings.Contains(path, "/slots/") {
+		b.ask(method, strings.Replace(path, string(b.Reader()), "0000000000000000", 1), options...).want(412, cardbroker.ReaderUnknown)
 	}
-	b.Token.Change(func(s *softtoken.State) { s.Left, s.Flags = 0, s.Flags|token.FlagSOPINLocked })
-	post().want(423, cardbroker.PINBlocked)
-	b.Token.Change(func(s *softtoken.State) { s.Left, s.Flags = 3, s.Flags&^token.FlagSOPINLocked })
+}
+
+// pinSeen asks a route that needs a PIN, of which it sends the right one; at a bed of its own, which takes so many PINs a minute.
+func (h *host) pinSeen(call, text string) {
+	started, err := softtoken.Start(h.t.Context(), softtoken.Config{Policy: config.PINPolicy{Clear: true}})
+	h.check(err)
+	defer func() { h.check(started.Stop()) }()
+	b := &pkiBed{asked: asked{h, "agent", started.Address}, Bed: started}
+	path := "/v3/modules/card/apps/token/readers/" + string(b.Reader()) + "/" + call
+	send := func(text string) answer { return b.ask("POST", path, append(b.page(), body(text))...) }
+	send(text).want(200, "")
+	b.unknown("POST", path, append(b.page(), body(text))...)
+	wrong := strings.NewReplacer(`"pin":"123456"`, `"pin":"999999"`, `"puk":"12345678"`, `"puk":"99999999"`).Replace(text)
+	send(wrong).want(403, cardbroker.PINIncorrect)
+	b.Token.Change(func(s *softtoken.State) { s.Left = 3 })
+	none := regexp.MustCompile(`"(pin|puk|newPin)":"[0-9]+",?`).ReplaceAllString(text, "")
+	send(strings.Replace(none, ",}", "}", 1)).want(409, cardbroker.PINCanceled)
+	b.Ask.Store(&knows)
+	for reason, status := range map[cardbroker.Reason]int{
+		cardbroker.Indeterminate: 409, cardbroker.Unsupported: 501, cardbroker.Unavailable: 503, cardbroker.Timeout: 504,
+	} {
+		b.Token.FailOn("", cardbroker.Errorf(reason, "as it is told"))
+		send(text).want(status, reason)
+	}
+	busy := error(cardbroker.Errorf(cardbroker.ReaderBusy, "as it is told"))
+	b.Busy.Store(&busy)
+	send(text).want(409, cardbroker.ReaderBusy)
+	b.Busy.Store(nil)
+	b.Token.Change(func(s *softtoken.State) { s.Present = false })
+	send(text).want(409, cardbroker.CardUnexpected)
+	b.Token.Change(func(s *softtoken.State) { s.Present, s.Left, s.Flags = true, 0, s.Flags|token.FlagSOPINLocked })
+	send(text).want(423, cardbroker.PINBlocked)
 }

@@ -27,6 +27,7 @@ import (
 type Checker struct {
 	doc  *openapi3.T
 	seen map[string]bool
+	why  map[string]bool // what was seen, with reasons
 }
 
 // Load reads the document that is built in and validates it against OpenAPI itself.
@@ -39,7 +40,7 @@ func Load() (*Checker, error) {
 	if err := doc.Validate(context.Background(), openapi3.EnableSchemaFormatValidation(), openapi3.EnableSchemaPatternValidation()); err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
-	return &Checker{doc: doc, seen: map[string]bool{}}, nil
+	return &Checker{doc: doc, seen: map[string]bool{}, why: map[string]bool{}}, nil
 }
 
 // Document returns the document, for tests of its own.
@@ -69,14 +70,19 @@ func (c *Checker) Check(x Exchange) error {
 	if promised == nil {
 		return fmt.Errorf("%s: %s is answered %d, which the document does not say: %s", x.Server, request, x.Response.StatusCode, x.Received)
 	}
-	err := errors.Join(checkHeaders(promised, x), checkBody(promised, x), checkCORS(x))
+	reason, err := checkReason(x, operation)
+	err = errors.Join(checkHeaders(promised, x), checkBody(promised, x), checkCORS(x), err)
 	if operation != nil && operation.RequestBody != nil && x.Response.StatusCode == http.StatusOK {
 		err = errors.Join(err, checkJSON(operation.RequestBody.Value.Content["application/json"].Schema.Value, x.Sent))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %s, answered %d: %w", x.Server, request, x.Response.StatusCode, err)
 	}
-	c.seen[fmt.Sprintf("%s %s %s %d", x.Server, x.Request.Method, path, x.Response.StatusCode)] = true
+	route := fmt.Sprintf("%s %s %s ", x.Server, x.Request.Method, path)
+	c.seen[route+strconv.Itoa(x.Response.StatusCode)] = true
+	if reason != "" {
+		c.why[route+string(reason)] = true
+	}
 	return nil
 }
 
@@ -97,6 +103,25 @@ func (c *Checker) Documented() []string {
 	}
 	slices.Sort(answers)
 	return answers
+}
+
+// SeenReasons returns the errors that were fine, as "server METHOD /path/{template} reason", in order.
+func (c *Checker) SeenReasons() []string { return slices.Sorted(maps.Keys(c.why)) }
+
+// DocumentedReasons returns all reasons of the document, as [Checker.SeenReasons] writes them.
+func (c *Checker) DocumentedReasons() []string {
+	var all []string
+	for path, item := range c.doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			for _, server := range operation.Tags {
+				for _, reason := range Reasons(server, operation) {
+					all = append(all, fmt.Sprintf("%s %s %s %s", server, method, path, reason))
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // CheckSchema checks a JSON text that is not a whole body, an event for example, against a schema of the document.
@@ -242,6 +267,18 @@ func checkError(x Exchange) error {
 		return errors.New("the error has no description")
 	}
 	return nil
+}
+
+// checkReason checks that the document gives the operation the reason of an error, and returns that.
+func checkReason(x Exchange, operation *openapi3.Operation) (cardbroker.Reason, error) {
+	var body api.ErrorBody
+	if x.Response.StatusCode < 400 || json.Unmarshal(x.Received, &body) != nil {
+		return "", nil
+	}
+	if operation != nil && !slices.Contains(append(Reasons(x.Server, operation), Faults()...), body.Reason) {
+		return "", fmt.Errorf("the document does not give it the reason %s", body.Reason)
+	}
+	return body.Reason, nil
 }
 
 // checkCORS checks that the page that asked can read the answer, whatever it says, and that no other page can.

@@ -44,6 +44,19 @@ func Switches(pid int) (int, error) { return countSwitches(pid, voluntary, nonvo
 // that.
 func Wakes(pid int) (int, error) { return countSwitches(pid, voluntary) }
 
+// CountAll counts of each process.
+func CountAll(pids []int, count func(int) (int, error)) ([]int, error) {
+	counts := make([]int, len(pids))
+	for i, pid := range pids {
+		n, err := count(pid)
+		if err != nil {
+			return nil, err
+		}
+		counts[i] = n
+	}
+	return counts, nil
+}
+
 func countSwitches(pid int, kinds ...string) (int, error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	if err != nil || len(threads) == 0 {
