@@ -46,7 +46,7 @@ func TestLinks(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && name != "." && (entry.Name()[0] == '.' || name == "build") {
+		if entry.IsDir() && name != "." && (entry.Name()[0] == '.' || entry.Name() == "node_modules" || name == "build") {
 			return fs.SkipDir
 		}
 		if path.Ext(name) != ".md" {

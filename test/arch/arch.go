@@ -85,7 +85,7 @@ func Except(found []Finding, list []Exception) []Finding {
 	return rest
 }
 
-// Load parses the tree under root, without hidden folders, testdata and build.
+// Load parses the tree under root, without hidden folders, testdata, node_modules and build.
 func Load(root string) (Tree, error) {
 	var tree Tree
 	dir := os.DirFS(root)
@@ -93,7 +93,7 @@ func Load(root string) (Tree, error) {
 		switch base := path.Base(name); {
 		case err != nil:
 			return err
-		case entry.IsDir() && name != "." && (base[0] == '.' || base[0] == '_' || base == "testdata" || name == "build"):
+		case entry.IsDir() && name != "." && (base[0] == '.' || base[0] == '_' || base == "testdata" || base == "node_modules" || name == "build"):
 			return fs.SkipDir
 		case entry.IsDir() || path.Ext(name) != ".go":
 			return nil

@@ -1,0 +1,343 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Made from api/openapi.yaml by `go test ./test/sdk -update`: the types of the REST API.
+
+/** Hexadecimal, ISO/IEC 7816-3 §8.2; empty if the card does not answer. */
+export type ATR = string;
+
+export type Card = {
+  atr: ATR;
+  /** Empty where none is negotiated. */
+  protocol: "T0" | "T1" | "";
+};
+
+export type CardReader = {
+  card?: CardReaderCard;
+  id: ReaderID;
+  name: string;
+  pinpad: boolean;
+};
+
+export type CardReaderAnswer = {
+  data: CardReader;
+  success: true;
+};
+
+export type CardReaderCard = {
+  atr: ATR;
+  /** What the card probably is, the more certain first; empty if that is not known. */
+  description: Array<string>;
+  /** Token modules that fit. */
+  modules: Array<string>;
+};
+
+export type CardReadersAnswer = {
+  data: Array<CardReader>;
+  success: true;
+};
+
+export type Consent = {
+  by: "user" | "policy";
+  /** Of the agent that asked the user; empty if it had no device key yet. */
+  deviceKeyThumbprint: string;
+  expires: string;
+  granted: string;
+  origin: Origin;
+  session: SessionID;
+};
+
+export type ConsentAnswer = {
+  answer: "approve" | "deny";
+  /** 0 for as long as policy allows. */
+  days?: number;
+  origin: Origin;
+};
+
+export type ConsentRequest = {
+  codeWord: string;
+  /** What the page was given before. */
+  consents?: Array<string>;
+  durationInDays?: number;
+};
+
+export type ConsentRevoke = {
+  origin: Origin;
+};
+
+export type ConsentState = {
+  /** Base64 of JSON in ASCII, with the agent's port in `agent.apiPort`; empty unless the state is APPROVED. Beyond the contract: `origin`, `granted`, `expires`, `by`, `deviceKeyThumbprint`. `signedHash` is a MAC for the agent's own use. */
+  consent: string;
+  consentState: "APPROVED" | "REQUIRED";
+  /** What the page is to keep instead of what it has; those of other hosts are among them. */
+  consents: Array<string>;
+};
+
+export type ConsentStateAnswer = {
+  data: ConsentState;
+  success: true;
+};
+
+export type ConsentWaiting = {
+  days: number;
+  deadline: string;
+  origin: Origin;
+};
+
+export type Consents = {
+  consents: Array<Consent>;
+  /** The address of the agent's own page; left out for a web page. */
+  page?: string;
+  /** Who asks; the user is shown the first. Empty for a web page. */
+  waiting: Array<ConsentWaiting>;
+};
+
+/** RFC 7517. EC has crv, x and y, RSA has n and e. */
+export type DeviceJWK = {
+  alg: "ECDH-ES" | "RSA-OAEP-256";
+  crv?: string;
+  e?: string;
+  kid: Thumbprint;
+  kty: "EC" | "RSA";
+  n?: string;
+  use: "enc";
+  x?: string;
+  y?: string;
+};
+
+export type DeviceKeyAnswer = {
+  data: string;
+  success: true;
+};
+
+export type DeviceKeys = {
+  keys: Array<DeviceJWK>;
+  thumbprint: Thumbprint;
+};
+
+export type Empty = string;
+
+export type Error = {
+  /** Origin, type and detail (XYYZZZ), as Trust1Connector clients know it. */
+  code: number;
+  /** For people; programs use `reason`. */
+  description: string;
+  reason: Reason;
+  /** PIN tries left, with `pin_incorrect` where the card tells. */
+  retries?: number;
+  rule?: Rule;
+  success: false;
+};
+
+export type Info = {
+  cardbroker: InfoCardbroker;
+  t1CInfoAPI: InfoAPI;
+  t1CInfoOS: InfoOS;
+  t1CInfoRuntime: InfoRuntime;
+  t1CInfoUser: InfoUser;
+};
+
+export type InfoAPI = {
+  activated: boolean;
+  jwtEnabled: boolean;
+  logLevel: string;
+  modules: Array<string>;
+  service: InfoService;
+  uid: string;
+  /** Of the Trust1Connector contract that is kept. */
+  version: "3.6.1";
+};
+
+export type InfoCardbroker = {
+  /** How the host finds agents. */
+  mode: "service" | "elected" | "none";
+  version: string;
+};
+
+export type InfoOS = {
+  architecture: string;
+  os: string;
+  version: string;
+};
+
+export type InfoRuntime = {
+  dateTime: string;
+  desktop: string;
+  runtime: string;
+  version: string;
+};
+
+export type InfoService = {
+  apiPort: Port;
+  /** PROXY is the broker. */
+  deviceType: "PROXY" | "AGENT";
+  gRpcPort: 0;
+  url: string;
+};
+
+/** Any page may read this, so all is empty but the name of the host. */
+export type InfoUser = {
+  country: Empty;
+  home: Empty;
+  hostName: string;
+  installedDir: Empty;
+  language: Empty;
+  name: Empty;
+  tempDir: Empty;
+  timezone: Empty;
+  username: Empty;
+};
+
+export type Lease = {
+  /** The back end's address and port. */
+  backend?: string;
+  /** Since when the back end has no connection, and may come back; missing while it has one. */
+  cut?: string;
+  expires: string;
+  /** How the tenant has shown who it is. */
+  method?: "token" | "certificate" | "jwt" | "rendezvous";
+  /** Its name. */
+  reader: string;
+  session?: SessionID;
+  /** How the back end uses the reader. In a shared lease local programs have their turns at the card. */
+  share?: "shared" | "exclusive" | "direct";
+  since: string;
+  tenant: Tenant;
+  tunnel: TunnelID;
+  /** Whose session; in the broker's list only. */
+  user?: string;
+};
+
+export type Leases = {
+  leases: Array<Lease>;
+};
+
+export type Nothing = Record<string, never>;
+
+export type Offer = {
+  reader: ReaderID;
+  tenant: Tenant;
+};
+
+export type Offered = {
+  expires: string;
+  reader: ReaderID;
+  ticket: string;
+  /** The whole address of the tunnel; on a host that calls the back end, its rendezvous. */
+  url: string;
+};
+
+/** Of a web page, as browsers write it. */
+export type Origin = string;
+
+export type OwnAgent = {
+  /** RFC 7638 with SHA-256, in base64url, of the P-256 device key; empty until the agent has one. */
+  deviceKeyThumbprint: string;
+  port: Port;
+  session: SessionID;
+  state: "RESERVED" | "REGISTERED" | "STALE";
+};
+
+export type PINChallenge = {
+  expires: string;
+  nonce: string;
+};
+
+export type PINVerified = {
+  verified: true;
+};
+
+export type Port = number;
+
+export type ReaderEvent = {
+  /** Of the card that came in; else, or if it does not answer, empty. */
+  atr: string;
+  /** What the card that came in probably is. Left out if that is not known, and at the door for back ends. */
+  description?: Array<string>;
+  event: "reader_added" | "reader_removed" | "card_in" | "card_out";
+  /** Of the reader. */
+  name?: string;
+  reader: ReaderID;
+  time: string;
+};
+
+/** Stable for one agent and one asker; a page and each tenant see other ids of the same reader. */
+export type ReaderID = string;
+
+export type ReaderLease = {
+  expires: string;
+  tenant: Tenant;
+};
+
+/** Why, in one word. New ones may be added. */
+export type Reason = "invalid" | "unauthenticated" | "consent_required" | "no_agent" | "forbidden" | "origin_denied" | "tenant_denied" | "caller_refused" | "reader_shared_host" | "not_found" | "reader_unknown" | "object_unknown" | "conflict" | "stale_epoch" | "session_ambiguous" | "reader_busy" | "card_absent" | "card_removed" | "card_reset" | "card_mute" | "card_unexpected" | "indeterminate" | "pin_incorrect" | "pin_blocked" | "pin_canceled" | "pin_not_encrypted" | "too_large" | "rate_limited" | "unsupported" | "overloaded" | "ports_exhausted" | "unavailable" | "no_leader" | "agent_restarting" | "audit_broken" | "timeout" | "canceled" | "internal";
+
+export type RemoteReader = {
+  card: Card | null;
+  host: string;
+  id: ReaderID;
+  /** Of the tenant's own; null while the tenant does not hold the reader. */
+  lease: ReaderLease | null;
+  name: string;
+  session: SessionID;
+};
+
+export type RemoteReaders = {
+  readers: Array<RemoteReader>;
+};
+
+/** The check that refused. New ones may be added. */
+export type Rule = "peer_unsupported" | "peer_not_loopback" | "peer_not_found" | "peer_not_established" | "peer_no_inode" | "peer_mismatch" | "peer_overflow_uid" | "peer_no_process" | "socket_gone" | "connection_limit" | "rate" | "host_header" | "origin_null" | "origin_malformed" | "origin_unconsented" | "consent_policy" | "own_page" | "fetch_without_origin" | "csrf_token" | "media_type" | "socket_origin" | "page_jwt" | "local_programs" | "other_user" | "not_admin" | "listener_foreign" | "listener_missing" | "socket_foreign" | "claim" | "quota" | "no_agent" | "session_ambiguous" | "tenant_origin" | "ticket" | "forward" | "token" | "token_time" | "firewall" | "pin_rate" | "pin_clear" | "pin_challenge" | "pin_floor";
+
+export type SessionID = string;
+
+export type T1CAgent = {
+  apiIp: string;
+  apiLastUsed: string;
+  apiPid: string;
+  apiPort: string;
+  clientLastUsed: string;
+  connectionState: string;
+  hostname: string;
+  sandboxIp: string;
+  sandboxPid: string;
+  sandboxPort: string;
+  username: string;
+  validityInDays: string;
+};
+
+export type T1CAgentsAnswer = {
+  data: Array<T1CAgent>;
+  success: true;
+};
+
+export type Tenant = string;
+
+/** RFC 7638 with SHA-256, in base64url. */
+export type Thumbprint = string;
+
+export type Token = {
+  /** By the broker's clock. */
+  expires: string;
+  /** From now to then, for who has another clock. */
+  seconds: number;
+  /** A compact JWS. */
+  token: string;
+};
+
+export type TunnelID = string;
+
+export type ValidateRequest = {
+  consents: Array<string>;
+};
+
+export type VerifyPIN = {
+  /** The application that is selected first; none if it is missing. */
+  aid?: string;
+  /** How the PIN stands in the command. piv, the default: ASCII, filled up with FF to 8 bytes; ascii: nothing else; bcd: two digits a byte, filled up with F to 8 bytes; iso9564-2: a PIN block of format 2. */
+  encoding?: "piv" | "ascii" | "bcd" | "iso9564-2";
+  /** Encrypted. Missing, the user is asked. */
+  pin?: string;
+  /** P2 of VERIFY, ISO/IEC 7816-4 §11.6.6. */
+  reference: string;
+};
