@@ -86,8 +86,10 @@ func (h *host) consentSeen(broker, agent asked) {
 	agent.ask("GET", "/v3/readers", page(shop)).want(200, "")
 	agent.ask("GET", "/v3/readers", page(shop+":8443")).want(412, cardbroker.ConsentRequired)
 	broker.ask("GET", "/v3/agents").want(200, "")
-	broker.ask("GET", "/v3/agents", page(shop)).want(200, "")
-	broker.ask("GET", "/v3/agents", page(evil)).want(412, cardbroker.ConsentRequired)
+	for _, path := range []string{"/cb/v1/agent", "/v3/agents"} {
+		broker.ask("GET", path, page(shop)).want(200, "")
+		broker.ask("GET", path, page(evil)).want(412, cardbroker.ConsentRequired)
+	}
 
 	h.answerWhenAsked(agent, evil, api.AnswerDeny)
 	for range 3 { // as clients repeat it

@@ -45,6 +45,7 @@ var unseen = []struct{ end, why string }{
 	{"agent POST /cb/v1/readers/{id}/verify-pin 504", "a sandbox hangs"},
 	{"agent POST /cb/v1/consents 504", "a disk hangs"},
 	{"agent POST /cb/v1/consents/revoke 504", "the same"},
+	{"broker GET /cb/v1/agent 504", "an agent hangs"},
 	{"broker GET /v3/agents 504", "an agent hangs"},
 	{"broker POST /v3/consent 504", "the same"},
 	{"broker POST /v3/validate 504", "the same"},
