@@ -22,6 +22,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/catalogue"
 	"github.com/cardbroker/cardbroker/agent/consent"
+	"github.com/cardbroker/cardbroker/agent/demo"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
 	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
@@ -79,6 +80,7 @@ type Agent struct {
 	asker   cardend.Asker // nil: policy names no prompt
 	desk    *desk
 	page    string // host name of our own page, made up for this agent's life
+	demo    demo.Page
 	names   *catalogue.Catalogue
 	present *presence
 	keys    *devicekey.Keys
@@ -124,6 +126,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
 		page:   strings.ToLower(rand.Text()) + ".localhost",
+		demo:   demo.New(),
 		names:  catalogue.New(cfg.Lists, cfg.Log),
 		keys:   devicekey.New(),
 

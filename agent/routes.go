@@ -40,12 +40,17 @@ func (a *Agent) routes() []httpserver.Route {
 
 // serve serves the agent's port, and what the broker forwards, until ctx ends.
 func (a *Agent) serve(ctx context.Context, e enrolment) error {
+	routes := a.routes()
+	if !a.cfg.Policy.NoDemo {
+		routes = append(routes, a.demo.Routes()...)
+	}
 	server := httpserver.New(httpserver.Config{
-		Routes:    a.routes(),
+		Routes:    routes,
 		Authorize: a.authorize,
 		Consented: a.consents.Consented,
 		During:    a.consents.While,
 		Page:      a.page,
+		Guest:     a.demo.Name,
 		Refused:   a.tellRefused,
 		PagesOnly: a.cfg.Policy.PagesOnly,
 		Log:       a.cfg.Log,
