@@ -31,6 +31,7 @@ func (a *Agent) routes() []httpserver.Route {
 		{Method: "GET", Path: "/consent", Access: httpserver.Public, Handle: a.consentPage},
 		{Method: "GET", Path: "/consent/{file}", Access: httpserver.Public, Handle: a.consentFile},
 		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: a.deviceKey},
+		{Method: "GET", Path: "/docs", Access: httpserver.Public, Handle: httpserver.Docs},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: a.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
 		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},

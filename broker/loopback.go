@@ -18,6 +18,7 @@ func (b *Broker) loopbackRoutes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/cb/v1/agent", Access: httpserver.Public, Handle: b.ownAgent},
 		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: b.deviceKey},
+		{Method: "GET", Path: "/docs", Access: httpserver.Public, Handle: httpserver.Docs},
 		{Method: "GET", Path: "/healthz", Access: httpserver.Public, Handle: b.health},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: b.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},

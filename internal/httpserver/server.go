@@ -341,3 +341,14 @@ func OpenAPI(w http.ResponseWriter, _ *http.Request) error {
 	w.Write(api.OpenAPI) // an error is the connection's
 	return nil
 }
+
+// Docs serves the document as a page for people.
+func Docs(w http.ResponseWriter, _ *http.Request) error {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", api.DocsPolicy)
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	w.Write(api.DocsPage) // an error is the connection's
+	return nil
+}

@@ -39,6 +39,9 @@ type user struct {
 	agent string // where his pages ask his agent
 	pid   int
 	port  int
+
+	service *stage.Service // his agent
+	session string         // "": the default
 	*chromium.Browser
 }
 
@@ -79,17 +82,26 @@ func newHost(t *testing.T) *host {
 // logon starts the user's agent, with a software card.
 func (u *user) logon() {
 	u.h.t.Helper()
-	_, ready, err := u.h.Start(u.Person, "agent-"+u.Name, "agent", "run", "--socket", u.h.socket, "--state", u.Home+"/state", "--software-card")
+	service, ready, err := u.h.Start(u.Person, "agent-"+u.Name, u.mine("agent", "run", "--software-card")...)
 	if err != nil {
 		u.h.t.Fatal(err)
 	}
-	u.agent, u.pid, u.port = fmt.Sprintf("http://127.0.0.1:%d", ready.Port), ready.PID, ready.Port
+	u.service, u.agent, u.pid, u.port = service, fmt.Sprintf("http://127.0.0.1:%d", ready.Port), ready.PID, ready.Port
+}
+
+// mine adds to a command what names the user's agent.
+func (u *user) mine(args ...string) []string {
+	args = append(args, "--socket", u.h.socket, "--state", u.Home+"/state")
+	if u.session != "" {
+		args = append(args, "--session", u.session)
+	}
+	return args
 }
 
 // run runs one of the user's commands and decodes what it answers.
 func (u *user) run(answer any, args ...string) {
 	u.h.t.Helper()
-	out, err := u.h.Run(u.Person, "cardbroker", append(args, "--socket", u.h.socket, "--state", u.Home+"/state", "--json")...)
+	out, err := u.h.Run(u.Person, "cardbroker", u.mine(append(args, "--json")...)...)
 	if err == nil && out.Status != 0 {
 		err = fmt.Errorf("exit status %d: %s", out.Status, out.Stderr)
 	}

@@ -49,6 +49,9 @@ func enter() int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "t1csdk"), 0o755)); err != nil {
+		panic(err)
+	}
 	build := exec.Command("go", "build", "-trimpath", "-o", dir, "../../cmd/cardbroker", "../../cmd/cardsandbox")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -80,6 +83,9 @@ func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return err
 	}
+	if err := share(); err != nil {
+		return fmt.Errorf("cannot share test/t1csdk: %w", err)
+	}
 	above := filepath.Dir(filepath.Dir(policies))
 	if _, err := os.Stat(above); err != nil {
 		return nil // there is no browser, and each test says so
@@ -88,4 +94,15 @@ func furnish() error {
 		return err
 	}
 	return os.MkdirAll(policies, 0o755)
+}
+
+// share shows every user the npm packages of the tests, which the way to our own folder may be closed to.
+func share() error {
+	const source = "../t1csdk"
+	target := filepath.Join(os.Getenv(programs), "t1csdk")
+	err := syscall.Mount(source, target, "", syscall.MS_BIND, "")
+	if err == nil {
+		err = syscall.Mount("", target, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
+	}
+	return err
 }

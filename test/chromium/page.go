@@ -125,6 +125,25 @@ func (p *Page) Run(script string, value any) error {
 	return json.Unmarshal(outcome.Result.Value, value)
 }
 
+// Screenshot returns what the page looks like in a window of that size, in points, as PNG. The size stays.
+func (p *Page) Screenshot(width, height int) ([]byte, error) {
+	size := object{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}
+	if err := p.browser.call(callTimeout, p.session, "Emulation.setDeviceMetricsOverride", size, nil); err != nil {
+		return nil, err
+	}
+	var shot struct {
+		Data []byte `json:"data"`
+	}
+	err := p.browser.call(callTimeout, p.session, "Page.captureScreenshot", object{"format": "png"}, &shot)
+	return shot.Data, err
+}
+
+// Dark has the page look as on a dark desktop.
+func (p *Page) Dark() error {
+	dark := []object{{"name": "prefers-color-scheme", "value": "dark"}}
+	return p.browser.call(callTimeout, p.session, "Emulation.setEmulatedMedia", object{"features": dark}, nil)
+}
+
 // Told returns what the browser has complained of on the page since it was last asked: failed requests, and its console.
 func (p *Page) Told() []string {
 	told := p.told

@@ -28,6 +28,7 @@ var unseen = []struct{ end, why string }{
 	{" 500", "a fault of the program"},
 	{"broker GET /info 503", "the kernel cannot be asked who is calling"},
 	{"broker GET /openapi.yaml 503", "the same"},
+	{"broker GET /docs 503", "the same"},
 	{"door GET /cb/v1/readers 503", "a queue is full"},
 	{"door GET /cb/v1/readers/events 503", "the same"},
 	{"door GET /cb/v1/jwks.json 503", "the broker stops"},
@@ -107,6 +108,9 @@ func (h *host) agentSeen(broker, agent asked) {
 		}
 		if document := server.ask("GET", "/openapi.yaml").want(200, ""); string(document.body) != string(api.OpenAPI) {
 			h.t.Errorf("the %s serves another document", server.name)
+		}
+		if page := server.ask("GET", "/docs").want(200, ""); string(page.body) != string(api.DocsPage) {
+			h.t.Errorf("the %s serves another page", server.name)
 		}
 		server.ask("HEAD", "/info").want(200, "")
 		server.ask("GET", "/v4/readers").want(404, cardbroker.NotFound)
