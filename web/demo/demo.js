@@ -175,7 +175,7 @@ function follow() {
 async function readCertificates() {
   const token = client.token($("module").value, chosen);
   const [certificates, algorithms] = await Promise.all([token.certificates(), token.algorithms()]);
-  const rows = certificates.map((c) => make("tr", [c.use, c.subject, c.issuer, c.serialNumber].map((text) => make("td", text))));
+  const rows = certificates.map((c) => make("tr", [c.use, c.subject, c.issuer, validity(c)].map((text) => make("td", text))));
   $("certificates").tBodies[0].replaceChildren(...rows);
   $("certificates").hidden = $("signing").hidden = false;
   const { id, algorithm } = $("signing").elements;
@@ -183,6 +183,8 @@ async function readCertificates() {
   id.replaceChildren(...own.map((c) => Object.assign(make("option", `${c.use}: ${c.subject}`), { value: c.id })));
   algorithm.replaceChildren(...algorithms.map((name) => Object.assign(make("option", name), { selected: name.endsWith("sha256") })));
 }
+
+const validity = ({ notAfter, warning }) => `${notAfter.toLocaleDateString()}${warning ? ` (${warning.replaceAll("_", " ")})` : ""}`;
 
 // take takes a PIN out of its field, which forgets it.
 function take(field) {
@@ -193,10 +195,8 @@ function take(field) {
 
 async function sign(form) {
   const { text, id, algorithm, pin, dialog } = form.elements;
-  const name = algorithm.value.match(/sha-?(1|256|384|512)/i)?.[1] ?? "256";
-  const hash = new Uint8Array(await crypto.subtle.digest(`SHA-${name}`, new TextEncoder().encode(text.value)));
   const token = client.token($("module").value, chosen);
-  const asked = { algorithm: algorithm.value, hash, id: id.value || undefined };
+  const asked = { algorithm: algorithm.value, data: new TextEncoder().encode(text.value), id: id.value || undefined };
   const signature = await token.sign({ ...asked, pin: take(pin), osDialog: dialog.checked || undefined });
   const right = await token.verify({ ...asked, signature });
   form.querySelector("output").className = right ? "good" : "";

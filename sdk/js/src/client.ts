@@ -9,7 +9,7 @@ import { first, timeouts, type CallOptions } from "./http.js";
 import { Link, type Token as JWT } from "./link.js";
 import { willAsk } from "./permission.js";
 import { CardSession } from "./session.js";
-import { Token } from "./token.js";
+import { Token, type Module } from "./token.js";
 
 /** How cardbroker is found. Everything has a default. */
 export interface ConnectOptions extends CallOptions {
@@ -173,6 +173,11 @@ export class Cardbroker {
       }
     });
     return () => stop.abort();
+  }
+
+  /** The modules that the administrator has set up. */
+  async modules({ signal }: CallOptions = {}): Promise<Module[]> {
+    return (await this.#link.ask<{ modules: Module[] }>("/cb/v1/modules", { signal, timeout: timeouts.card })).modules;
   }
 
   /** A token in a reader, by the name of its module: one of the card's `modules`. */

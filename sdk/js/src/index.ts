@@ -14,7 +14,7 @@ export type { Permission } from "./permission.js";
 export { CardSession } from "./session.js";
 export type { CardResponse } from "./session.js";
 export { Token } from "./token.js";
-export type { Certificate, CertificateUse, PinOptions, SignOptions, TokenInfo } from "./token.js";
+export type { Certificate, CertificateUse, Input, Module, PinOptions, SignOptions, TokenInfo } from "./token.js";
 export { bytes, hex } from "./bytes.js";
 export type { Bytes } from "./bytes.js";
 export type { CallOptions } from "./http.js";

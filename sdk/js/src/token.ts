@@ -13,14 +13,20 @@ export interface PinOptions extends CallOptions {
   osDialog?: boolean | undefined;
 }
 
-/** What is signed, by which key. */
-export interface SignOptions extends PinOptions {
-  /** Such as `sha256` or `rsa_pss_sha256`: one of {@link Token.algorithms}. */
+/** What is signed: data, or its hash if the page has hashed it. */
+export interface Input {
+  /** Such as `sha256` or `rsassa_pss_sha256`: one of {@link Token.algorithms}. */
   algorithm: string;
-  /** The hash of what is signed. */
-  hash: Uint8Array;
+  data?: Uint8Array | undefined;
+  hash?: Uint8Array | undefined;
   /** Of the certificate; without one the token's first that fits. */
   id?: string | undefined;
+}
+
+/** What is signed, by which key. */
+export interface SignOptions extends PinOptions, Input {
+  /** Whether the PIN may be kept for the next signatures, where policy keeps it, and is not asked for if it was. */
+  bulk?: boolean | undefined;
 }
 
 /** What a certificate is for. */
@@ -35,14 +41,21 @@ export interface Certificate {
   subject: string;
   issuer: string;
   serialNumber: string;
+  notBefore: Date;
+  notAfter: Date;
+  /** `expired`, `expires_soon` (within 30 days), `not_yet_valid` or empty. */
+  warning: string;
 }
 
 interface ListedCertificate {
-  certificate?: string;
-  id?: string;
-  subject?: string;
-  issuer?: string;
-  serialNumber?: string;
+  certificate: string;
+  id: string;
+  subject: string;
+  issuer: string;
+  serialNumber: string;
+  notBefore: string;
+  notAfter: string;
+  warning: string;
 }
 
 type CertificateList = Partial<Record<`${CertificateUse}Certificate` | "intermediateCertificates", { certificates?: ListedCertificate[] }>>;
@@ -54,6 +67,14 @@ export interface TokenInfo {
   manufacturerId: string;
   model: string;
   serialNumber: string;
+}
+
+/** A PKCS#11 module that the administrator has set up. */
+export interface Module {
+  name: string;
+  title: string;
+  /** Whether its tokens are cards in PC/SC readers. */
+  pcsc: boolean;
 }
 
 /** A token (PKCS#11) in a reader, through one of the modules that the administrator has set up. */
@@ -81,10 +102,9 @@ export class Token {
     for (const [kind, { certificates = [] }] of Object.entries(list)) {
       const use = kind.replace(/Certificates?$/, "") as CertificateUse;
       for (const c of options.use === undefined || options.use === use ? certificates : []) {
-        found.push({
-          use, id: c.id ?? "", der: fromBase64(c.certificate ?? ""),
-          subject: c.subject ?? "", issuer: c.issuer ?? "", serialNumber: c.serialNumber ?? "",
-        });
+        const { id, subject, issuer, serialNumber, warning } = c;
+        const [der, notBefore, notAfter] = [fromBase64(c.certificate), new Date(c.notBefore), new Date(c.notAfter)];
+        found.push({ use, id, der, subject, issuer, serialNumber, notBefore, notAfter, warning });
       }
     }
     return found;
@@ -95,20 +115,20 @@ export class Token {
     return (await this.#get<{ ref: string[] }>("/supported-algorithms", options)).ref;
   }
 
-  /** Signs a hash with the key of a non-repudiation certificate. It is never asked for twice. */
+  /** Signs with the key that a person signs with, unless another is named. It is never asked for twice. */
   sign(options: SignOptions): Promise<Uint8Array> {
     return this.#sign("/sign", options);
   }
 
-  /** The same with the key of an authentication certificate. */
+  /** The same with the key that a person logs in with. */
   authenticate(options: SignOptions): Promise<Uint8Array> {
     return this.#sign("/authenticate", options);
   }
 
-  /** Whether a signature is one of the hash by the key of a certificate. */
-  async verify(options: CallOptions & { algorithm: string; hash: Uint8Array; signature: Uint8Array; id?: string | undefined }): Promise<boolean> {
-    const { algorithm, id } = options;
-    const body = { algorithm, id, hash: base64(options.hash), signedHash: base64(options.signature) };
+  /** Whether a signature is one of that data, or hash, by the key of a certificate. */
+  async verify(options: CallOptions & Input & { signature: Uint8Array }): Promise<boolean> {
+    const { data: hash, ...rest } = input(options);
+    const body = { ...rest, hash, signedHash: base64(options.signature) };
     return (await this.#post<{ valid: boolean }>("/validate", body, options)).valid;
   }
 
@@ -128,8 +148,8 @@ export class Token {
   }
 
   async #sign(call: string, options: SignOptions): Promise<Uint8Array> {
-    const body = { ...(await this.#sealed({ pin: options.pin }, options)), algorithm: options.algorithm, id: options.id, data: base64(options.hash) };
-    return fromBase64((await this.#post<{ data: string }>(call, body, options)).data);
+    const body = { ...input(options), ...(await this.#sealed({ pin: options.pin }, options)) };
+    return fromBase64((await this.#post<{ data: string }>(call + (options.bulk ? "?bulk=true" : ""), body, options)).data);
   }
 
   /** The body of a call with secrets: each sealed, none in clear. */
@@ -146,4 +166,11 @@ export class Token {
   #post<T>(call: string, body: object, { signal }: CallOptions): Promise<T> {
     return this.#link.ask<T>(this.#path + call, { method: "POST", body, signal, timeout: timeouts.card });
   }
+}
+
+function input({ algorithm, id, hash, data }: Input): { algorithm: string; id: string | undefined; data: string; hashed: false | undefined } {
+  if ((hash === undefined) === (data === undefined)) {
+    throw new TypeError("either data or its hash is signed");
+  }
+  return { algorithm, id, data: base64((hash ?? data)!), hashed: hash ? undefined : false };
 }

@@ -194,7 +194,8 @@ test("tokens", async (t) => {
   const { h, client, key } = await sealing(t);
   const base = `/v3/modules/safenet/apps/token/readers/${reader}`;
   const token = client.token("safenet", reader);
-  const certificate = { certificate: btoa("der"), id: "01", subject: "CN=A", issuer: "CN=B", serialNumber: "5" };
+  const certificate = { certificate: btoa("der"), id: "01", subject: "CN=A", issuer: "CN=B", serialNumber: "5", notBefore: "2026-01-01T00:00:00Z", notAfter: "2030-01-01T00:00:00Z", warning: "" };
+  h.agent["/cb/v1/modules"] = () => [200, { modules: [{ name: "safenet", title: "S", pcsc: true, state: "idle" }] }];
   h.agent[`${base}/info`] = () => data({ info: { label: "Card" }, infoType: 1 });
   h.agent[`${base}/cert-list`] = () => data({ authenticationCertificate: { certificates: [certificate] }, intermediateCertificates: { certificates: [certificate] }, rootCertificate: {} });
   h.agent[`${base}/supported-algorithms`] = () => data({ ref: ["sha256"] });
@@ -202,6 +203,7 @@ test("tokens", async (t) => {
   h.agent[`${base}/validate`] = () => data({ valid: true });
   h.agent[`${base}/verify-pin`] = h.agent[`${base}/reset-pin`] = h.agent[`${base}/change-pin`] = () => data({ verified: true });
 
+  assert.equal((await client.modules())[0].name, "safenet");
   assert.equal((await token.info()).label, "Card");
   assert.deepEqual((await token.certificates()).map((c) => [c.use, c.id, hex(c.der)]), [["authentication", "01", "646572"], ["intermediate", "01", "646572"]]);
   assert.equal((await token.certificates({ use: "root" })).length, 0);
@@ -211,9 +213,15 @@ test("tokens", async (t) => {
   assert.deepEqual(rest, { algorithm: "sha256", id: "01", data: "AQI=" });
   assert.equal((await key.open(pin)).pin, PIN);
 
+  await token.sign({ algorithm: "sha256", data: new Uint8Array([1]), bulk: true });
+  assert.equal(h.agentServer.asked.at(-1).path, `${base}/sign?bulk=true`);
+  assert.deepEqual(h.agentServer.asked.at(-1).body, { algorithm: "sha256", data: "AQ==", hashed: false });
+  await assert.rejects(token.sign({ algorithm: "sha256" }), TypeError);
+
   await token.sign({ algorithm: "sha256", hash: new Uint8Array([1]), osDialog: true });
   assert.deepEqual(h.agentServer.asked.at(-1).body, { algorithm: "sha256", data: "AQ==", osDialog: true });
   assert.equal(await token.verify({ algorithm: "sha256", hash: new Uint8Array([1]), signature: new Uint8Array([2]) }), true);
+  assert.deepEqual(h.agentServer.asked.at(-1).body, { algorithm: "sha256", hash: "AQ==", signedHash: "Ag==" });
   assert.equal(await token.verifyPin({ pin: PIN }), true);
 
   await token.unblock({ puk: "12345678", pin: PIN });
