@@ -1,0 +1,115 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package browser
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cardbroker/cardbroker/test/chromium"
+)
+
+// demoPage is the demo, in the user's browser.
+type demoPage struct {
+	*chromium.Page
+	h *host
+}
+
+// Each of its parts is used as people do, and read as they see it.
+const hands = `
+window.by = id => document.getElementById(id);
+window.fill = (form, values) => { for (const [name, value] of Object.entries(values)) by(form).elements[name].value = value };
+window.press = id => by(id).tagName === 'FORM' ? by(id).requestSubmit() : by(id).click();
+window.shown = id => by(id).checkVisibility() ? by(id).innerText.replace(/\s+/g, ' ') : '';
+''`
+
+// see waits until a part shows a text, and takes a picture of it all if there is a folder for them.
+func (d demoPage) see(picture, part, text string) {
+	d.h.t.Helper()
+	d.h.until(fmt.Sprintf("%q in %s", text, part), func() bool { return strings.Contains(d.h.do(d.Page, fmt.Sprintf("shown(%q)", part)), text) })
+	dir := os.Getenv(pictures)
+	if dir == "" || picture == "" {
+		return
+	}
+	png, err := d.Screenshot(1000, 1500)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "demo-"+picture+".png"), png, 0o644)
+	}
+	if err != nil {
+		d.h.t.Error(err)
+	}
+}
+
+func (d demoPage) run(script string) {
+	d.h.t.Helper()
+	if err := d.Run(script+";''", nil); err != nil {
+		d.h.t.Error(err)
+	}
+}
+
+// TestDemoPage goes through the demo: from the address that the user types to the last of what it shows. Its origin is nobody else's, and
+// the browser complains of nothing but what is to fail.
+func TestDemoPage(t *testing.T) {
+	h := newHost(t)
+	alice := &h.users[0]
+	alice.browse()
+	d := demoPage{alice.open(strings.Replace(alice.agent, "127.0.0.1", "localhost", 1) + "/demo"), h}
+	d.run(hands)
+	origin := h.do(d.Page, "location.origin")
+	if !strings.HasPrefix(origin, "http://cardbroker-demo-") {
+		t.Errorf("the demo's origin is %s", origin)
+	}
+	d.see("nobody", "connection", "not_running")
+	d.Told()
+	d.run(fmt.Sprintf("by('broker').value = %q; press('connect')", h.broker))
+	d.see("connected", "consent", "This page may not use your cards yet")
+	d.run("press('ask')")
+	d.see("asking", "consent", "Your agent asks you")
+	alice.run(nil, "agent", "consent", "approve", origin)
+	d.see("card", "card", "3B ")
+	d.run("fill('verify', {pin: '654321'}); press('verify')")
+	d.see("wrong", "card", "Tries left: 2")
+	if told := d.Told(); len(told) != 1 || !strings.Contains(told[0], "403") {
+		t.Errorf("the browser says %q, want one refusal", told)
+	}
+	d.run("fill('verify', {pin: '123456'}); press('verify')")
+	d.see("right", "card", "The PIN is right")
+	h.says(d.Page, "by('verify').elements.pin.value", "")
+	d.run("fill('offering', {tenant: 'acme'}); press('offering')")
+	d.see("offer", "offer", "tenant_denied")
+	d.Told()
+	if err := d.Dark(); err != nil {
+		t.Error(err)
+	}
+	d.see("dark", "readers", "cardbroker Software Reader")
+	d.run("press('revoke')")
+	d.see("", "consent", "This page may not use your cards yet")
+	d.see("", "readers", "With your consent they show up here")
+	if told := d.Told(); len(told) > 1 || len(told) == 1 && told[0] != "failed: net::ERR_ABORTED " { // the page ends its events
+		t.Errorf("the browser says %q", told)
+	}
+	d.Close()
+	h.framed(alice)
+}
+
+// framed: no page shows the demo in a frame, and none reads where it is.
+func (h *host) framed(u *user) {
+	h.t.Helper()
+	p := u.open(h.web.page)
+	for _, address := range []string{u.agent, strings.Replace(u.agent, "127.0.0.1", "localhost", 1)} {
+		h.says(p, fmt.Sprintf(`within(5000, done => {
+			document.body.innerHTML = '<iframe src="%s/demo">';
+			document.body.firstChild.onload = () => done('loaded');
+		})`, address), "loaded")
+		if told := fmt.Sprint(p.Told()); !strings.Contains(told, "403") {
+			h.t.Errorf("of a frame with %s/demo the browser says %s, want a refusal", address, told)
+		}
+		h.says(p, fmt.Sprintf("get('%s/demo')", address), "403 own_page")
+	}
+}
