@@ -118,6 +118,14 @@ function describe({ id, name, pinpad, card }) {
   return rows.flatMap(([term, value]) => [make("dt", term), make("dd", value)]);
 }
 
+// What a browser says of pages that want to reach this device, in words.
+const asks = {
+  granted: "Your browser lets this page reach it.",
+  prompt: "Your browser asks you about pages from the network first; this one is of this device.",
+  denied: "Your browser lets this page reach it, as one of this device only.",
+  unsupported: "Your browser does not ask you about that.",
+};
+
 // look looks for cardbroker, and says what it finds.
 async function look() {
   following?.();
@@ -131,7 +139,7 @@ async function look() {
       $("state").textContent = "Your browser asks whether this page may reach apps on this device. Say yes: cardbroker is one.";
     } });
     state("connection", "good");
-    $("state").textContent = `cardbroker ${client.version}${client.host ? ` on ${client.host}` : ""}. The browser's permission: ${await permission()}.`;
+    $("state").textContent = `cardbroker ${client.version} on ${client.host} answers. ${asks[await permission()]}`;
     follow();
   } catch (error) {
     state("connection", "bad");
@@ -233,7 +241,7 @@ async function offer(tenant) {
 
 on($("connect"), "submit", "connection", look);
 on($("ask"), "click", "consent", async () => {
-  $("consented").textContent = "Your agent asks you in a window of its own, or on its page.";
+  $("consented").textContent = `Your agent asks you, in a window of its own. Is there none? Then it does at http://localhost:${location.port}/consent.`;
   await client.consent({ days: 1 });
   follow();
 });
