@@ -5,9 +5,11 @@ package sdk
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -34,9 +36,16 @@ func npm(t *testing.T, script string) {
 	}
 }
 
-// TestPackage builds the package, runs its tests in node, and compares what the agent serves of it. With -update that becomes the same.
+// TestPackage builds the package and tests what it is made of.
 func TestPackage(t *testing.T) {
 	npm(t, "build")
+	t.Run("served", testServed)
+	t.Run("documents", testDocuments)
+	t.Run("units", func(t *testing.T) { npm(t, "test") })
+}
+
+// testServed compares what the agent serves of it. With -update that becomes the same.
+func testServed(t *testing.T) {
 	built, err := os.ReadFile(filepath.Join(folder, "dist/cardbroker.js"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +61,6 @@ func TestPackage(t *testing.T) {
 	if len(built) > maxBundle {
 		t.Errorf("the SDK has %d bytes, want at most %d", len(built), maxBundle)
 	}
-	npm(t, "test")
 }
 
 // TestLock: the lock says of no package where somebody got it from, and each is what it was.
@@ -67,4 +75,30 @@ func TestLock(t *testing.T) {
 	if packages, sums := strings.Count(string(lock), `"node_modules/`), strings.Count(string(lock), `"integrity"`); packages == 0 || packages != sums {
 		t.Errorf("of %d packages %d have a checksum", packages, sums)
 	}
+}
+
+// testDocuments: what the documents show is what the types say, as an application sees them that has installed the package.
+func testDocuments(t *testing.T) {
+	shown := filepath.Join(folder, "dist", "shown") // by its own name the package is there for all that is in it
+	if err := os.MkdirAll(shown, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(shown) })
+	for _, name := range []string{"../../docs/javascript.md", folder + "/README.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		snippets := regexp.MustCompile("(?s)```js\n(.*?)```").FindAllSubmatch(text, -1)
+		if len(snippets) == 0 {
+			t.Errorf("%s shows nothing", name)
+		}
+		for i, snippet := range snippets {
+			file := fmt.Sprintf("%s-%d.ts", strings.TrimSuffix(filepath.Base(name), ".md"), i+1)
+			if err := os.WriteFile(filepath.Join(shown, file), snippet[1], 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	npm(t, "shown")
 }
