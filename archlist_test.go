@@ -31,7 +31,7 @@ var areas = []arch.Area{
 	{Name: "election", Folders: []string{"election"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
 	{Name: "sandbox", Folders: []string{"sandbox"}, Imports: []string{"internal", "api", "root", "apdu", "wire"}},
 	{Name: "broker", Folders: []string{"broker"}, Imports: []string{"relay", "wire", "socket", "internal", "api", "root", "apdu"}},
-	{Name: "agent", Folders: []string{"agent"}, Imports: []string{"web", "cardend", "firewall", "client", "wire", "socket", "internal", "api", "root", "apdu"}},
+	{Name: "agent", Folders: []string{"agent"}, Imports: []string{"web", "cardend", "firewall", "script", "client", "wire", "socket", "internal", "api", "root", "apdu"}},
 	{Name: "web", Folders: []string{"web"}, Imports: []string{"root", "apdu"}},
 	{Name: "cmd", Folders: []string{"cmd"}, Imports: []string{"*"}},
 	{Name: "test", Folders: []string{"test"}, Imports: []string{"*"}},

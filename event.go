@@ -49,6 +49,8 @@ const (
 	EventSessionUnlocked EventName = "session_unlocked"
 	EventSessionAway     EventName = "session_away" // its user has disconnected
 	EventSessionBack     EventName = "session_back"
+	EventRemoteOpened    EventName = "remote_loading_opened" // a page or program has a reader for itself
+	EventRemoteEnded     EventName = "remote_loading_ended"
 )
 
 // ByAgents says whether agents may tell of such an event. All others are the Broker's own.
@@ -57,7 +59,7 @@ func (n EventName) ByAgents() bool {
 	case EventConsentGranted, EventConsentRefused, EventConsentRevoked, EventOfferMade, EventTunnelOpened, EventTunnelRefused,
 		EventTunnelEnded, EventTunnelResumed, EventLeaseRevoked, EventAPDURefused, EventPINVerified, EventPINRefused, EventPINSessionBegun,
 		EventPINSessionEnded,
-		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventEventsLost:
+		EventSessionLocked, EventSessionUnlocked, EventSessionAway, EventSessionBack, EventRemoteOpened, EventRemoteEnded, EventEventsLost:
 		return true
 	}
 	return false

@@ -44,6 +44,7 @@ const (
 	NoLeader         Reason = "no_leader"          // an election is running
 	AgentRestarting  Reason = "agent_restarting"   // the broker holds the port of an agent that is gone
 	AuditBroken      Reason = "audit_broken"       // the audit log is not what was recorded
+	SessionUnknown   Reason = "session_unknown"    // no such session at the reader: it has ended, or is somebody else's
 	Timeout          Reason = "timeout"            // a deadline passed
 	Canceled         Reason = "canceled"           // the asker left
 	Internal         Reason = "internal"           // a fault of the program
@@ -96,4 +97,5 @@ const (
 	RulePINClear           Rule = "pin_clear"            // a PIN in clear, which policy does not allow
 	RulePINChallenge       Rule = "pin_challenge"        // a PIN that was encrypted for another agent, reader, page or moment
 	RulePINFloor           Rule = "pin_floor"            // so few tries are left that the user has to enter his PIN himself
+	RulePagePIN            Rule = "page_pin"             // a command of a web page that carries a PIN, or may hide one
 )

@@ -28,6 +28,8 @@ import (
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/prompt"
+	"github.com/cardbroker/cardbroker/agent/readers"
+	"github.com/cardbroker/cardbroker/agent/remoteloading"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
@@ -82,9 +84,11 @@ type Agent struct {
 	page    string // host name of our own page, made up for this agent's life
 	demo    demo.Page
 	names   *catalogue.Catalogue
+	readers *readers.List
 	present *presence
 	keys    *devicekey.Keys
 	pins    *pin.Keeper
+	remote  *remoteloading.Loader
 	tunnels *run.Group
 	ready   sync.Once
 	resumed sync.Once // restoreLeases
@@ -126,7 +130,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
 		page:   strings.ToLower(rand.Text()) + ".localhost",
-		demo:   demo.New(),
+		demo:   demo.New(!cfg.Policy.NoDemo),
 		names:  catalogue.New(cfg.Lists, cfg.Log),
 		keys:   devicekey.New(),
 
@@ -135,7 +139,9 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		measured: make(chan api.Usage, maxUsages),
 	}
 	cfg.Sandbox.Holder = a.holding
+	cfg.Sandbox.Hidden = cfg.Policy.Excludes
 	a.cards = cards.New(cfg.Sandbox)
+	a.readers = readers.New(readers.Config{Cards: a.cards, Names: a.names, Secret: secret, Modules: cfg.Policy.Modules()})
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	if journals, err := folder.Journals(cfg.Session); err == nil {
@@ -150,7 +156,8 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		a.asker = attended{shown, a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
-	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll)
+	a.remote = remoteloading.New(a.remoteConfig())
+	a.present.endPINs = append(a.present.endPINs, a.pins.EndAll, a.remote.EndAll)
 	return a, nil
 }
 
@@ -168,6 +175,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	owners.Go("leases", a.leases.Run)
 	owners.Go("desk", a.desk.Run)
 	owners.Go("pins", a.pins.Run)
+	owners.Go("remote loading", a.remote.Run)
 	owners.Go("catalogue", a.names.Run)
 	owners.Go("consents", a.consents.Run)
 	owners.Go("withdraw", a.withdraw)

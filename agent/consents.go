@@ -34,7 +34,7 @@ func (a *Agent) newConsents() *consent.Book {
 	return consent.New(cfg)
 }
 
-// withdraw takes back the tickets of web pages whose consent has ended, and ends their PIN sessions. Their tunnels end by
+// withdraw takes back the tickets of web pages whose consent has ended, and ends their PIN and card sessions. Their tunnels end by
 // themselves.
 func (a *Agent) withdraw(ctx context.Context) error {
 	for {
@@ -46,6 +46,7 @@ func (a *Agent) withdraw(ctx context.Context) error {
 		ended := func(o cardbroker.Origin) bool { return !a.consents.Consented(o) }
 		a.desk.withdraw(func(o offer) bool { return o.origin != "" && ended(o.origin) })
 		a.pins.EndPages("the consent has ended", ended)
+		a.remote.EndPages("the consent has ended", ended)
 	}
 }
 

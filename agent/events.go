@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/readers"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
@@ -22,6 +22,10 @@ const pushTimeout = 10 * time.Second
 // events pushes the readers that are there, then every change: over a WebSocket where one is asked for, else as
 // server-sent events. A subscriber keeps the sandbox running.
 func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
+	wanted, err := readers.ParseFilter(r.URL.Query())
+	if err != nil {
+		return err
+	}
 	if _, err := a.cards.Readers(r.Context()); err != nil {
 		return err
 	}
@@ -40,7 +44,7 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 	stop := func() { unwatch(); leave() }
 	if !pushed {
 		defer stop()
-		return a.serveSSE(w, r.WithContext(inside), changed)
+		return serveSSE(w, r.WithContext(inside), changed, a.readers.Changes(inside, wanted))
 	}
 	push, err := socket.UpgradePush(w, r)
 	if push == nil {
@@ -57,58 +61,19 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 			push.Refuse(err)
 			return nil
 		}
-		push.Run(ctx, changed, a.changes(ctx))
+		push.Run(ctx, changed, a.readers.Changes(ctx, wanted))
 		return nil
 	})
 	return nil
 }
 
-// changes returns a function that gives the events since its last call; at first all readers are new.
-func (a *Agent) changes(ctx context.Context) func() []api.ReaderEvent {
-	var seen []api.ReaderState
-	return func() []api.ReaderEvent {
-		now := a.states()
-		events := api.Changes(seen, now, time.Now().UTC())
-		seen = now
-		a.describe(ctx, events)
-		return events
-	}
-}
-
-// describe says of the cards that came in what they probably are. That never opens a card.
-func (a *Agent) describe(ctx context.Context, events []api.ReaderEvent) {
-	var atrs []string
-	for _, e := range events {
-		atrs = append(atrs, e.ATR)
-	}
-	known := a.names.Describe(ctx, atrs)
-	for i, e := range events {
-		events[i].Description = known[e.ATR]
-	}
-}
-
-func (a *Agent) states() []api.ReaderState {
-	readers, life := a.cards.Snapshot(), a.cards.Status().Starts
-	states := make([]api.ReaderState, len(readers))
-	for i, reader := range readers {
-		states[i] = api.ReaderState{
-			ID:   cardbroker.NewReaderID(a.secret, reader.Name),
-			Name: reader.Name,
-			Life: life,
-			Card: api.NewCard(reader.Card),
-		}
-	}
-	return states
-}
-
 // serveSSE writes events as text/event-stream (WHATWG HTML §9.2) until the subscriber or the agent leaves.
-func (a *Agent) serveSSE(w http.ResponseWriter, r *http.Request, changed <-chan struct{}) error {
+func serveSSE(w http.ResponseWriter, r *http.Request, changed <-chan struct{}, next func() []api.ReaderEvent) error {
 	control := http.NewResponseController(w)
 	control.SetReadDeadline(time.Time{}) // the request is read; a subscriber says no more
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Connection", "close") // with the stream
-	next := a.changes(r.Context())
 	for {
 		control.SetWriteDeadline(time.Now().Add(pushTimeout))
 		for _, event := range next() {

@@ -25,7 +25,7 @@ func (a *Agent) offer(w http.ResponseWriter, r *http.Request) error {
 	if err := a.mayOffer(r, tenant); err != nil {
 		return err
 	}
-	reader, err := a.reader(r.Context(), wish.Reader)
+	reader, err := a.readers.Find(r.Context(), wish.Reader)
 	if err != nil {
 		return err
 	}

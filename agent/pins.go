@@ -109,7 +109,7 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	id := cardbroker.ReaderID(r.PathValue("id"))
-	reader, err := a.reader(r.Context(), id)
+	reader, err := a.readers.Find(r.Context(), id)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -34,19 +33,18 @@ func (a *Agent) routes() []httpserver.Route {
 		{Method: "GET", Path: "/docs", Access: httpserver.Public, Handle: httpserver.Docs},
 		{Method: "GET", Path: "/info", Access: httpserver.Public, Handle: a.info},
 		{Method: "GET", Path: "/openapi.yaml", Access: httpserver.Public, Handle: httpserver.OpenAPI},
-		{Method: "GET", Path: "/v3/readers", Access: httpserver.Self, Handle: a.listReaders},
-		{Method: "GET", Path: "/v3/readers/{id}", Access: httpserver.Self, Handle: a.oneReader},
 	}
+}
+
+// allRoutes are those of the agent's parts, too.
+func (a *Agent) allRoutes() []httpserver.Route {
+	return slices.Concat(a.routes(), a.readers.Routes(), a.remote.Routes(), a.demo.Routes())
 }
 
 // serve serves the agent's port, and what the broker forwards, until ctx ends.
 func (a *Agent) serve(ctx context.Context, e enrolment) error {
-	routes := a.routes()
-	if !a.cfg.Policy.NoDemo {
-		routes = append(routes, a.demo.Routes()...)
-	}
 	server := httpserver.New(httpserver.Config{
-		Routes:    routes,
+		Routes:    a.allRoutes(),
 		Authorize: a.authorize,
 		Consented: a.consents.Consented,
 		During:    a.consents.While,
@@ -84,64 +82,6 @@ func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {
 		api.InfoCardbroker{Version: a.cfg.Version, Mode: mode}))
 }
 
-// listReaders lists the session's readers; ?cardInserted=true|false narrows them.
-func (a *Agent) listReaders(w http.ResponseWriter, r *http.Request) error {
-	wanted, filtered, err := queryBool(r, "cardInserted")
-	if err != nil {
-		return err
-	}
-	readers, err := a.cards.Readers(r.Context())
-	if err != nil {
-		return err
-	}
-	readers = slices.DeleteFunc(slices.Clone(readers), func(r cardbroker.Reader) bool {
-		return filtered && wanted != (r.Card != nil)
-	})
-	return httpserver.Data(w, a.rows(r.Context(), readers))
-}
-
-func (a *Agent) oneReader(w http.ResponseWriter, r *http.Request) error {
-	reader, err := a.reader(r.Context(), cardbroker.ReaderID(r.PathValue("id")))
-	if err != nil {
-		return err
-	}
-	return httpserver.Data(w, a.rows(r.Context(), []cardbroker.Reader{reader})[0])
-}
-
-// reader finds a reader of the session by the id that local callers see.
-func (a *Agent) reader(ctx context.Context, id cardbroker.ReaderID) (cardbroker.Reader, error) {
-	readers, err := a.cards.Readers(ctx)
-	if err != nil {
-		return cardbroker.Reader{}, err
-	}
-	for _, reader := range readers {
-		if cardbroker.NewReaderID(a.secret, reader.Name) == id {
-			return reader, nil
-		}
-	}
-	return cardbroker.Reader{}, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader in this session")
-}
-
-// rows describes readers and the cards in them.
-func (a *Agent) rows(ctx context.Context, readers []cardbroker.Reader) []api.CardReader {
-	rows := make([]api.CardReader, len(readers))
-	var atrs []string
-	for i, reader := range readers {
-		rows[i] = api.CardReader{ID: cardbroker.NewReaderID(a.secret, reader.Name), Name: reader.Name, PINPad: reader.PINPad}
-		if card := api.NewCard(reader.Card); card != nil {
-			rows[i].Card = &api.CardReaderCard{ATR: card.ATR, Description: []string{}, Modules: []string{}}
-			atrs = append(atrs, card.ATR)
-		}
-	}
-	known := a.names.Describe(ctx, atrs)
-	for _, row := range rows {
-		if row.Card != nil && known[row.Card.ATR] != nil {
-			row.Card.Description = known[row.Card.ATR]
-		}
-	}
-	return rows
-}
-
 // listLeases lists which back ends hold which readers of the session.
 func (a *Agent) listLeases(w http.ResponseWriter, _ *http.Request) error {
 	return httpserver.JSON(w, api.Leases{Leases: a.leaseRows()})
@@ -176,17 +116,4 @@ func (a *Agent) revokeLease(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return httpserver.JSON(w, struct{}{})
-}
-
-// queryBool returns the value of ?name=true|false, and whether it was given.
-func queryBool(r *http.Request, name string) (value, given bool, err error) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return false, false, nil
-	}
-	value, err = strconv.ParseBool(text)
-	if err != nil {
-		return false, false, cardbroker.Errorf(cardbroker.Invalid, "%s: want true or false", name)
-	}
-	return value, true, nil
 }

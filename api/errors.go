@@ -71,6 +71,7 @@ func Reasons() []Mapping {
 		{cardbroker.NoLeader, 503, 815724, 0},
 		{cardbroker.AgentRestarting, 503, 815730, 2},
 		{cardbroker.AuditBroken, 500, 812740, 0},
+		{cardbroker.SessionUnknown, 412, 107733, 0},
 		{cardbroker.Timeout, 504, 112725, 0},
 		{cardbroker.Canceled, 409, 112726, 0},
 		{cardbroker.Internal, 500, 112727, 0},

@@ -33,6 +33,9 @@ type Config struct {
 	// such as "14:05". It touches memory only. nil: nobody can say.
 	Holder func(reader string) (who, until string)
 
+	// Hidden says of which readers nobody is to know, by name: they are not there. It touches memory only. nil: of none.
+	Hidden func(reader string) bool
+
 	Log *slog.Logger // nil: nothing is logged
 }
 

@@ -6,6 +6,7 @@ package cards
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -210,6 +211,9 @@ func (st *state) told(c *child, readers []reader) {
 	case ready:
 	default:
 		return // it is at its end
+	}
+	if hidden := st.sandbox.cfg.Hidden; hidden != nil {
+		readers = slices.DeleteFunc(slices.Clone(readers), func(r reader) bool { return hidden(r.Name) })
 	}
 	st.setReaders(readers)
 }

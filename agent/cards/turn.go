@@ -29,6 +29,9 @@ const (
 
 	// turnLimit is how long a back end waits for a local program's turn to end; a program's request ends long before.
 	turnLimit = time.Minute
+
+	// localLimit is how long a local program waits: less than its request lasts, so that it is told who has the card.
+	localLimit = 8 * time.Second
 )
 
 // errCut marks a back end's connection that a local program's turn has ended without a trace.
@@ -40,8 +43,8 @@ var errCut = errors.New("the connection made way for a local program")
 // other has left on the card: where there is something, the card is reset, and the back end's connection is CardReset. A turn that sends the card nothing, while
 // the back end has sent it nothing either, is not noticed.
 //
-// Errors as of [Sandbox.Open]; ReaderBusy at once if the back end has the reader for itself or too many wait, and at ctx's
-// deadline if it is still not free.
+// Errors as of [Sandbox.Open]; ReaderBusy at once if the back end has the reader for itself or too many wait, and after 8 s, or at ctx's
+// deadline, if it is still not free.
 func (s *Sandbox) Turn(ctx context.Context, reader string) (*Card, error) {
 	c, err := s.again(func() (*Card, error) { return s.open(ctx, s.newCard(reader, local, cardbroker.ShareShared)) })
 	if err != nil {
@@ -85,16 +88,16 @@ func (c *Card) await(ctx context.Context) error {
 		return nil
 	default:
 	}
-	var limit <-chan time.Time
-	if c.party == backEnd {
-		timer := time.NewTimer(turnLimit)
-		defer timer.Stop()
-		limit = timer.C
+	limit := turnLimit
+	if c.party == local {
+		limit = localLimit
 	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
 	case c.link.turn <- struct{}{}:
 		return nil
-	case <-limit:
+	case <-timer.C:
 	case <-ctx.Done():
 		if cardbroker.ReasonOf(ctx.Err()) == cardbroker.Canceled {
 			return asked(ctx)

@@ -26,10 +26,13 @@ const (
 // Page is the page of one agent. Name is its host name, made up for the agent's life: while that lasts nobody else can give a
 // browser anything of that origin, and afterwards it is worth nothing ([Page.Ended]). An origin of 127.0.0.1 would be that of
 // whichever program, of whichever user, has the port next, and with it the consent.
-type Page struct{ Name string }
+type Page struct {
+	Name   string
+	served bool
+}
 
-// New makes up a name.
-func New() Page { return Page{Name: prefix + strings.ToLower(rand.Text()) + suffix} }
+// New makes up a name. A page that is not served has no routes.
+func New(served bool) Page { return Page{prefix + strings.ToLower(rand.Text()) + suffix, served} }
 
 // Ended says whether an origin is that of another agent's page, which may be somebody else's by now: whoever has seen the name, in
 // the arguments of a prompt perhaps, can take its port when that agent has gone.
@@ -41,6 +44,9 @@ func (p Page) Ended(origin cardbroker.Origin) bool {
 
 // Routes are the page and what it needs.
 func (p Page) Routes() []httpserver.Route {
+	if !p.served {
+		return nil
+	}
 	return []httpserver.Route{
 		{Method: "GET", Path: "/demo", Access: httpserver.Public, Handle: p.page, Guest: true},
 		{Method: "GET", Path: "/demo/{file}", Access: httpserver.Public, Handle: p.file, Guest: true},

@@ -12,7 +12,7 @@ import (
 
 // TestEnded: the name of a page that was is worth nothing; other names are nobody's business here.
 func TestEnded(t *testing.T) {
-	page, other := demo.New(), demo.New()
+	page, other := demo.New(true), demo.New(false)
 	if page.Name == other.Name {
 		t.Fatalf("two pages are called %s", page.Name)
 	}
@@ -28,5 +28,12 @@ func TestEnded(t *testing.T) {
 		if got := page.Ended(cardbroker.Origin(origin)); got != want {
 			t.Errorf("Ended(%s) = %v, want %v", origin, got, want)
 		}
+	}
+}
+
+// TestRoutes: policy may want no page.
+func TestRoutes(t *testing.T) {
+	if with, without := demo.New(true).Routes(), demo.New(false).Routes(); len(with) != 2 || len(without) != 0 {
+		t.Errorf("a page has %d routes, and one that is not served %d", len(with), len(without))
 	}
 }

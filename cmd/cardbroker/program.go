@@ -150,7 +150,7 @@ func exitStatus(reason cardbroker.Reason) int {
 		cardbroker.PINBlocked, cardbroker.PINCanceled, cardbroker.PINNotEncrypted:
 		return 3
 	case cardbroker.NoAgent, cardbroker.NotFound, cardbroker.ReaderUnknown, cardbroker.ObjectUnknown, cardbroker.CardAbsent,
-		cardbroker.Unavailable, cardbroker.NoLeader, cardbroker.AgentRestarting, cardbroker.PortsExhausted:
+		cardbroker.Unavailable, cardbroker.NoLeader, cardbroker.AgentRestarting, cardbroker.PortsExhausted, cardbroker.SessionUnknown:
 		return 4
 	case cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.CardMute, cardbroker.CardUnexpected, cardbroker.AuditBroken:
 		return 5

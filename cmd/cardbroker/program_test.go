@@ -30,7 +30,7 @@ func TestExitStatus(t *testing.T) {
 		},
 		4: {
 			cardbroker.NoAgent, cardbroker.NotFound, cardbroker.ReaderUnknown, cardbroker.ObjectUnknown, cardbroker.CardAbsent,
-			cardbroker.PortsExhausted, cardbroker.Unavailable, cardbroker.NoLeader, cardbroker.AgentRestarting,
+			cardbroker.PortsExhausted, cardbroker.Unavailable, cardbroker.NoLeader, cardbroker.AgentRestarting, cardbroker.SessionUnknown,
 		},
 		5: {cardbroker.CardRemoved, cardbroker.CardReset, cardbroker.CardMute, cardbroker.CardUnexpected, cardbroker.AuditBroken},
 		6: {cardbroker.Indeterminate},

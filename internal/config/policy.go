@@ -34,6 +34,8 @@ type Policy struct {
 	Prompt     Prompt
 	Consent    Consent
 	PIN        PINPolicy
+	Exclude    []cardbroker.ReaderPattern // readers that are nobody's: as if they were not there
+	PagePINs   bool                       // web pages may send commands that carry a PIN, or may hide one
 
 	modules []Module // by name
 	tenants map[cardbroker.Tenant]TenantPolicy
@@ -116,6 +118,8 @@ type policyText struct {
 	Consent consentText           `yaml:"consent"`
 	PIN     pinText               `yaml:"pin"`
 	Notify  *bool                 `yaml:"notify"`
+	Readers readersText           `yaml:"readers"`
+	Remote  remoteText            `yaml:"remote_loading"`
 	Tenants map[string]tenantText `yaml:"tenants"`
 }
 
@@ -133,6 +137,7 @@ func (p *Policy) load(path string) error {
 	}
 	problems := []error{
 		p.loadPCSC(path, text), p.loadPrompt(path, text), p.loadHTTP(path, text.HTTP), p.Consent.load(path, text.Consent), p.loadPIN(path, text.PIN),
+		p.loadReaders(path, text.Readers), p.loadRemote(path, text.Remote),
 	}
 	for _, name := range slices.Sorted(maps.Keys(text.Tenants)) {
 		problems = append(problems, p.loadTenant(path, name, text.Tenants[name]))

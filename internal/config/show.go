@@ -48,6 +48,7 @@ func policyDefaults() []Setting {
 		{Key: "consent.days", Value: fmt.Sprint(DefaultConsentDays)}, {Key: "consent.users", Value: "decide"}, {Key: "consent.prompt", Value: "[]"},
 		{Key: "pin.clear", Value: "deny"}, {Key: "pin.floor", Value: "1"}, {Key: "pin.ask", Value: "session"},
 		{Key: "pin.session.seconds", Value: "0"}, {Key: "pin.session.uses", Value: "0"}, {Key: "notify", Value: "true"},
+		{Key: "readers.exclude", Value: "[]"}, {Key: "remote_loading.pin", Value: "deny"},
 	}
 }
 

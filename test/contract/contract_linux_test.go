@@ -45,6 +45,18 @@ var unseen = []struct{ end, why string }{
 	{"agent POST /cb/v1/readers/{id}/verify-pin 423", "a blocked card: agent/pin"},
 	{"agent POST /cb/v1/readers/{id}/verify-pin 504", "a sandbox hangs"},
 	{"agent POST /cb/v1/consents 504", "a disk hangs"},
+	{" POST " + remote + "{id}/ccid 200", "a pin pad, or a prompt: agent/remoteloading"},
+	{" POST " + remote + "{id}/apdu 504", "a sandbox hangs"},
+	{" POST " + remote + "{id}/apdus 504", "the same"},
+	{" POST " + remote + "{id}/atr 504", "the same"},
+	{" POST " + remote + "{id}/card-present 504", "the same"},
+	{" POST " + remote + "{id}/ccid 504", "the same"},
+	{" POST " + remote + "{id}/ccid-features 504", "the same"},
+	{" POST " + remote + "{id}/close-session 504", "the same"},
+	{" POST " + remote + "{id}/command 504", "the same"},
+	{" POST " + remote + "{id}/commands 504", "the same"},
+	{" POST " + remote + "{id}/open-session 504", "the same"},
+	{" POST " + remote + "{id}/atr 409", "no card in the reader: agent/remoteloading"},
 	{"agent POST /cb/v1/consents/revoke 504", "the same"},
 	{"broker GET /cb/v1/agent 504", "an agent hangs"},
 	{"broker GET /v3/agents 504", "an agent hangs"},
@@ -63,6 +75,7 @@ func TestEveryAnswer(t *testing.T) {
 	h.consentSeen(broker, agent)
 	reader := h.readersSeen(agent)
 	h.pinsSeen(broker, agent, reader)
+	h.remoteSeen(agent, reader)
 	h.tunnelsSeen(agent, door, reader)
 	h.puppetSeen(broker, door)
 	h.sandboxMissed()
@@ -135,6 +148,17 @@ func (h *host) readersSeen(agent asked) api.CardReader {
 		h.t.Errorf("readers without a card are %+v", list.Data)
 	}
 	agent.ask("GET", "/v3/readers?cardInserted=maybe").want(400, cardbroker.Invalid)
+	agent.ask("GET", "/v3/readers?excluded=hello").want(200, "").into(&list)
+	if len(list.Data) != 1 {
+		h.t.Errorf("readers without hello are %+v", list.Data)
+	}
+	agent.ask("GET", "/v3/readers?cardInserted=true&excluded=none,"+strings.ToUpper(reader.Name[:6])+"*").want(200, "").into(&list)
+	if len(list.Data) != 0 {
+		h.t.Errorf("readers without the one there is are %+v", list.Data)
+	}
+	for _, path := range []string{"/v3/readers", "/cb/v1/events"} {
+		agent.ask("GET", path+"?excluded="+strings.Repeat("a,", 17)).want(400, cardbroker.Invalid)
+	}
 	agent.ask("GET", "/v3/readers/"+string(reader.ID)).want(200, "")
 	agent.ask("GET", "/v3/readers/0000000000000000").want(412, cardbroker.ReaderUnknown)
 	agent.ask("GET", "/cb/v1/events", websocket(""), header("Sec-WebSocket-Version", "12")).want(400, cardbroker.Invalid)
@@ -212,6 +236,13 @@ func (h *host) tunnelsSeen(agent, door asked, reader api.CardReader) {
 	}
 	offer(good).want(200, "").into(&offered)
 	door.ask("GET", path, websocket(wire.Subprotocol), header("Cardbroker-Ticket", offered.Ticket)).want(409, cardbroker.ReaderBusy)
+	_, err = tunnel.Connect(h.t.Context(), cardbroker.ShareExclusive)
+	h.check(err)
+	for _, call := range remoteCalls() {
+		if call.card {
+			agent.ask("POST", remote+string(reader.ID)+"/"+call.action, body(call.good)).want(409, cardbroker.ReaderBusy)
+		}
+	}
 	agent.ask("POST", "/cb/v1/leases/"+tunnel.ID+"/revoke").want(200, "")
 	for range tunnel.Events() { // until the tunnel has felt it
 	}
@@ -256,6 +287,9 @@ func (h *host) sandboxMissed() {
 	agent.ask("GET", "/v3/readers/0000000000000000").want(503, cardbroker.Unavailable)
 	agent.ask("GET", "/cb/v1/events").want(503, cardbroker.Unavailable)
 	agent.ask("POST", "/cb/v1/offers", body(`{"reader":"0000000000000000","tenant":"issuer"}`)).want(503, cardbroker.Unavailable)
+	for _, call := range remoteCalls() {
+		agent.ask("POST", remote+"0000000000000000/"+call.action, body(call.good)).want(503, cardbroker.Unavailable)
+	}
 }
 
 // refusalsSeen asks every route of a server in all the ways that are refused before a handler runs.
@@ -356,7 +390,7 @@ func TestRoutes(t *testing.T) {
 	}
 	for server, table := range map[string]struct{ files, functions string }{
 		"broker": {"../../broker/loopback.go", "loopbackRoutes"},
-		"agent":  {"../../agent/routes.go ../../agent/demo/demo.go", "routes Routes"},
+		"agent":  {"../../agent/routes.go ../../agent/demo/demo.go ../../agent/readers/readers.go ../../agent/remoteloading/routes.go", "routes Routes"},
 		"door":   {"../../broker/backend.go", "server tokenRoutes"},
 	} {
 		var want []string

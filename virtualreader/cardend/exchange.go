@@ -18,6 +18,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/firewall"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend/journal"
+	"github.com/cardbroker/cardbroker/virtualreader/cardend/meter"
 	"github.com/cardbroker/cardbroker/virtualreader/script"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -55,7 +56,7 @@ type exchange struct {
 	firewall *firewall.Judge
 	refused  firewall.Tally
 
-	meter    *meter
+	meter    *meter.Meter
 	before   command // what the card was sent last
 	refusals int     // how often in a row the user did not enter a PIN
 	wrong    *wrongPIN
@@ -85,7 +86,7 @@ const (
 func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
-	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: newMeter(t),
+	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: meter.New(t.Tenant, t.Report),
 		firewall: firewall.New(t.Firewall, t.PIN), next: make(chan attached, 1), moved: make(chan struct{}, 1),
 		gathering: wire.Gathering{Max: script.MaxPart}}
 }
@@ -103,7 +104,7 @@ func (e *exchange) epoch() uint64 {
 func (e *exchange) run(ctx, lease context.Context) error {
 	defer e.reset(ctx)
 	defer e.tellRest()
-	defer e.meter.flush()
+	defer e.meter.Flush()
 	defer e.scripts.Wipe()
 	defer e.gathering.Drop()
 	e.lease = lease
@@ -171,7 +172,7 @@ func (e *exchange) parting(err error) error {
 // answer answers one frame. An error ends the tunnel; it is Invalid where the back end broke the protocol.
 func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte) error {
 	arrived := time.Now()
-	e.meter.tick(arrived)
+	e.meter.Tick(arrived)
 	head, payload, whole, err := e.gathering.Gather(head, payload)
 	if err != nil || !whole {
 		return err
@@ -209,7 +210,7 @@ func (e *exchange) answer(ctx context.Context, head wire.Header, payload []byte)
 			return end.error
 		}
 		e.tell(err)
-		e.meter.failed(arrived, err)
+		e.meter.Failed(arrived, err)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(e.payload[:0], shown(err))
 	}
 	e.executed() // should that fail, the next command is refused; and after a crash nobody claims to know
@@ -288,7 +289,7 @@ func (e *exchange) transmit(ctx context.Context, command []byte, arrived time.Ti
 	}
 	times := wire.Times{Queue: max(0, end.Sub(start)-card), Card: card, Agent: end.Sub(arrived)}
 	times.Append(payload[:0])
-	e.meter.answered(end, times.Queue, card)
+	e.meter.Answered(end, times.Queue, card)
 	e.kind, e.payload = wire.TypeAPDUResponse, payload
 	return nil
 }

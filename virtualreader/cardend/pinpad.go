@@ -111,32 +111,52 @@ func (e *exchange) pinPad(ctx context.Context, input []byte, parse func([]byte) 
 
 // enter has a PIN entered and the command executed.
 func (e *exchange) enter(ctx context.Context, entry *pinpad.Entry) (apdu.StatusWord, error) {
+	q := NewQuestion(entry)
+	q.Tenant, q.Reader = e.tunnel.Tenant, e.tunnel.Reader
+	if w := e.wrong; w != nil && entry.Old && w.reference == entry.Reference() && w.unblocks == entry.Unblocks() {
+		q.Problem, q.Tries = ProblemWrong, w.left
+	}
+	ask := func(ctx context.Context, q Question) ([]cardbroker.Secret, error) {
+		pins, err := e.ask(ctx, q)
+		switch cardbroker.ReasonOf(err) {
+		case "":
+			e.refusals = 0
+		case cardbroker.PINCanceled, cardbroker.Timeout:
+			e.refusals++
+		}
+		return pins, err
+	}
+	send := func(command []byte) (apdu.StatusWord, error) { return e.submit(ctx, entry, command) }
+	return Enter(e.lease, entry, q, ask, send)
+}
+
+// Enter is our own pin pad: it has the user asked for what an entry wants until that fits, and the command sent that it makes,
+// which is overwritten then. What the user did not do is a status word of the pin pad's. Errors: those of ask and send; PINCanceled if the
+// user cannot be asked.
+func Enter(ctx context.Context, entry *pinpad.Entry, q Question, ask func(context.Context, Question) ([]cardbroker.Secret, error),
+	send func(command []byte) (apdu.StatusWord, error)) (apdu.StatusWord, error) {
 	timeout := askLimit
 	if entry.Timeout > 0 {
 		timeout = min(timeout, entry.Timeout)
 	}
-	limited, cancel := context.WithTimeout(e.lease, timeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	q := e.question(entry)
 	for range maxAsks {
-		pins, err := e.ask(limited, q)
+		pins, err := ask(limited, q)
 		switch cardbroker.ReasonOf(err) {
 		case "":
 		case cardbroker.PINCanceled:
-			e.refusals++
 			return pinpad.Canceled, nil
 		case cardbroker.Timeout:
-			e.refusals++
 			return pinpad.TimedOut, nil
 		case cardbroker.Unavailable: // to a back end this would say that the reader is gone
 			return 0, cardbroker.Wrapf(err, cardbroker.PINCanceled, "the user was not asked: %s", shown(err).Message)
 		default:
 			return 0, err
 		}
-		e.refusals = 0
 		q.Tries = 0
 		if q.Problem = problem(entry, pins); q.Problem == "" {
-			return e.submit(ctx, entry, pins)
+			return submit(entry, pins, send)
 		}
 		wipe(pins)
 	}
@@ -146,8 +166,9 @@ func (e *exchange) enter(ctx context.Context, entry *pinpad.Entry) (apdu.StatusW
 	return pinpad.WrongLength, nil
 }
 
-func (e *exchange) question(entry *pinpad.Entry) Question {
-	q := Question{Tenant: e.tunnel.Tenant, Reader: e.tunnel.Reader, Min: entry.Min, Max: entry.Max, Digits: entry.Digits}
+// NewQuestion is what the user is asked for an entry; who asks, and for which reader, is to be added.
+func NewQuestion(entry *pinpad.Entry) Question {
+	q := Question{Min: entry.Min, Max: entry.Max, Digits: entry.Digits}
 	first := PartPIN
 	switch {
 	case !entry.New:
@@ -159,9 +180,6 @@ func (e *exchange) question(entry *pinpad.Entry) Question {
 	}
 	if entry.Old {
 		q.Ask = append(q.Ask, first)
-		if w := e.wrong; w != nil && w.reference == entry.Reference() && w.unblocks == entry.Unblocks() {
-			q.Problem, q.Tries = ProblemWrong, w.left
-		}
 	}
 	if entry.New {
 		q.Ask = append(q.Ask, PartNew)
@@ -185,8 +203,8 @@ func problem(entry *pinpad.Entry, pins []cardbroker.Secret) Problem {
 	return ""
 }
 
-// submit sends the command with the PINs to the card.
-func (e *exchange) submit(ctx context.Context, entry *pinpad.Entry, pins []cardbroker.Secret) (apdu.StatusWord, error) {
+// submit puts the PINs into the command, and has it sent.
+func submit(entry *pinpad.Entry, pins []cardbroker.Secret, send func([]byte) (apdu.StatusWord, error)) (apdu.StatusWord, error) {
 	defer wipe(pins)
 	var old, new []byte
 	rest := pins
@@ -198,6 +216,11 @@ func (e *exchange) submit(ctx context.Context, entry *pinpad.Entry, pins []cardb
 	}
 	command := entry.Command(old, new)
 	defer clear(command)
+	return send(command)
+}
+
+// submit sends the command with the PINs to the card.
+func (e *exchange) submit(ctx context.Context, entry *pinpad.Entry, command []byte) (apdu.StatusWord, error) {
 	if err := e.executing(); err != nil {
 		return 0, err
 	}

@@ -153,11 +153,11 @@ func (e *exchange) adopt(s journal.State) {
 		e.kind, e.payload = wire.Type(s.Answer.Type), s.Answer.Payload
 	case len(s.Steps) > 0:
 		result := interrupted(s.Steps)
-		e.meter.failed(time.Now(), result.Why)
+		e.meter.Failed(time.Now(), result.Why)
 		e.kind, e.payload = wire.TypeScriptResult, result.Append(nil)
 	default:
 		why := cardbroker.Errorf(cardbroker.Indeterminate, "the agent ended while the card had the command")
-		e.meter.failed(time.Now(), why)
+		e.meter.Failed(time.Now(), why)
 		e.kind, e.payload = wire.TypeError, wire.AppendError(nil, why)
 	}
 }

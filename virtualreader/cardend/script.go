@@ -42,7 +42,7 @@ func (e *exchange) script(ctx context.Context, p script.Part, judge bool, arrive
 		e.scripts.Wipe()
 	}
 	if result.Why != nil {
-		e.meter.failed(arrived, result.Why)
+		e.meter.Failed(arrived, result.Why)
 	}
 	result.Times.Agent = time.Since(arrived)
 	e.payload = result.Append(e.payload)
@@ -205,8 +205,8 @@ func (e *exchange) transmitStep(ctx context.Context, step int, dst, command []by
 		return nil, 0, e.failed(err)
 	}
 	end := time.Now()
-	e.meter.answered(end, max(0, end.Sub(start)-card), card)
-	e.meter.tick(end)
+	e.meter.Answered(end, max(0, end.Sub(start)-card), card)
+	e.meter.Tick(end)
 	e.firewall.Saw(command, response[min(len(dst), len(response)):])
 	return response, card, nil
 }

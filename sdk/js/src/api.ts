@@ -3,6 +3,17 @@
 
 // Made from api/openapi.yaml by `go test ./test/sdk -update`: the types of the REST API.
 
+export type APDU = {
+  cla: string;
+  /** Up to 65,535 bytes; over 255 the command has the extended form. */
+  data?: string;
+  ins: string;
+  /** One byte, 00 for 256; or two, 0000 for 65,536, in the extended form. Empty or missing, there is none. */
+  le?: string;
+  p1: string;
+  p2: string;
+};
+
 /** Hexadecimal, ISO/IEC 7816-3 §8.2; empty if the card does not answer. */
 export type ATR = string;
 
@@ -129,6 +140,11 @@ export type Error = {
   success: false;
 };
 
+export type FlagAnswer = {
+  data: boolean;
+  success: true;
+};
+
 export type Info = {
   cardbroker: InfoCardbroker;
   t1CInfoAPI: InfoAPI;
@@ -227,6 +243,11 @@ export type Offered = {
   url: string;
 };
 
+export type OpenRemote = {
+  /** Seconds from one call to the next. */
+  timeout?: number;
+};
+
 /** Of a web page, as browsers write it. */
 export type Origin = string;
 
@@ -270,7 +291,59 @@ export type ReaderLease = {
 };
 
 /** Why, in one word. New ones may be added. */
-export type Reason = "invalid" | "unauthenticated" | "consent_required" | "no_agent" | "forbidden" | "origin_denied" | "tenant_denied" | "caller_refused" | "reader_shared_host" | "not_found" | "reader_unknown" | "object_unknown" | "conflict" | "stale_epoch" | "session_ambiguous" | "reader_busy" | "card_absent" | "card_removed" | "card_reset" | "card_mute" | "card_unexpected" | "indeterminate" | "pin_incorrect" | "pin_blocked" | "pin_canceled" | "pin_not_encrypted" | "too_large" | "rate_limited" | "unsupported" | "overloaded" | "ports_exhausted" | "unavailable" | "no_leader" | "agent_restarting" | "audit_broken" | "timeout" | "canceled" | "internal";
+export type Reason = "invalid" | "unauthenticated" | "consent_required" | "no_agent" | "forbidden" | "origin_denied" | "tenant_denied" | "caller_refused" | "reader_shared_host" | "not_found" | "reader_unknown" | "object_unknown" | "conflict" | "stale_epoch" | "session_ambiguous" | "reader_busy" | "card_absent" | "card_removed" | "card_reset" | "card_mute" | "card_unexpected" | "indeterminate" | "pin_incorrect" | "pin_blocked" | "pin_canceled" | "pin_not_encrypted" | "too_large" | "rate_limited" | "unsupported" | "overloaded" | "ports_exhausted" | "unavailable" | "no_leader" | "agent_restarting" | "audit_broken" | "session_unknown" | "timeout" | "canceled" | "internal";
+
+export type RemoteAPDU = {
+  apdu: APDU;
+  /** Of open-session; empty or missing, the call is by itself. */
+  sessionId?: string;
+};
+
+export type RemoteAPDUs = {
+  apdus: Array<APDU>;
+  /** Of open-session; empty or missing, the call is by itself. */
+  sessionId?: string;
+};
+
+export type RemoteAnswer = {
+  /** The data of the answer, without the status word; missing, if there are none. */
+  rx?: string;
+  /** The status word. */
+  sw: string;
+  /** What was sent. */
+  tx: string;
+};
+
+export type RemoteAnswerAnswer = {
+  data: RemoteAnswer;
+  success: true;
+};
+
+export type RemoteAnswersAnswer = {
+  data: Array<RemoteAnswer>;
+  success: true;
+};
+
+export type RemoteCCID = {
+  /** PIN_VERIFY_STRUCTURE or PIN_MODIFY_STRUCTURE, PC/SC Part 10 §2.5, up to 1 KiB; empty for GET_TLV_PROPERTIES. */
+  command: string;
+  feature: "VERIFY_PIN_DIRECT" | "MODIFY_PIN_DIRECT" | "GET_TLV_PROPERTIES";
+  /** Of open-session; empty or missing, the call is by itself. */
+  sessionId?: string;
+};
+
+export type RemoteCommand = {
+  /** A command APDU of 4 to 65,544 bytes. */
+  command: string;
+  /** Of open-session; empty or missing, the call is by itself. */
+  sessionId?: string;
+};
+
+export type RemoteCommands = {
+  commands: Array<string>;
+  /** Of open-session; empty or missing, the call is by itself. */
+  sessionId?: string;
+};
 
 export type RemoteReader = {
   card: Card | null;
@@ -286,8 +359,13 @@ export type RemoteReaders = {
   readers: Array<RemoteReader>;
 };
 
+export type RemoteSession = {
+  /** Of open-session; empty or missing, the call is by itself. */
+  sessionId?: string;
+};
+
 /** The check that refused. New ones may be added. */
-export type Rule = "peer_unsupported" | "peer_not_loopback" | "peer_not_found" | "peer_not_established" | "peer_no_inode" | "peer_mismatch" | "peer_overflow_uid" | "peer_no_process" | "socket_gone" | "connection_limit" | "rate" | "host_header" | "origin_null" | "origin_malformed" | "origin_unconsented" | "consent_policy" | "own_page" | "fetch_without_origin" | "csrf_token" | "media_type" | "socket_origin" | "page_jwt" | "local_programs" | "other_user" | "not_admin" | "listener_foreign" | "listener_missing" | "socket_foreign" | "claim" | "quota" | "no_agent" | "session_ambiguous" | "tenant_origin" | "ticket" | "forward" | "token" | "token_time" | "firewall" | "pin_rate" | "pin_clear" | "pin_challenge" | "pin_floor";
+export type Rule = "peer_unsupported" | "peer_not_loopback" | "peer_not_found" | "peer_not_established" | "peer_no_inode" | "peer_mismatch" | "peer_overflow_uid" | "peer_no_process" | "socket_gone" | "connection_limit" | "rate" | "host_header" | "origin_null" | "origin_malformed" | "origin_unconsented" | "consent_policy" | "own_page" | "fetch_without_origin" | "csrf_token" | "media_type" | "socket_origin" | "page_jwt" | "local_programs" | "other_user" | "not_admin" | "listener_foreign" | "listener_missing" | "socket_foreign" | "claim" | "quota" | "no_agent" | "session_ambiguous" | "tenant_origin" | "ticket" | "forward" | "token" | "token_time" | "firewall" | "pin_rate" | "pin_clear" | "pin_challenge" | "pin_floor" | "page_pin";
 
 export type SessionID = string;
 
@@ -312,6 +390,11 @@ export type T1CAgentsAnswer = {
 };
 
 export type Tenant = string;
+
+export type TextAnswer = {
+  data: string;
+  success: true;
+};
 
 /** RFC 7638 with SHA-256, in base64url. */
 export type Thumbprint = string;

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cardend
+package meter
 
 import (
 	"testing"
@@ -13,25 +13,25 @@ import (
 
 func TestMeter(t *testing.T) {
 	var said []api.Usage
-	m := newMeter(Tunnel{Tenant: "issuer", Report: func(u api.Usage) { said = append(said, u) }})
+	m := New("issuer", func(u api.Usage) { said = append(said, u) })
 	now := time.Now()
-	m.tick(now)
-	m.flush()
+	m.Tick(now)
+	m.Flush()
 	if said != nil {
 		t.Fatalf("a tunnel without commands reports %+v", said)
 	}
-	m.answered(now, time.Microsecond, 20*time.Millisecond)
-	m.answered(now.Add(time.Second), time.Millisecond, time.Hour)
-	m.failed(now, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "no"))
-	m.failed(now, cardbroker.Errorf(cardbroker.Indeterminate, "who knows"))
-	m.failed(now, cardbroker.Errorf(cardbroker.CardAbsent, "the card's business"))
-	m.tick(now.Add(meterInterval - 1))
+	m.Answered(now, time.Microsecond, 20*time.Millisecond)
+	m.Answered(now.Add(time.Second), time.Millisecond, time.Hour)
+	m.Failed(now, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "no"))
+	m.Failed(now, cardbroker.Errorf(cardbroker.Indeterminate, "who knows"))
+	m.Failed(now, cardbroker.Errorf(cardbroker.CardAbsent, "the card's business"))
+	m.Tick(now.Add(meterInterval - 1))
 	if said != nil {
 		t.Fatalf("reported too early: %+v", said)
 	}
-	m.tick(now.Add(meterInterval))
-	m.tick(now.Add(2 * meterInterval))
-	m.flush()
+	m.Tick(now.Add(meterInterval))
+	m.Tick(now.Add(2 * meterInterval))
+	m.Flush()
 	if len(said) != 1 {
 		t.Fatalf("%d reports, want one", len(said))
 	}
@@ -42,8 +42,8 @@ func TestMeter(t *testing.T) {
 	if u.Queue.Micros != 1001 || u.Card.Micros != 20000+3600e6 || u.Card.Counts[api.TimesBuckets-1] != 1 || u.Queue.Counts[0] != 1 {
 		t.Errorf("times = %+v, %+v", u.Queue, u.Card)
 	}
-	m.answered(now, 0, 0)
-	m.flush()
+	m.Answered(now, 0, 0)
+	m.Flush()
 	if len(said) != 2 || said[1].Commands != 1 || said[1].Refused != nil {
 		t.Errorf("the second report = %+v, want what came since the first", said[1:])
 	}
@@ -52,10 +52,10 @@ func TestMeter(t *testing.T) {
 // What a command's measurement costs.
 func BenchmarkMeter(b *testing.B) {
 	b.ReportAllocs()
-	m := newMeter(Tunnel{Report: func(api.Usage) {}})
+	m := New("", func(api.Usage) {})
 	now := time.Now()
 	for b.Loop() {
-		m.tick(now)
-		m.answered(now, 40*time.Microsecond, 30*time.Millisecond)
+		m.Tick(now)
+		m.Answered(now, 40*time.Microsecond, 30*time.Millisecond)
 	}
 }

@@ -1,0 +1,33 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/remoteloading"
+)
+
+// remoteConfig joins remote loading to the rest of the agent.
+func (a *Agent) remoteConfig() remoteloading.Config {
+	return remoteloading.Config{
+		Find: a.readers.Find,
+		Free: a.sole,
+		Turn: func(ctx context.Context, reader string) (remoteloading.Card, error) {
+			card, err := a.cards.Turn(ctx, reader)
+			if err != nil {
+				return nil, err
+			}
+			return card, nil
+		},
+		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Watch:    a.cards.Watch,
+		Enter:    a.present.uses.enter,
+		Asking:   a.pins.Asking,
+		Asker:    a.asker,
+		PagePINs: a.cfg.Policy.PagePINs,
+		Record:   a.record,
+	}
+}
