@@ -81,6 +81,8 @@ func TestDemoPage(t *testing.T) {
 	d.run("fill('verify', {pin: '123456'}); press('verify')")
 	d.see("right", "card", "The PIN is right")
 	h.says(d.Page, "by('verify').elements.pin.value", "")
+	d.run("press('transmit')")
+	d.see("", "console", "9000")
 	d.run("fill('offering', {tenant: 'acme'}); press('offering')")
 	d.see("offer", "offer", "tenant_denied")
 	d.Told()

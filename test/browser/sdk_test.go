@@ -99,6 +99,15 @@ func sdkCard(h *host, p *chromium.Page) {
 		window.fetch = honest;
 		return end + posts.join();
 	})()`, "key_mismatch fix")
+	h.says(p, `said(async () => {
+		const session = await client.session(reader.id, {timeout: 20});
+		const answers = [await session.transmit('00 A4 0400 05 A000000308 00'), ...await session.transmitAll(['00A4040005A00000030900', '00CB3FFF055C035FC10200'])];
+		const atr = sdk.hex(await session.atr()), present = await session.cardPresent();
+		await session.close();
+		const late = await said(() => session.transmit('00A4040000'));
+		return answers.map(a => a.sw + (a.data.length > 0)) + ' ' + (atr === reader.card.atr) + ' ' + present + ' ' + late;
+	})`, "9000true,6A82false,9000true true true session_unknown fix")
+	h.says(p, "said(() => client.readers({exclude: ['soft*']}).then(l => l.length))", "0")
 	h.says(p, "said(() => client.offer(reader.id, 'acme'))", "tenant_denied fix")
 }
 

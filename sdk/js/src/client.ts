@@ -31,6 +31,8 @@ export interface ConnectOptions extends CallOptions {
 export interface ReaderFilter extends CallOptions {
   /** Only readers with a card, or only those without. */
   card?: boolean | undefined;
+  /** Readers to leave out: terms of their names, in which `*` is any characters and `?` is one. */
+  exclude?: string[] | undefined;
 }
 
 /** Callbacks for readers and cards. */
@@ -142,8 +144,12 @@ export class Cardbroker {
   }
 
   /** The session's readers. */
-  readers({ card, signal }: ReaderFilter = {}): Promise<API.CardReader[]> {
-    return this.#link.ask("/v3/readers" + (card === undefined ? "" : `?cardInserted=${card}`), { signal });
+  readers({ card, exclude = [], signal }: ReaderFilter = {}): Promise<API.CardReader[]> {
+    const query = new URLSearchParams(exclude.map((term) => ["excluded", term]));
+    if (card !== undefined) {
+      query.set("cardInserted", String(card));
+    }
+    return this.#link.ask("/v3/readers" + `${query}`.replace(/^./, "?$&"), { signal });
   }
 
   /** One of them, by its id. */

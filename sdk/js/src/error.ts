@@ -89,6 +89,7 @@ const fixes: Partial<Record<Reason, string>> = {
   reader_shared_host: "Ask your administrator: several users can reach the readers of this host.",
   reader_unknown: "Connect the reader again.",
   reader_busy: "Wait until the card is free, or end what uses it.",
+  session_unknown: "Begin again: the session with the card has ended.",
   card_absent: "Insert your card.",
   card_removed: "Insert your card again.",
   card_reset: "Try again.",

@@ -1,6 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
+import type * as API from "./api.js";
 import { bytes, hex, type Bytes } from "./bytes.js";
 import { timeouts, type CallOptions } from "./http.js";
 import type { Link } from "./link.js";
@@ -14,16 +15,10 @@ export interface CardResponse {
   ok: boolean;
 }
 
-/** As the agent says it. */
-interface Command {
-  sw: string;
-  tx: string;
-  rx?: string;
-}
-
 /**
- * The page's own use of a card: no other page and no back end has commands in between. Close it; else it ends after its timeout. A
- * command is never sent twice: after `agent_unreachable` or `indeterminate` the card may have done it.
+ * The page's own use of a card: no other page and no back end has commands in between. Close it; else it ends when nothing was asked for so
+ * long as its timeout says, and in any case after ten minutes. A command is never sent twice: after `agent_unreachable` or `indeterminate`
+ * the card may have done it.
  */
 export class CardSession {
   readonly #link: Link;
@@ -37,7 +32,7 @@ export class CardSession {
     this.#id = id;
   }
 
-  /** Opens a session; `timeout` in seconds. */
+  /** Opens a session; `timeout` in seconds, 1 to 600. */
   static async open(link: Link, reader: string, options: CallOptions & { timeout?: number }): Promise<CardSession> {
     const path = `/v3/modules/remoteloading/apps/hsm/readers/${encodeURIComponent(reader)}`;
     const body = options.timeout === undefined ? {} : { timeout: options.timeout };
@@ -46,13 +41,13 @@ export class CardSession {
 
   /** Sends a command to the card: bytes, or hexadecimal. */
   async transmit(command: Bytes, options: CallOptions = {}): Promise<CardResponse> {
-    return response(await this.#post<Command>("/command", { command: hex(bytes(command)) }, options));
+    return response(await this.#post<API.RemoteAnswer>("/command", { command: hex(bytes(command)) }, options));
   }
 
   /** Sends commands one after the other, in one request. */
   async transmitAll(commands: Bytes[], options: CallOptions = {}): Promise<CardResponse[]> {
     const body = { commands: commands.map((command) => hex(bytes(command))) };
-    return (await this.#post<Command[]>("/commands", body, options)).map(response);
+    return (await this.#post<API.RemoteAnswer[]>("/commands", body, options)).map(response);
   }
 
   /** The card's answer to reset, ISO/IEC 7816-3 §8.2. */
@@ -79,6 +74,6 @@ function post<T>(link: Link, path: string, body: object, { signal }: CallOptions
   return link.ask<T>(path, { method: "POST", body, signal, timeout: timeouts.card });
 }
 
-function response(said: Command): CardResponse {
+function response(said: API.RemoteAnswer): CardResponse {
   return { sw: said.sw, data: bytes(said.rx ?? ""), ok: said.sw === "9000" };
 }

@@ -25,7 +25,8 @@ test("readers are listed, with and without a filter", async (t) => {
   h.agent["/v3/readers"] = () => data([{ id: reader, name: "R", pinpad: false }]);
   assert.equal((await client.readers())[0].id, reader);
   await client.readers({ card: true });
-  assert.deepEqual(h.agentServer.asked.map((a) => a.path), ["/v3/readers", "/v3/readers?cardInserted=true"]);
+  await client.readers({ exclude: ["hello", "a*&b"], card: false });
+  assert.deepEqual(h.agentServer.asked.map((a) => a.path), ["/v3/readers", "/v3/readers?cardInserted=true", "/v3/readers?excluded=hello&excluded=a*%26b&cardInserted=false"]);
   assert.equal(h.agentServer.asked[0].headers.authorization, "Bearer a.b.c");
   assert.ok(h.brokerServer.asked.every((a) => !a.headers.authorization));
 });
