@@ -37,7 +37,11 @@ func (d demoPage) see(picture, part, text string) {
 	if dir == "" || picture == "" {
 		return
 	}
-	png, err := d.Screenshot(1000, 1500)
+	width := 1000
+	if picture == "phone" {
+		width = 390
+	}
+	png, err := d.Screenshot(width, 1900)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "demo-"+picture+".png"), png, 0o644)
 	}
@@ -83,6 +87,9 @@ func TestDemoPage(t *testing.T) {
 	h.says(d.Page, "by('verify').elements.pin.value", "")
 	d.run("press('transmit')")
 	d.see("", "console", "9000")
+	d.signs()
+	d.run("document.querySelector('details').open = true")
+	d.see("phone", "events", "card in cardbroker Software Reader")
 	d.run("fill('offering', {tenant: 'acme'}); press('offering')")
 	d.see("offer", "offer", "tenant_denied")
 	d.Told()
@@ -98,6 +105,49 @@ func TestDemoPage(t *testing.T) {
 	}
 	d.Close()
 	h.framed(alice)
+}
+
+// token answers in place of the agent what a token of one module is asked; that is tried with real ones elsewhere. Whatever it is, a PIN
+// comes sealed.
+const token = `
+window.honest = window.fetch;
+window.fetch = async (url, options) => {
+	const data = data => new Response(JSON.stringify({success: true, data}));
+	const call = url.split('/apps/token/readers/' + reader.id)[1];
+	const certificate = (certificateType, id, cn, warning) => ({certificates: [{certificate: 'MAA=', certificateType, id, subject: 'CN=' + cn + ',O=Example,C=BE',
+		issuer: 'CN=Example CA,O=Example,C=BE', serialNumber: '01', notBefore: '2026-01-01T00:00:00Z', notAfter: '2031-01-01T00:00:00Z', warning}]});
+	const body = options.body && JSON.parse(options.body);
+	switch (call) {
+	case '/cert-list': return data({authenticationCertificate: certificate('authentication', '9a', 'Alice Example', ''),
+		nonRepudiationCertificate: certificate('nonRepudiation', '9c', 'Alice Example', 'expires_soon'), rootCertificate: certificate('root', '', 'Example CA', '')});
+	case '/supported-algorithms': return data({ref: ['sha1', 'sha256', 'rsassa_pss_sha256']});
+	case '/sign':
+		window.signed = body;
+		return data({data: btoa('x'.repeat(256))});
+	case '/validate': return data({valid: body.signedHash === btoa('x'.repeat(256)) && body.hash === signed.data});
+	}
+	const answer = await honest(url, options);
+	if (!url.endsWith('/v3/readers/' + reader.id)) return answer;
+	const said = await answer.json();
+	said.data.card.modules = ['opensc'];
+	return new Response(JSON.stringify(said));
+};
+''`
+
+// signs reads certificates and signs.
+func (d demoPage) signs() {
+	d.h.t.Helper()
+	d.run("window.reader = {id: by('list').querySelector(':checked').value}")
+	d.run(token)
+	d.run("press('connect')")
+	d.see("", "sign", "opensc")
+	d.run("press('load')")
+	d.see("certificates", "certificates", "expires soon")
+	d.run("fill('signing', {text: 'I agree to that.', id: '9c', pin: '123456'}); by('signing').requestSubmit()")
+	d.see("signed", "signing", "Signed, and verified: 7878")
+	d.h.says(d.Page, "[signed.id, signed.algorithm, atob(signed.data), signed.hashed, signed.pin.split('.').length, by('signing').elements.pin.value].join()",
+		"9c,sha256,I agree to that.,false,5,")
+	d.run("window.fetch = honest")
 }
 
 // framed: no page shows the demo in a frame, and none reads where it is.

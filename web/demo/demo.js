@@ -183,15 +183,16 @@ function follow() {
 async function readCertificates() {
   const token = client.token($("module").value, chosen);
   const [certificates, algorithms] = await Promise.all([token.certificates(), token.algorithms()]);
-  const rows = certificates.map((c) => make("tr", [c.use, c.subject, c.issuer, validity(c)].map((text) => make("td", text))));
+  const rows = certificates.map((c) => make("tr", [c.use, spaced(c.subject), spaced(c.issuer), validity(c)].map((text) => make("td", text))));
   $("certificates").tBodies[0].replaceChildren(...rows);
   $("certificates").hidden = $("signing").hidden = false;
   const { id, algorithm } = $("signing").elements;
   const own = certificates.filter((c) => ["authentication", "nonRepudiation"].includes(c.use));
   id.replaceChildren(...own.map((c) => Object.assign(make("option", `${c.use}: ${c.subject}`), { value: c.id })));
-  algorithm.replaceChildren(...algorithms.map((name) => Object.assign(make("option", name), { selected: name.endsWith("sha256") })));
+  algorithm.replaceChildren(...algorithms.map((name) => Object.assign(make("option", name), { selected: name === "sha256" })));
 }
 
+const spaced = (name) => name.replace(/,(?=[A-Z]+=)/g, ", ");
 const validity = ({ notAfter, warning }) => `${notAfter.toLocaleDateString()}${warning ? ` (${warning.replaceAll("_", " ")})` : ""}`;
 
 // take takes a PIN out of its field, which forgets it.

@@ -51,6 +51,8 @@ export interface VerifyPinOptions extends CallOptions {
   encoding?: "piv" | "ascii" | "bcd" | "iso9564-2" | undefined;
   /** Left out, the agent asks its user. */
   pin?: string | undefined;
+  /** The agent asks in any case. */
+  osDialog?: boolean | undefined;
 }
 
 /**
@@ -198,9 +200,9 @@ export class Cardbroker {
 
   /** Has the card in a reader compare a PIN: true, or an error such as `pin_incorrect`. */
   async verifyPin(reader: string, options: VerifyPinOptions): Promise<boolean> {
-    const { reference, aid, encoding, pin, signal } = options;
+    const { reference, aid, encoding, pin, osDialog, signal } = options;
     const [sealed] = pin === undefined ? [] : await this.#link.seal(reader, [pin], { signal });
-    const body = { reference, aid, encoding, pin: sealed };
+    const body = { reference, aid, encoding, osDialog, pin: sealed };
     const path = `/cb/v1/readers/${encodeURIComponent(reader)}/verify-pin`;
     return (await this.#link.ask<API.PINVerified>(path, { method: "POST", body, signal, timeout: timeouts.card })).verified;
   }
