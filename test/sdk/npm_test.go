@@ -5,6 +5,7 @@ package sdk
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker/internal/testenv"
 )
@@ -29,7 +31,9 @@ func npm(t *testing.T, script string) {
 	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err != nil {
 		testenv.Skip(t, "needs the npm packages of sdk/js, which make deps installs")
 	}
-	cmd := exec.CommandContext(t.Context(), testenv.Tool(t, "npm"), "run", "--silent", script)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, testenv.Tool(t, "npm"), "run", "--silent", script)
 	cmd.Dir = folder
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("npm run %s: %v\n%s", script, err, out)

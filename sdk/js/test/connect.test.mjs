@@ -100,6 +100,8 @@ test("consent is asked for by a code word, kept, and shown the next time", async
   assert.equal(client.agent, h.agentServer.url);
   assert.equal(client.expires.toISOString(), "2030-01-02T03:04:05.000Z");
 
+  await client.validate();
+  assert.equal(h.brokerServer.asked.at(-1).body.consents.length, 1);
   const again = await connect(options);
   assert.equal(again.consented, true);
   assert.deepEqual(h.brokerServer.asked.at(-1).body, { consents: JSON.parse(storage.kept.values().next().value) });
