@@ -4,7 +4,6 @@
 package sandbox
 
 import (
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -205,11 +204,6 @@ func (o *owner) returned(buf []byte, err error) error {
 
 // refuse answers with an error. What is not meant for others to see goes to the log.
 func (o *owner) refuse(h wire.Header, err error) error {
-	known, ok := errors.AsType[*cardbroker.Error](err)
-	if !ok {
-		o.log.Error("cannot serve a reader", "err", err)
-		known = cardbroker.Errorf(cardbroker.ReasonOf(err), "internal error")
-	}
-	o.buf = wire.AppendError(o.buf[:0], known)
+	o.buf = appendRefusal(o.buf[:0], "cannot serve a reader", err, o.log)
 	return o.stream.Send(wire.Header{Type: wire.TypeError, Reader: h.Reader, Seq: h.Seq}, o.buf)
 }

@@ -12,30 +12,21 @@ package sandbox
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// endLimit is how long Serve waits for calls that still run. The process ends then, and they with it.
-const endLimit = 500 * time.Millisecond
-
 // server is one conversation with the agent.
 type server struct {
+	*conversation
 	readers Readers
 	log     *slog.Logger
-	conns   []net.Conn
 	control *wire.Stream
 	watch   uint64 // seq of the agent's Watch; set before the watcher starts
-	ended   chan error
-	working sync.WaitGroup
 
 	// Owned by the watcher.
 	slots [wire.Streams]slot // 0 is unused
@@ -64,42 +55,14 @@ type assignment struct {
 func Serve(ctx context.Context, streams []net.Conn, readers Readers, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &server{
-		readers: readers,
-		log:     log,
-		conns:   streams,
-		control: wire.NewStream(streams[0]),
-		ended:   make(chan error, wire.Streams+1), // one of each goroutine, and none waits
+		conversation: newConversation(streams),
+		readers:      readers,
+		log:          log,
+		control:      wire.NewStream(streams[0]),
 	}
 	s.work(func() error { return s.listen(ctx) })
-	var err error
-	select {
-	case err = <-s.ended:
-	case <-ctx.Done():
-	}
-	cancel()
-	for _, conn := range streams {
-		conn.Close()
-	}
-	s.await(endLimit)
+	_, err := s.finish(ctx, cancel)
 	return err
-}
-
-// work runs f in a goroutine. The first that returns ends Serve.
-func (s *server) work(f func() error) {
-	s.working.Go(func() { s.ended <- f() })
-}
-
-// await waits for the goroutines, but no longer than limit.
-func (s *server) await(limit time.Duration) {
-	done := make(chan struct{})
-	go func() {
-		s.working.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(limit):
-	}
 }
 
 // listen reads the control stream: one Watch and then, one day, the end.
@@ -115,14 +78,6 @@ func (s *server) listen(ctx context.Context) error {
 		s.watch = h.Seq
 		s.work(func() error { return s.readers.Watch(ctx, s.emit) })
 	}
-}
-
-// regular returns nil for the end of a stream, and any other error as it is.
-func regular(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
 }
 
 // emit tells the agent of an event. The readers' watcher calls it.

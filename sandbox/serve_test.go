@@ -119,7 +119,16 @@ func newAgent(t *testing.T) *agent {
 
 // serve serves the deck's readers, or others that stand before them.
 func serve(t *testing.T, d *deck, readers sandbox.Readers) *agent {
-	a := &agent{t: t, deck: d, ended: make(chan error, 1)}
+	a := converse(t, func(streams []net.Conn, log *slog.Logger) error {
+		return sandbox.Serve(context.Background(), streams, readers, log)
+	})
+	a.deck = d
+	return a
+}
+
+// converse has the function serve the other ends of the agent's streams.
+func converse(t *testing.T, serve func([]net.Conn, *slog.Logger) error) *agent {
+	a := &agent{t: t, ended: make(chan error, 1)}
 	var theirs []net.Conn
 	for range wire.Streams {
 		our, their := net.Pipe()
@@ -129,7 +138,7 @@ func serve(t *testing.T, d *deck, readers sandbox.Readers) *agent {
 		t.Cleanup(func() { our.Close() })
 	}
 	log := slog.New(slog.NewTextHandler(&a.log, nil))
-	go func() { a.ended <- sandbox.Serve(context.Background(), theirs, readers, log) }()
+	go func() { a.ended <- serve(theirs, log) }()
 	return a
 }
 

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker/sandbox"
 	"github.com/cardbroker/cardbroker/sandbox/confine"
 	"github.com/cardbroker/cardbroker/sandbox/pcsc"
+	"github.com/cardbroker/cardbroker/sandbox/pkcs11"
 	"github.com/cardbroker/cardbroker/sandbox/softcard"
 )
 
@@ -29,7 +31,7 @@ func main() {
 const usage = `cardsandbox reaches cards on behalf of "cardbroker agent", which starts it. It is not started by hand.
 
   cardsandbox pcsc             the readers of PC/SC
-  cardsandbox pkcs11 MODULE    the slots of a PKCS#11 module
+  cardsandbox pkcs11 LIBRARY   the slots of a PKCS#11 module
   cardsandbox softcard [FILE]  a software reader and card; FILE keeps its state
 `
 
@@ -57,9 +59,6 @@ func run(args []string, stderr io.Writer) int {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
 	}
-	if args[0] == "pkcs11" {
-		return status(cardbroker.Errorf(cardbroker.Unavailable, "%s is not part of this build", args[0]), stderr)
-	}
 	state, err := confine.Enter(needs(args)) // before a source is made, and before anything is loaded for it
 	if err != nil {
 		return status(err, stderr)
@@ -70,12 +69,16 @@ func run(args []string, stderr io.Writer) int {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
+	voice := sandbox.Voice{Writer: stderr}
+	if err == nil && args[0] == "pkcs11" {
+		voice, err = sandbox.OwnVoice(stderr)
+	}
+	log := slog.New(slog.NewTextHandler(voice, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 	if err == nil {
 		state.Log(log)
-		err = serve(streams, args, log)
+		err = serve(streams, args, voice, log)
 	}
-	return status(err, stderr)
+	return status(err, voice)
 }
 
 // known says whether the arguments are one of the usage's lines.
@@ -86,26 +89,45 @@ func known(args []string) bool {
 	case args[0] == "pcsc":
 		return len(args) == 1
 	case args[0] == "pkcs11":
-		return len(args) == 2
+		return len(args) == 2 && filepath.IsAbs(args[1])
 	}
 	return args[0] == "softcard" && len(args) <= 2
 }
 
 // needs says what the source of the cards has to reach.
 func needs(args []string) confine.Needs {
-	if args[0] == "pcsc" {
+	switch args[0] {
+	case "pcsc":
 		return confine.PCSC(os.Getenv("PCSCLITE_CSOCK_NAME"))
+	case "pkcs11":
+		return confine.Module(args[1], os.Getenv("CARDSANDBOX_READ"), os.Getenv("CARDSANDBOX_WRITE"), os.Getenv("PCSCLITE_CSOCK_NAME"))
 	}
 	return confine.SoftCard(strings.Join(args[1:], ""))
 }
 
-// serve serves the readers that the arguments name until the agent ends.
-func serve(streams []net.Conn, args []string, log *slog.Logger) error {
+// serve serves the readers or the module that the arguments name until the agent ends.
+func serve(streams []net.Conn, args []string, voice sandbox.Voice, log *slog.Logger) error {
+	if args[0] == "pkcs11" {
+		return serveModule(streams, args[1], voice, log)
+	}
 	readers, err := source(args, log)
 	if err != nil {
 		return err
 	}
 	return sandbox.Serve(context.Background(), streams, readers, log)
+}
+
+// serveModule serves the slots of the library until the agent ends. What the library prints is heard until it has started: then it may
+// name a PIN.
+func serveModule(streams []net.Conn, library string, voice sandbox.Voice, log *slog.Logger) error {
+	module, err := pkcs11.Open(library)
+	if err == nil {
+		err = voice.Hush()
+	}
+	if err != nil {
+		return err
+	}
+	return sandbox.ServeTokens(context.Background(), streams, module, log)
 }
 
 // source returns the readers that the arguments name: those of PC/SC, or the software card, whose state is in the file.

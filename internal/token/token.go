@@ -191,8 +191,11 @@ func (q Question) Secrets() (least, most int) {
 	return 0, 0
 }
 
-// MaxSecret is the longest PIN, in bytes.
-const MaxSecret = 255
+// Limits in bytes.
+const (
+	MaxSecret = 255     // a PIN; it has 1 or more
+	MaxJSON   = 4 << 20 // a question or an answer
+)
 
 // Check says what is wrong with a question, before anybody is asked it. Errors: Invalid, with the place.
 func (q Question) Check() error {

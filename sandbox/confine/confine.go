@@ -19,7 +19,7 @@ import (
 type Needs struct {
 	Read    []string // files, and directories with all below them
 	Write   []string // directories whose files are read, made, replaced and removed, at any depth
-	Sockets []string // directories of Unix sockets to connect to
+	Sockets []string // directories of Unix sockets to connect to; none: there are no sockets at all
 }
 
 // State says what is in force.
@@ -47,6 +47,22 @@ func SoftCard(file string) Needs {
 	return Needs{Write: []string{filepath.Dir(file)}}
 }
 
+// Module returns what a PKCS#11 library needs: its own directory, where it finds the rest of itself, also where it is a symbolic link; what
+// read and write list, joined by colons; and the directory of the PC/SC service's socket, or none if socket is "".
+func Module(library, read, write, socket string) Needs {
+	needs := Needs{
+		Read:  append(filepath.SplitList(read), filepath.Dir(library)),
+		Write: filepath.SplitList(write),
+	}
+	if file, err := filepath.EvalSymlinks(library); err == nil && filepath.Dir(file) != filepath.Dir(library) {
+		needs.Read = append(needs.Read, filepath.Dir(file))
+	}
+	if socket != "" {
+		needs.Sockets = PCSC(socket).Sockets
+	}
+	return needs
+}
+
 // Landlock's versions from which on it refuses something that counts here.
 const (
 	versionTruncate = 3
@@ -58,7 +74,7 @@ const (
 )
 
 // Missing says what this kernel does not refuse though it should, or "". It is silent on Unix sockets by path, below
-// version 9: there file modes decide, as for every program of the user.
+// version 9: there file modes decide, as for every program of the user, for who needs any.
 func (s State) Missing() string {
 	var missing []string
 	if s.Landlock == 0 {

@@ -6,6 +6,8 @@ package confine_test
 import (
 	"bytes"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,12 +16,20 @@ import (
 )
 
 func TestNeeds(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "link.so")
+	if err := os.Symlink("/dev/null", link); err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]struct{ got, want confine.Needs }{
 		"PC/SC":                  {confine.PCSC(""), confine.Needs{Sockets: []string{"/run/pcscd"}}},
 		"PC/SC of a session":     {confine.PCSC("/run/user/7/p/comm"), confine.Needs{Sockets: []string{"/run/user/7/p"}}},
 		"software card":          {confine.SoftCard(""), confine.Needs{}},
 		"software card, file":    {confine.SoftCard("/home/a/card/c.json"), confine.Needs{Write: []string{"/home/a/card"}}},
 		"software card, no path": {confine.SoftCard("c.json"), confine.Needs{Write: []string{"."}}},
+		"module":                 {confine.Module("/opt/v/lib.so", "", "", ""), confine.Needs{Read: []string{"/opt/v"}, Write: []string{}}},
+		"module, with all": {confine.Module("/opt/v/lib.so", "/etc/v:/etc/w.conf", "/var/v", "/run/user/7/p/comm"),
+			confine.Needs{Read: []string{"/etc/v", "/etc/w.conf", "/opt/v"}, Write: []string{"/var/v"}, Sockets: []string{"/run/user/7/p"}}},
+		"module that is a link": {confine.Module(link, "", "", ""), confine.Needs{Read: []string{filepath.Dir(link), "/dev"}, Write: []string{}}},
 	}
 	for name, test := range tests {
 		if !reflect.DeepEqual(test.got, test.want) {

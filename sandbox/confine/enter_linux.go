@@ -42,7 +42,7 @@ func Enter(needs Needs) (State, error) {
 	if err := sandbox.Harden(); err != nil {
 		return State{}, err
 	}
-	if err := filterCalls(); err != nil { // last: from here on there is no exec
+	if err := filterCalls(len(needs.Sockets) > 0); err != nil { // last: from here on there is no exec
 		return State{}, err
 	}
 	return State{Landlock: version, Seccomp: true}, nil

@@ -298,6 +298,19 @@ func (th *theater) check(own bool) {
 	t.Logf("Landlock %d", version)
 }
 
+// TestNoSockets: who needs no socket has none.
+func TestNoSockets(t *testing.T) {
+	th := newTheater(t, false)
+	s := th.set()
+	s.Sockets = ""
+	got := th.play(s, true)
+	for _, row := range []string{"Unix socket", "Unix socket, shut", "abstract Unix socket", "TCP client", "UDP"} {
+		if got[row] != "EAFNOSUPPORT" {
+			t.Errorf("%s: %q, want EAFNOSUPPORT", row, got[row])
+		}
+	}
+}
+
 // The word of the environment that this is the second pass frees nobody.
 func TestForgedMarker(t *testing.T) {
 	th := newTheater(t, false)

@@ -44,8 +44,8 @@ func refused() []uint32 {
 }
 
 // filter returns the program that judges each system call. All that it does not name is allowed: nobody knows what a
-// vendor's module calls.
-func filter() []unix.SockFilter {
+// vendor's module calls. Who needs no socket gets none, not even one of Unix: below version 9 Landlock does not ask where that connects to.
+func filter(sockets bool) []unix.SockFilter {
 	program := slices.Concat(
 		load(atArch), unless(auditArch, answer(unix.SECCOMP_RET_KILL_PROCESS)), // numbers mean something else there
 		load(atNumber), foreignNumbers(),
@@ -53,14 +53,18 @@ func filter() []unix.SockFilter {
 	for _, number := range refused() {
 		program = append(program, when(unix.BPF_JEQ, number, fail(unix.EPERM))...)
 	}
-	family := slices.Concat(load(atArgument), when(unix.BPF_JEQ, unix.AF_UNIX, allow()), fail(unix.EAFNOSUPPORT))
+	pair := slices.Concat(load(atArgument), when(unix.BPF_JEQ, unix.AF_UNIX, allow()), fail(unix.EAFNOSUPPORT))
+	socket := fail(unix.EAFNOSUPPORT)
+	if sockets {
+		socket = pair
+	}
 	thread := slices.Concat(load(atArgument), when(unix.BPF_JSET, namespaces, fail(unix.EPERM)),
 		when(unix.BPF_JSET, unix.CLONE_THREAD, allow()), fail(unix.EPERM)) // a process of its own would outlive ours
 	return slices.Concat(program,
 		when(unix.BPF_JEQ, unix.SYS_CLONE3, fail(unix.ENOSYS)), // its flags cannot be seen; C libraries use clone then
 		when(unix.BPF_JEQ, unix.SYS_CLONE, thread),
-		when(unix.BPF_JEQ, unix.SYS_SOCKET, family),
-		when(unix.BPF_JEQ, unix.SYS_SOCKETPAIR, family),
+		when(unix.BPF_JEQ, unix.SYS_SOCKET, socket),
+		when(unix.BPF_JEQ, unix.SYS_SOCKETPAIR, pair),
 		allow())
 }
 
@@ -90,7 +94,7 @@ func allow() []unix.SockFilter { return answer(unix.SECCOMP_RET_ALLOW) }
 func fail(errno unix.Errno) []unix.SockFilter { return answer(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
 
 // filterCalls puts the filter into force, for all threads.
-func filterCalls() error { return install(filter()) }
+func filterCalls(sockets bool) error { return install(filter(sockets)) }
 
 // install has the kernel run a program for each system call of each thread.
 func install(program []unix.SockFilter) error {

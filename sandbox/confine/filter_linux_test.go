@@ -97,10 +97,20 @@ func TestFilter(t *testing.T) {
 		"thread with its own net":   {own(unix.SYS_CLONE, unix.CLONE_NEWNET|aThread), denied | uint32(unix.EPERM)},
 		"clone3":                    {own(unix.SYS_CLONE3, 0), denied | uint32(unix.ENOSYS)},
 	}
-	program := confine.Filter()
+	program := confine.Filter(true)
 	for name, test := range tests {
 		if got := judge(t, program, test.call); got != test.want {
 			t.Errorf("%s: the filter says %#x, want %#x", name, got, test.want)
+		}
+	}
+	none := confine.Filter(false)
+	for name, test := range tests {
+		want := test.want
+		if test.call.number == unix.SYS_SOCKET {
+			want = denied | uint32(unix.EAFNOSUPPORT)
+		}
+		if got := judge(t, none, test.call); got != want {
+			t.Errorf("%s, where no socket is needed: the filter says %#x, want %#x", name, got, want)
 		}
 	}
 	for _, number := range confine.Refused() {
@@ -121,7 +131,7 @@ func TestFilter(t *testing.T) {
 
 // Each jump stays within a program that the kernel takes.
 func TestFilterIsSmall(t *testing.T) {
-	program := confine.Filter()
+	program := confine.Filter(true)
 	if len(program) > 200 {
 		t.Errorf("the filter has %d instructions, want 200 or fewer", len(program))
 	}

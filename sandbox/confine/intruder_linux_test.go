@@ -52,7 +52,11 @@ func intrude(text string) int {
 		}
 	}
 	if s.Confined {
-		state, err := confine.Enter(confine.Needs{Write: []string{s.Inside}, Sockets: []string{s.Sockets}})
+		needs := confine.Needs{Write: []string{s.Inside}, Sockets: []string{s.Sockets}}
+		if s.Sockets == "" {
+			needs.Sockets = nil
+		}
+		state, err := confine.Enter(needs)
 		if err != nil {
 			return fault(err)
 		}

@@ -74,6 +74,7 @@ func (b *bench) sections() []section {
 			{"sandbox hop, allocations at the agent", "an APDU", goal{ofMax, 0}},
 			{"sandbox hop, allocations in the sandbox", "an APDU", goal{ofMax, 0}},
 		}, b.sandboxHop},
+		{tokenRows(), b.tokens},
 		{[]row{
 			{"PC/SC APDU of 255 bytes through the sandbox", "µs", goal{ofExcess, 100}},
 			{"PC/SC APDU of 255 bytes through sandbox and agent, as the agent says", "µs", goal{ofExcess, chainExcess}},

@@ -17,7 +17,8 @@ import (
 // header draws a header that Parse accepts.
 func header(t *rapid.T) wire.Header {
 	kind := wire.Type(rapid.IntRange(int(wire.TypeHello), int(wire.TypeReturn)).Draw(t, "type"))
-	flags := map[wire.Type]uint16{wire.TypeScript: wire.FlagMore | wire.FlagJudge, wire.TypeScriptResult: wire.FlagMore}[kind]
+	flags := map[wire.Type]uint16{wire.TypeScript: wire.FlagMore | wire.FlagJudge, wire.TypeScriptResult: wire.FlagMore,
+		wire.TypeCall: wire.FlagMore, wire.TypeReturn: wire.FlagMore}[kind]
 	return wire.Header{
 		Type:   kind,
 		Flags:  rapid.Uint16().Draw(t, "flags") & flags,

@@ -285,7 +285,10 @@ func ParseTimes(p []byte) (Times, []byte, error) {
 // maxMessage is the longest message of an [Error], in bytes.
 const maxMessage = 1024
 
-// AppendError appends the payload of Error and Revoked: retries u8, length of the reason u8, reason, length of the rule
+// retriesUnknown is cardbroker.RetriesUnknown in an [Error].
+const retriesUnknown = 0xFF
+
+// AppendError appends the payload of Error and Revoked: retries u8 (FF: unknown), length of the reason u8, reason, length of the rule
 // u8, rule, message. The cause stays behind.
 func AppendError(dst []byte, e *cardbroker.Error) []byte {
 	message := e.Message
@@ -305,6 +308,9 @@ func ParseError(p []byte) (*cardbroker.Error, error) {
 		return nil, wrongLength("Error", len(p), "3 or more")
 	}
 	e := &cardbroker.Error{Retries: int(p[0])}
+	if p[0] == retriesUnknown {
+		e.Retries = cardbroker.RetriesUnknown
+	}
 	reason, rest, ok := cutString(p[1:])
 	if !ok || reason == "" {
 		return nil, invalid("byte 1 of Error: the reason's length does not fit")

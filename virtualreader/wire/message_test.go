@@ -169,7 +169,7 @@ func TestMessageValues(t *testing.T) {
 		if err != nil || got != times || len(response) != 2 {
 			t.Errorf("ParseTimes(Append(%+v)) = %+v, % x, %v", times, got, response, err)
 		}
-		failure := &cardbroker.Error{Reason: cardbroker.PINIncorrect, Retries: rapid.IntRange(0, 255).Draw(t, "retries"),
+		failure := &cardbroker.Error{Reason: cardbroker.PINIncorrect, Retries: rapid.IntRange(cardbroker.RetriesUnknown, 254).Draw(t, "retries"),
 			Rule: cardbroker.RuleFirewall, Message: rapid.StringN(0, -1, 1024).Draw(t, "message")}
 		if got, err := wire.ParseError(wire.AppendError(nil, failure)); err != nil || !reflect.DeepEqual(got, failure) {
 			t.Errorf("ParseError(Append(%+v)) = %+v, %v", failure, got, err)
