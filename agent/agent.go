@@ -23,6 +23,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/agent/catalogue"
 	"github.com/cardbroker/cardbroker/agent/consent"
+	"github.com/cardbroker/cardbroker/agent/demo"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
 	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/agent/notice"
@@ -89,6 +90,7 @@ type Agent struct {
 	asker   cardend.Asker // nil: there is no way to ask
 	desk    *desk
 	page    string // host name of our own page, made up for this agent's life
+	demo    demo.Page
 	names   *catalogue.Catalogue
 	readers *readers.List
 	present *presence
@@ -141,6 +143,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		leases: cardend.NewLeases(),
 		desk:   newDesk(),
 		page:   strings.ToLower(rand.Text()) + ".localhost",
+		demo:   demo.New(!cfg.Policy.NoDemo),
 		names:  catalogue.New(cfg.Lists, cfg.Log),
 		keys:   devicekey.New(),
 

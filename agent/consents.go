@@ -27,6 +27,7 @@ func (a *Agent) newConsents() *consent.Book {
 		Dir: a.home.Dir(), Session: a.cfg.Session, Policy: a.cfg.Policy.Consent,
 		DeviceKey: a.keys.Thumbprint, Record: a.record, Log: a.cfg.Log,
 	}
+	cfg.Policy.Ended = a.demo.Ended
 	if asker := prompt.NewConsent(a.cfg.Policy.Consent.Prompt, a.cfg.Log); asker != nil {
 		cfg.Prompter = attendedConsent{asker, a.present.prompts}
 	}
@@ -135,7 +136,7 @@ func (a *Agent) pageURL(r *http.Request) string {
 // consentPage serves our page under its own name, and leads there who asks for it by another: what has been in a browser
 // under our address before us is not to be mistaken for it.
 func (a *Agent) consentPage(w http.ResponseWriter, r *http.Request) error {
-	web.SetHeaders(w.Header())
+	web.SetHeaders(w.Header(), web.Policy)
 	if dest := r.Header.Get("Sec-Fetch-Dest"); dest != "" && dest != "document" {
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOwnPage, "the page is shown by itself only")
 	}
@@ -163,7 +164,7 @@ func (a *Agent) consentFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	web.SetHeaders(w.Header())
+	web.SetHeaders(w.Header(), web.Policy)
 	w.Header().Set("Content-Type", mediaType)
 	w.Write(content) // an error is the connection's
 	return nil

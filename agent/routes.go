@@ -39,7 +39,7 @@ func (a *Agent) routes() []httpserver.Route {
 
 // allRoutes are those of the agent's parts, too.
 func (a *Agent) allRoutes() []httpserver.Route {
-	return slices.Concat(a.routes(), a.kept.Routes(), a.pki.Routes(), a.readers.Routes(), a.remote.Routes(), x509.Helpers{}.Routes())
+	return slices.Concat(a.routes(), a.demo.Routes(), a.kept.Routes(), a.pki.Routes(), a.readers.Routes(), a.remote.Routes(), x509.Helpers{}.Routes())
 }
 
 // perSecond is how many requests the agent answers its user in the long run. That is more than elsewhere, for cards answer so fast, and what is
@@ -54,6 +54,7 @@ func (a *Agent) serve(ctx context.Context, e enrolment) error {
 		Consented: a.consents.Consented,
 		During:    a.consents.While,
 		Page:      a.page,
+		Guest:     a.demo.Name,
 		Refused:   a.tellRefused,
 		PagesOnly: a.cfg.Policy.PagesOnly,
 		PerSecond: perSecond,

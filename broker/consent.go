@@ -95,13 +95,9 @@ func (b *Broker) t1cAgents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	days := ""
-	if origin := cardbroker.Origin(r.Header.Get("Origin")); origin != "" {
-		answer, err := b.askAgent(r, own, api.Ask{Kind: api.AskKnown, Origin: origin}, validateTimeout)
-		if err != nil {
-			return err
-		}
-		days = strconv.Itoa(answer.Days)
+	days, err := b.consentDays(r, own)
+	if err != nil {
+		return err
 	}
 	agents := []api.T1CAgent{b.t1cAgent(own, days)}
 	for _, agent := range b.registry.View().ByUser(caller.User) {
@@ -110,6 +106,17 @@ func (b *Broker) t1cAgents(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return httpserver.Data(w, agents)
+}
+
+// consentDays has the caller's own agent say for how many days its user has consented to the page that asks. That is empty where none
+// does, but a program; a page without consent is refused.
+func (b *Broker) consentDays(r *http.Request, own cardbroker.Agent) (string, error) {
+	origin := cardbroker.Origin(r.Header.Get("Origin"))
+	if origin == "" {
+		return "", nil
+	}
+	answer, err := b.askAgent(r, own, api.Ask{Kind: api.AskKnown, Origin: origin}, validateTimeout)
+	return strconv.Itoa(answer.Days), err
 }
 
 func (b *Broker) t1cAgent(agent cardbroker.Agent, days string) api.T1CAgent {

@@ -16,7 +16,7 @@ import (
 // loopbackRoutes are what web pages and local programs ask on the well-known port.
 func (b *Broker) loopbackRoutes() []httpserver.Route {
 	return []httpserver.Route{
-		{Method: "GET", Path: "/cb/v1/agent", Access: httpserver.Self, Handle: b.ownAgent},
+		{Method: "GET", Path: "/cb/v1/agent", Access: httpserver.Public, Handle: b.ownAgent},
 		{Method: "GET", Path: "/device-key", Access: httpserver.Public, Handle: b.deviceKey},
 		{Method: "GET", Path: "/docs", Access: httpserver.Public, Handle: httpserver.Docs},
 		{Method: "GET", Path: "/healthz", Access: httpserver.Public, Handle: b.health},
@@ -43,9 +43,14 @@ func (b *Broker) info(w http.ResponseWriter, r *http.Request) error {
 		api.InfoCardbroker{Version: b.cfg.Version, Mode: "service"}))
 }
 
+// ownAgent tells of the caller's own agent. Its thumbprint lets a page see that the key which it gets at the agent's port is that
+// agent's. A page needs the user's consent.
 func (b *Broker) ownAgent(w http.ResponseWriter, r *http.Request) error {
 	agent, err := b.resolve(httpserver.CallerOf(r.Context()))
 	if err != nil {
+		return err
+	}
+	if _, err := b.consentDays(r, agent); err != nil {
 		return err
 	}
 	return httpserver.JSON(w, api.OwnAgent{

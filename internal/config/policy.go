@@ -29,6 +29,7 @@ const DefaultPromptTimeout = time.Minute
 type Policy struct {
 	SharedPCSC bool // a PC/SC service that several users can reach may be used
 	PagesOnly  bool // agents serve web pages, but no programs that do not say they are one
+	NoDemo     bool // agents serve no demo page
 	NoNotices  bool // agents do not tell their users on the desktop who holds their readers
 	Prompt     Prompt
 	Consent    Consent

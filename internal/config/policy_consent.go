@@ -26,6 +26,8 @@ type Consent struct {
 	Days   int                        // that a user's consent lasts at most; 0: DefaultConsentDays
 	Policy bool                       // users do not decide: what is not allowed is denied
 	Prompt []string                   // program, an absolute path that only root can change, and its arguments; empty: the desktop's dialogs
+
+	Ended func(cardbroker.Origin) bool // of pages that are not there any more, and are denied; nil: there are none. It is the agent's to know
 }
 
 // Life is how long a consent lasts that was asked for so many days; 0: as long as policy lets it.
@@ -42,11 +44,11 @@ func (c Consent) Life(days int) time.Duration {
 
 // Denies says whether users cannot consent to the origin.
 func (c Consent) Denies(o cardbroker.Origin) bool {
-	return matches(c.Deny, o) || c.Policy && !matches(c.Allow, o)
+	return matches(c.Deny, o) || c.Policy && !matches(c.Allow, o) || c.Ended != nil && c.Ended(o)
 }
 
 // Allows says whether the origin is consented to by policy.
-func (c Consent) Allows(o cardbroker.Origin) bool { return matches(c.Allow, o) && !matches(c.Deny, o) }
+func (c Consent) Allows(o cardbroker.Origin) bool { return matches(c.Allow, o) && !c.Denies(o) }
 
 func matches(patterns []cardbroker.OriginPattern, o cardbroker.Origin) bool {
 	for _, p := range patterns {

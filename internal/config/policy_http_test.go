@@ -17,15 +17,18 @@ import (
 func TestPolicyHTTP(t *testing.T) {
 	for _, test := range []struct {
 		name, first, second string
-		want                bool
+		want                [2]bool // PagesOnly, NoDemo
 		wrong               string
 	}{
-		{"nothing", "", "", false, ""},
-		{"deny", "http: {local_programs: deny}\n", "", true, ""},
-		{"allow after deny", "http: {local_programs: deny}\n", "http: {local_programs: allow}\n", false, ""},
-		{"deny, then another section", "http: {local_programs: deny}\n", "http: {}\n", true, ""},
-		{"no such word", "http: {local_programs: no}\n", "", false, `http.local_programs: "no", want allow or deny`},
-		{"no such key", "http: {programs: deny}\n", "", false, `unknown field "programs"`},
+		{"nothing", "", "", [2]bool{}, ""},
+		{"deny", "http: {local_programs: deny}\n", "", [2]bool{true, false}, ""},
+		{"allow after deny", "http: {local_programs: deny}\n", "http: {local_programs: allow}\n", [2]bool{}, ""},
+		{"deny, then another section", "http: {local_programs: deny}\n", "http: {}\n", [2]bool{true, false}, ""},
+		{"no demo", "http: {demo: deny}\n", "http: {local_programs: deny}\n", [2]bool{true, true}, ""},
+		{"a demo after all", "http: {demo: deny}\n", "http: {demo: allow}\n", [2]bool{}, ""},
+		{"no such word for the demo", "http: {demo: off}\n", "", [2]bool{}, `http.demo: "off", want allow or deny`},
+		{"no such word", "http: {local_programs: no}\n", "", [2]bool{}, `http.local_programs: "no", want allow or deny`},
+		{"no such key", "http: {programs: deny}\n", "", [2]bool{}, `unknown field "programs"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, err := config.LoadPolicy(policyDir(t, map[string]string{"a.yaml": test.first, "b.yaml": test.second}))
@@ -35,8 +38,8 @@ func TestPolicyHTTP(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || p.PagesOnly != test.want {
-				t.Errorf("LoadPolicy = %+v, %v, want PagesOnly %v", p, err, test.want)
+			if got := [2]bool{p.PagesOnly, p.NoDemo}; err != nil || got != test.want {
+				t.Errorf("LoadPolicy = %v, %v, want %v", got, err, test.want)
 			}
 		})
 	}

@@ -44,7 +44,7 @@ func hostDefaults() []Setting {
 func policyDefaults() []Setting {
 	return []Setting{
 		{Key: "pcsc.shared", Value: "deny"}, {Key: "prompt.command", Value: "[]"}, {Key: "prompt.timeout", Value: "60s"},
-		{Key: "http.local_programs", Value: "allow"}, {Key: "consent.allow", Value: "[]"}, {Key: "consent.deny", Value: "[]"},
+		{Key: "http.demo", Value: "allow"}, {Key: "http.local_programs", Value: "allow"}, {Key: "consent.allow", Value: "[]"}, {Key: "consent.deny", Value: "[]"},
 		{Key: "consent.days", Value: fmt.Sprint(DefaultConsentDays)}, {Key: "consent.users", Value: "decide"}, {Key: "consent.prompt", Value: "[]"},
 		{Key: "pin.clear", Value: "deny"}, {Key: "pin.floor", Value: "1"}, {Key: "pin.ask", Value: "session"},
 		{Key: "pin.session.seconds", Value: "0"}, {Key: "pin.session.uses", Value: "0"}, {Key: "notify", Value: "true"},

@@ -125,10 +125,22 @@ func fromBrowser(h http.Header) bool {
 // ownPage says whether the request is for the name of our own page. That name is the page's proof: no other program, of
 // whatever user, can have given a browser anything of that name, whereas 127.0.0.1 with our port may have been another
 // program's before it was ours, and what that left in a browser (a page, a service worker) has the origin of our address.
-func (s *Server) ownPage(r *http.Request) bool {
+func (s *Server) ownPage(r *http.Request) bool { return s.named(r, s.cfg.Page) }
+
+// named says whether the request is for a name that we have made up.
+func (s *Server) named(r *http.Request, page string) bool {
 	name, port, _ := cutLast(r.Host, ":")
-	return s.cfg.Page != "" && port == strconv.Itoa(int(CallerOf(r.Context()).Server.Port())) &&
-		subtle.ConstantTimeCompare([]byte(strings.ToLower(name)), []byte(s.cfg.Page)) == 1
+	return page != "" && port == strconv.Itoa(int(CallerOf(r.Context()).Server.Port())) &&
+		subtle.ConstantTimeCompare([]byte(strings.ToLower(name)), []byte(page)) == 1
+}
+
+// checkGuest refuses what is asked by the guest's name and is no part of that page: it reaches the rest as pages from elsewhere do,
+// by the names of this program, with an Origin of its own and with the user's consent.
+func (s *Server) checkGuest(r *http.Request, route Route) error {
+	if !route.Guest && s.named(r, s.cfg.Guest) {
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleHostHeader, "this page's name is for nothing but the page")
+	}
+	return nil
 }
 
 // fromOwnPage says whether our own page sent the request: its origin is the name that it asks.
@@ -137,14 +149,14 @@ func (s *Server) fromOwnPage(r *http.Request) bool {
 }
 
 // mayHideOrigin says whether a browser may ask without an Origin: a GET, by the user who typed an address, by our own page,
-// or for what is anybody's; and a whole page to look at.
+// or for what is anybody's; and a whole page of ours to look at.
 func (s *Server) mayHideOrigin(r *http.Request, access Access) bool {
 	if r.Method != http.MethodGet || access != Public && !s.ownPage(r) {
 		return false
 	}
 	site := r.Header.Get("Sec-Fetch-Site")
 	whole := r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
-	return site == "same-origin" || site == "none" || whole && s.ownPage(r)
+	return site == "same-origin" || site == "none" || whole && (s.ownPage(r) || s.named(r, s.cfg.Guest))
 }
 
 type (

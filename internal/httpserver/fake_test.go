@@ -34,6 +34,9 @@ const consented = "https://good.example"
 // pageName is the name of our own page.
 const pageName = "0123456789abcdefghijklmnop.localhost"
 
+// guestName is the name of the page that may no more than pages from elsewhere.
+const guestName = "guest-0123456789abcdefghij.localhost"
+
 // routes are one of each kind; /hang waits for its context, /big answers 1 MiB.
 func routes() []httpserver.Route {
 	ok := func(w http.ResponseWriter, r *http.Request) error { return httpserver.JSON(w, struct{}{}) }
@@ -41,6 +44,7 @@ func routes() []httpserver.Route {
 		{Method: "GET", Path: "/big", Access: httpserver.Self, Handle: func(w http.ResponseWriter, r *http.Request) error {
 			return httpserver.JSON(w, strings.Repeat("x", 1<<20))
 		}},
+		{Method: "GET", Path: "/guest", Access: httpserver.Public, Handle: ok, Guest: true},
 		{Method: "GET", Path: "/hang", Access: httpserver.Self, Handle: func(w http.ResponseWriter, r *http.Request) error {
 			<-r.Context().Done()
 			return r.Context().Err()
@@ -62,6 +66,7 @@ func config() httpserver.Config {
 		Authorize: func(*http.Request, httpserver.Access) error { return nil },
 		Consented: func(origin cardbroker.Origin) bool { return origin == consented },
 		Page:      pageName,
+		Guest:     guestName,
 		Log:       slog.New(slog.DiscardHandler),
 	}
 }

@@ -61,6 +61,7 @@ type Route struct {
 	Access Access
 	Handle Handler
 	Pushes bool          // the answer goes on and on: an event stream or a WebSocket
+	Guest  bool          // part of the page that is a guest, and all that is served by its name
 	Limit  time.Duration // of the request, from its arrival to its answer, where it waits for people; 0: 10 s
 }
 
@@ -72,6 +73,7 @@ type Config struct {
 	PagesOnly bool                                       // programs get public routes alone
 	During    func(cardbroker.Origin) context.Context    // ends when that yes does; nil: never
 	Page      string                                     // host name of our own page, which nobody can guess; empty: there is none
+	Guest     string                                     // the same, of a page that may no more than pages from elsewhere
 	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
 	PerSecond int                                        // requests of one user, in the long run; twice as many at once; 0: 100
@@ -211,7 +213,7 @@ func (s *Server) admit(r *http.Request) error {
 	if conn.err != nil && !asks {
 		return conn.err
 	}
-	if err := conn.kind.CheckHost(r.Host, conn.caller); err != nil && !s.ownPage(r) {
+	if err := conn.kind.CheckHost(r.Host, conn.caller); err != nil && !s.ownPage(r) && !s.named(r, s.cfg.Guest) {
 		return err
 	}
 	if err := s.users.allow(conn.place, pageOf(r)); err != nil && !asks {
@@ -241,7 +243,10 @@ func (s *Server) route(route Route) http.Handler {
 		if route.Limit > 0 {
 			http.NewResponseController(w).SetReadDeadline(time.Now().Add(route.Limit)) // at which the request's context ends
 		}
-		err := s.checkBrowser(r, route)
+		err := s.checkGuest(r, route)
+		if err == nil {
+			err = s.checkBrowser(r, route)
+		}
 		if err == nil {
 			var stop func()
 			r, stop = s.during(r, route.Access)

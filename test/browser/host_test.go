@@ -25,11 +25,12 @@ const limit = 2 * time.Minute
 // host is a stage with a broker on it, two users with an agent each, and the web sites that they look at.
 type host struct {
 	*stage.Stage
-	t      *testing.T
-	socket string
-	broker string // where pages ask it
-	web    web
-	users  [2]user
+	t       *testing.T
+	socket  string
+	service *stage.Service // the broker
+	broker  string         // where pages ask it
+	web     web
+	users   [2]user
 }
 
 // user is one of the two.
@@ -77,11 +78,11 @@ func setStage(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	h := &host{Stage: s, t: t, socket: s.Path("run", "broker.sock"), web: newWeb(t)}
-	_, ready, err := s.Start(nil, "broker", "host", "run", "--state", s.Path("state"), "--socket", h.socket, "--listen", "127.0.0.1:0")
+	service, ready, err := s.Start(nil, "broker", "host", "run", "--state", s.Path("state"), "--socket", h.socket, "--listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.broker = "http://" + ready.Listen[0]
+	h.service, h.broker = service, "http://"+ready.Listen[0]
 	for i := range h.users {
 		h.users[i] = user{Person: &s.Users[i], h: h}
 	}

@@ -20,9 +20,13 @@ import (
 	"testing"
 
 	"github.com/cardbroker/cardbroker/test/stage"
+	pages "github.com/cardbroker/cardbroker/web"
 )
 
-// web are the sites of the namespace: every name, address and path has the same page, on the scheme's own port.
+// sdkPath is where each site has our SDK.
+const sdkPath = "/cardbroker.js"
+
+// web are the sites of the namespace: every name, address and path but sdkPath has the same page, on the scheme's own port.
 type web struct {
 	spki string // hash of the certificates' key
 	page string // of loopback, http://127.0.0.1:port
@@ -100,6 +104,12 @@ func newWeb(t *testing.T) web {
 	hash := sha256.Sum256(parsed.RawSubjectPublicKeyInfo)
 	over := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}}
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == sdkPath {
+			text, mediaType, _ := pages.DemoFile("cardbroker.js")
+			w.Header().Set("Content-Type", mediaType)
+			w.Write(text)
+			return
+		}
 		w.Header().Set("Content-Type", "text/html")
 		io.WriteString(w, helpers)
 	})

@@ -62,6 +62,7 @@ func websocket(subprotocol string) option {
 type answer struct {
 	t      *testing.T
 	status int
+	header http.Header
 	body   []byte
 	reason cardbroker.Reason // of an error
 	conn   net.Conn          // of a stream that goes on
@@ -136,7 +137,7 @@ func (s asked) read(request *http.Request, sent []byte, conn io.Reader) answer {
 	if err != nil {
 		s.t.Fatalf("%s: %s %s: %v", s.name, request.Method, request.URL.Path, err)
 	}
-	a.status = response.StatusCode
+	a.status, a.header = response.StatusCode, response.Header
 	a.conn, _ = conn.(net.Conn)
 	if stream := response.Header.Get("Content-Type") == "text/event-stream"; stream {
 		a.rest = bufio.NewReader(response.Body)

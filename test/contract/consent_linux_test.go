@@ -87,8 +87,10 @@ func (h *host) consentSeen(broker, agent asked) {
 	agent.ask("POST", "/cb/v1/offers", page(shop), body(`{"reader":"0000000000000000","tenant":"issuer"}`)).want(403, cardbroker.TenantDenied)
 	agent.ask("GET", "/v3/readers", page(shop+":8443")).want(412, cardbroker.ConsentRequired)
 	broker.ask("GET", "/v3/agents").want(200, "")
-	broker.ask("GET", "/v3/agents", page(shop)).want(200, "")
-	broker.ask("GET", "/v3/agents", page(evil)).want(412, cardbroker.ConsentRequired)
+	for _, path := range []string{"/cb/v1/agent", "/v3/agents"} {
+		broker.ask("GET", path, page(shop)).want(200, "")
+		broker.ask("GET", path, page(evil)).want(412, cardbroker.ConsentRequired)
+	}
 
 	h.answerWhenAsked(agent, evil, api.AnswerDeny)
 	for range 3 { // as clients repeat it
@@ -169,7 +171,45 @@ func (h *host) consentsSeen(agent asked) {
 	agent.ask("POST", "/cb/v1/consents", to(name), mine, answerTo(evil, "approve")).want(200, "")
 	agent.ask("POST", "/cb/v1/consents/revoke", to(name), mine, body(`{"origin":"`+evil+`"}`)).want(200, "")
 	agent.ask("POST", "/cb/v1/consents/revoke", page(shop), body(`{"origin":"`+shop+`"}`)).want(200, "")
+	h.demo(agent)
 	h.consentDisk(agent)
+}
+
+// demo: the demo page has a name of its own, by which it gets itself and nothing else. What else it does it does as a page of any
+// other origin, with consent.
+func (h *host) demo(agent asked) {
+	agent.ask("GET", "/demo", header("Sec-Fetch-Site", "none"), header("Sec-Fetch-Dest", "iframe")).want(403, cardbroker.OriginDenied)
+	place := agent.ask("GET", "/demo").want(303, "").header.Get("Location")
+	name := strings.TrimSuffix(strings.TrimPrefix(place, "http://"), "/demo")
+	if !strings.HasPrefix(name, "cardbroker-demo-") || !strings.HasSuffix(agent.address, name[strings.LastIndex(name, ":"):]) {
+		h.t.Errorf("the demo is at %s", place)
+	}
+	itself := header("Sec-Fetch-Site", "same-origin")
+	for path, want := range map[string]string{"/demo": "demo.js", "/demo/demo.js": "connect", "/demo/demo.css": "font", "/demo/cardbroker.js": "CardbrokerError"} {
+		got := agent.ask("GET", path, to(name), itself).want(200, "")
+		policy := got.header.Get("Content-Security-Policy")
+		if !strings.Contains(string(got.body), want) || !strings.Contains(policy, "frame-ancestors 'none'") || !strings.Contains(policy, "default-src 'none'") {
+			h.t.Errorf("%s is %s, with the policy %s", path, got.body, policy)
+		}
+	}
+	for _, file := range []string{"consent.js", "consent.html", "demo.go"} {
+		agent.ask("GET", "/demo/"+file, to(name), itself).want(412, cardbroker.ObjectUnknown)
+	}
+	origin := "http://" + name
+	for _, path := range []string{"/info", "/consent", "/v3/readers", "/cb/v1/consents"} {
+		agent.ask("GET", path, to(name), itself).want(403, cardbroker.OriginDenied)
+		agent.ask("GET", path, to(name), page(origin)).want(403, cardbroker.OriginDenied)
+	}
+	answer := body(fmt.Sprintf(`{"origin":%q,"answer":"approve"}`, origin))
+	agent.ask("POST", "/cb/v1/consents", to(name), page(origin), answer).want(403, cardbroker.OriginDenied)
+	agent.ask("POST", "/cb/v1/consents", page(origin), answer).want(412, cardbroker.ConsentRequired)
+	agent.ask("GET", "/v3/readers", page(origin)).want(412, cardbroker.ConsentRequired)
+	agent.ask("POST", "/cb/v1/consents", answer).want(200, "")
+	agent.ask("GET", "/v3/readers", page(origin)).want(200, "")
+	agent.ask("GET", "/v3/readers", to(name), page(origin)).want(403, cardbroker.OriginDenied)
+	agent.ask("POST", "/cb/v1/consents/revoke", page(origin), body(fmt.Sprintf(`{"origin":%q}`, origin))).want(200, "")
+	before := strings.Replace(origin, "demo-", "demo-a", 1)
+	agent.ask("POST", "/cb/v1/consents", body(fmt.Sprintf(`{"origin":%q,"answer":"approve"}`, before))).want(403, cardbroker.Forbidden)
 }
 
 // consentDisk has the agent store a consent, and the end of one, where it cannot.

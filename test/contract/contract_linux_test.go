@@ -57,6 +57,7 @@ var unseen = []struct{ end, why string }{
 	{" POST " + remote + "{id}/open-session 504", "the same"},
 	{" POST " + remote + "{id}/atr 409", "no card in the reader: agent/remoteloading"},
 	{"agent POST /cb/v1/consents/revoke 504", "the same"},
+	{"broker GET /cb/v1/agent 504", "an agent hangs"},
 	{"broker GET /v3/agents 504", "an agent hangs"},
 	{"broker POST /v3/consent 504", "the same"},
 	{"broker POST /v3/validate 504", "the same"},
@@ -396,7 +397,7 @@ func TestRoutes(t *testing.T) {
 	}
 	for server, table := range map[string]struct{ files, functions string }{
 		"broker": {"../../broker/loopback.go", "loopbackRoutes"},
-		"agent": {"../../agent/routes.go ../../agent/cache/routes.go ../../agent/pki/routes.go ../../agent/readers/readers.go " +
+		"agent": {"../../agent/routes.go ../../agent/cache/routes.go ../../agent/demo/demo.go ../../agent/pki/routes.go ../../agent/readers/readers.go " +
 			"../../agent/remoteloading/routes.go ../../agent/x509/x509.go", "routes Routes"},
 		"door": {"../../broker/backend.go", "server tokenRoutes"},
 	} {

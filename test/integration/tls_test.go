@@ -143,7 +143,7 @@ func TestRefusalsCanBeRead(t *testing.T) {
 	for _, test := range []struct{ to, host, want string }{
 		{hers.Listen[0], "", "caller_refused other_user"},
 		{h.ready.Fixed[0], "", "no_agent no_agent"},
-		{h.ready.Listen[0], "", "consent_required origin_unconsented"},
+		{h.ready.Listen[0], "", "no_agent no_agent"},
 		{hers.Listen[0], "rebind.example", "origin_denied host_header"},
 		{h.ready.Fixed[0], "rebind.example", "origin_denied host_header"},
 	} {
