@@ -265,7 +265,7 @@ func (k *Keeper) ask(ctx context.Context, w *Wish, q Question) (entered, source,
 		return entered{}, atReader, nil
 	}
 	if k.cfg.Ask == nil {
-		return entered{}, fromUser, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
+		return entered{}, fromUser, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with: install zenity or kdialog and start it on a display, or name prompt.command in machine policy")
 	}
 	said, err := k.cfg.Ask(ctx, q.about(w))
 	if err != nil {
