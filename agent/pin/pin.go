@@ -321,7 +321,7 @@ func (k *Keeper) try(ctx context.Context, w *Wish, pins entered, from source) er
 		return err
 	}
 	if known && left == 0 {
-		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked")
+		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked: set a new one with the PUK")
 	}
 	t := trial{wish: w, card: card, present: present, from: from, pin: pins.pin}
 	if err := k.allow(ctx, t, left, known); err != nil {
