@@ -92,11 +92,11 @@ func (a *Agent) enterAtReader(ctx context.Context, q pin.Question) (end func(), 
 	return func() { over(); leave() }, nil
 }
 
-// deviceKey answers with the key that existing clients encrypt PINs with.
 // keyWait is how long the device key is waited for: within a request's time, and longer than it takes to make.
 const keyWait = 8 * time.Second
 
-// deviceKey waits for the key while it is made: existing clients ask once, and send all PINs in clear if they get none.
+// deviceKey answers with the key that existing clients encrypt PINs with. It waits for the key while it is made:
+// existing clients ask once, and send all PINs in clear if they get none.
 func (a *Agent) deviceKey(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), keyWait)
 	defer cancel()

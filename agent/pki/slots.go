@@ -94,7 +94,7 @@ func isIn(slot token.Slot, reader string) bool {
 
 // slotIn returns the slot of a reader: one with a token, if there are several.
 func slotIn(slots []token.Slot, reader string) (found token.Slot, err error) {
-	err = cardbroker.Errorf(cardbroker.ObjectUnknown, "the module has no slot for this reader")
+	err = cardbroker.Errorf(cardbroker.ObjectUnknown, "the module has no slot for this reader: it knows others only, see /cb/v1/modules/{module}/slots")
 	for _, slot := range slots {
 		if isIn(slot, reader) && (err != nil || found.Token == nil && slot.Token != nil) {
 			found, err = slot, nil
