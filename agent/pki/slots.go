@@ -27,6 +27,12 @@ type place struct {
 	at      time.Time        // when it was found
 }
 
+// same says whether another place has the same token, which is no card.
+func (a place) same(b place) bool {
+	return !a.card && !b.card && a.module.Name == b.module.Name && a.slot.Description == b.slot.Description &&
+		a.slot.Token.Serial == b.slot.Token.Serial && a.slot.Token.Label == b.slot.Token.Label
+}
+
 // place finds the slot that a request names, by the id of its reader or its own. Errors: ObjectUnknown, ReaderUnknown,
 // CardAbsent (the slot is empty), CardUnexpected (the module does not know the card), and of the module's process.
 func (p *PKI) place(r *http.Request) (place, error) {
