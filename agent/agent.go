@@ -158,7 +158,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	cfg.Sandbox.Hidden = cfg.Policy.Excludes
 	a.cards = cards.New(cfg.Sandbox)
 	a.tokens = tokens.New(tokens.Config{
-		Program: cfg.Sandbox.Program, Modules: cfg.Policy.Modules(), PCSC: cfg.PCSC.Socket, Lend: a.cards.LendSlot, Log: cfg.Sandbox.Log,
+		Program: cfg.Sandbox.Program, Modules: cfg.Policy.Modules(), PCSC: cfg.PCSC.Socket, Lend: a.cards.LendSlot, Hidden: cfg.Policy.Excludes, Log: cfg.Sandbox.Log,
 	})
 	a.reach = sharing.Supervisors{a.cards, a.tokens}
 	a.readers = readers.New(readers.Config{Cards: a.cards, Names: a.names, Secret: secret, Modules: cfg.Policy.Modules()})

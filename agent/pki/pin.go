@@ -28,19 +28,18 @@ type job struct {
 
 var _ pin.Pad = job{}
 
-// Tries reads the flags of the token, PKCS#11 v2.40 §3.2. Of the PUK they are the security officer's.
+// Tries reads the flags of the token, PKCS#11 v2.40 §3.2. Of the PUK they are the security officer's. That a PIN was wrong before
+// (CKF_USER_PIN_COUNT_LOW) says nothing of the tries left: there are modules that never say which is the last.
 func (j job) Tries(context.Context) (left int, known bool, err error) {
-	low, final, locked := uint(token.FlagUserPINLow), uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
+	final, locked := uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
 	if j.act == pin.Unblock {
-		low, final, locked = token.FlagSOPINLow, token.FlagSOPINFinal, token.FlagSOPINLocked
+		final, locked = token.FlagSOPINFinal, token.FlagSOPINLocked
 	}
 	switch flags := j.in.slot.Token.Flags; {
 	case flags&locked != 0:
 		return 0, true, nil
 	case flags&final != 0:
 		return 1, true, nil
-	case flags&low != 0: // it was wrong at least once, and is not at its last try
-		return 2, true, nil
 	}
 	return 0, false, nil
 }

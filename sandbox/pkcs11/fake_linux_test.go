@@ -85,6 +85,13 @@ func TestFakeSigns(t *testing.T) {
 	}
 }
 
+// TestNoPINIsNoTry: a key that wants the PIN each time is not given an empty one, which cards count as wrong.
+func TestNoPINIsNoTry(t *testing.T) {
+	c := startFake(t, "each")
+	_, err := c.Ask(c.slot("a").Stream, signing(1, token.RSAPKCS1, token.SHA256, "data"))
+	want(t, "sign without a PIN", err, cardbroker.Forbidden)
+}
+
 // TestKeypad: where the PIN is entered at the reader, the library is given none.
 func TestKeypad(t *testing.T) {
 	sign := signing(1, token.RSAPKCS1, token.SHA256, "data")

@@ -115,6 +115,8 @@ static CK_RV login(CK_SESSION_HANDLE s, CK_USER_TYPE u, CK_UTF8CHAR *pin, CK_ULO
 		return CKR_FUNCTION_CANCELED;
 	if (is("wrong"))
 		return CKR_PIN_INCORRECT;
+	if (u == CKU_CONTEXT_SPECIFIC && n == 0 && !is("keypad")) // a try is spent
+		return CKR_PIN_INCORRECT;
 	if (u == CKU_CONTEXT_SPECIFIC) {
 		contexts++;
 		return CKR_OK;
