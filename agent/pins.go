@@ -42,16 +42,17 @@ func (a *Agent) pinConfig() pin.Config {
 // pkiConfig joins the tokens of PKCS#11 modules to the rest of the agent.
 func (a *Agent) pkiConfig() pki.Config {
 	return pki.Config{
-		Modules: a.cfg.Policy.Modules,
-		Tokens:  a.tokens,
-		Running: a.runs,
-		Cache:   a.kept,
-		Readers: a.cards.Readers,
-		Lend:    func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
-		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
-		Secret:  a.secret,
-		PINs:    a.pins,
-		Record:  a.record,
+		Modules:  a.cfg.Policy.Modules,
+		Tokens:   a.tokens,
+		Running:  a.runs,
+		Cache:    a.kept,
+		Excludes: len(a.cfg.Policy.Exclude) > 0,
+		Readers:  a.cards.Readers,
+		Lend:     func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
+		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Secret:   a.secret,
+		PINs:     a.pins,
+		Record:   a.record,
 	}
 }
 

@@ -124,7 +124,7 @@ func (p *PKI) peek(r *http.Request) ([]token.Certificate, bool) {
 
 // serial returns the serial number of the token that is in a slot now.
 func (p *PKI) serial(ctx context.Context, in place) (string, error) {
-	slots, err := p.cfg.Tokens.Slots(ctx, in.module.Name, true)
+	slots, err := p.slots(ctx, in.module, true)
 	for _, slot := range slots {
 		if slot.Description == in.slot.Description && slot.Token != nil {
 			return slot.Token.Serial, nil

@@ -50,8 +50,9 @@ type Config struct {
 	Tokens  Tokens
 	Running func(module string) bool // its process runs; nil: not known
 
-	Readers func(ctx context.Context) ([]cardbroker.Reader, error)
-	Present func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
+	Excludes bool // machine policy excludes readers
+	Readers  func(ctx context.Context) ([]cardbroker.Reader, error)
+	Present  func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
 
 	// Lend has back ends and other programs make way at a reader while a token is found and given a PIN; nil: nobody else is there.
 	Lend func(ctx context.Context, reader string) (Loan, error)

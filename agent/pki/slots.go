@@ -51,7 +51,7 @@ func (p *PKI) emptyPlace(r *http.Request) (place, error) {
 	if found.module, err = p.module(r.PathValue("module")); err != nil {
 		return found, err
 	}
-	slots, err := p.cfg.Tokens.Slots(ctx, found.module.Name, false)
+	slots, err := p.slots(ctx, found.module, false)
 	if err != nil {
 		return found, err
 	}
@@ -74,6 +74,26 @@ func (p *PKI) emptyPlace(r *http.Request) (place, error) {
 		}
 	}
 	return found, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader in this session, and no such slot of the module")
+}
+
+// slots lists a module's slots, or those with a token. Where policy excludes readers, a module with PC/SC has those in the session's
+// readers only: what a slot is called is the library's choice, so of another nobody knows which reader it is in.
+func (p *PKI) slots(ctx context.Context, m config.Module, present bool) ([]token.Slot, error) {
+	all, err := p.cfg.Tokens.Slots(ctx, m.Name, present)
+	if err != nil || !m.PCSC || !p.cfg.Excludes {
+		return all, err
+	}
+	shown := make([]token.Slot, 0, len(all))
+	for _, slot := range all {
+		_, card, err := p.readerOf(ctx, m, slot)
+		if err != nil {
+			return nil, err
+		}
+		if card {
+			shown = append(shown, slot)
+		}
+	}
+	return shown, nil
 }
 
 // slotID is the id of a slot with what is in it: a page that keeps it never meets another token.
@@ -177,7 +197,7 @@ func (p *PKI) lend(ctx context.Context, in place) (_ place, loan Loan, err error
 			return in, nil, err
 		}
 	}
-	slots, err := p.cfg.Tokens.Slots(ctx, in.module.Name, false)
+	slots, err := p.slots(ctx, in.module, false)
 	if err == nil && p.present(in) == in.present {
 		for _, slot := range slots {
 			if slot.Token != nil && slot.Description == in.slot.Description && slot.Token.Serial == in.slot.Token.Serial {
@@ -209,7 +229,7 @@ func (p *PKI) listSlots(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	slots, err := p.cfg.Tokens.Slots(r.Context(), m.Name, present)
+	slots, err := p.slots(r.Context(), m, present)
 	if err != nil {
 		return err
 	}
