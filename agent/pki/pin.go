@@ -52,7 +52,7 @@ func (j job) Verify(ctx context.Context, entered, next []byte) error {
 			secrets = append(secrets, cardbroker.NewSecret(append(make([]byte, 0, len(text)), text...))) // Do overwrites it
 		}
 	}
-	answer, err := j.pki.cfg.Tokens.Do(ctx, j.in.module.Name, j.in.slot, j.q, secrets...)
+	answer, err := j.pki.do(ctx, j.in, j.q, secrets...)
 	*j.answer = answer
 	switch cardbroker.ReasonOf(err) {
 	case cardbroker.ObjectUnknown, cardbroker.Unsupported, cardbroker.Invalid, cardbroker.Forbidden, cardbroker.PINCanceled:

@@ -187,6 +187,30 @@ func TestOtherCard(t *testing.T) {
 	}
 }
 
+// TestSwappedToken: nor on a token in no reader that took the place of another while its user was asked.
+func TestSwappedToken(t *testing.T) {
+	b := newBed(t, config.PINPolicy{})
+	b.on("soft")
+	for _, call := range []string{"verify-pin", "sign"} {
+		answer := func(pin.Question) []string {
+			b.Token.Change(func(s *softtoken.State) { s.Serial += "0" })
+			return []string{"000000"}
+		}
+		b.Ask.Store(&answer)
+		body := fields{"osDialog": true}
+		if call == "sign" {
+			b.Token.Change(func(s *softtoken.State) { s.Serial = "4711" })
+			body["algorithm"], body["data"] = "sha256", hashed()
+		}
+		b.want(cardbroker.ObjectUnknown, "POST", call, body, nil)
+		b.Token.Change(func(s *softtoken.State) {
+			if s.Left != 3 {
+				t.Errorf("%s: the PIN was tried on another token: %d tries are left", call, s.Left)
+			}
+		})
+	}
+}
+
 // TestBusy: while a back end has the reader for itself, no PIN is tried.
 func TestBusy(t *testing.T) {
 	b := newBed(t, config.PINPolicy{})

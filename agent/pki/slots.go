@@ -177,7 +177,14 @@ func (p *PKI) ask(ctx context.Context, in place, q token.Question) (token.Answer
 	if p.present(in) != in.present {
 		return token.Answer{}, removed()
 	}
-	return p.cfg.Tokens.Do(ctx, in.module.Name, in.slot, q)
+	return p.do(ctx, in, q)
+}
+
+// do asks the very token of a place, and no other that has come into its slot since. It owns the secrets, and overwrites them. Errors:
+// ObjectUnknown, before anything is done: the token is another one.
+func (p *PKI) do(ctx context.Context, in place, q token.Question, secrets ...cardbroker.Secret) (token.Answer, error) {
+	q.Serial = in.slot.Token.Serial
+	return p.cfg.Tokens.Do(ctx, in.module.Name, in.slot, q, secrets...)
 }
 
 func removed() error { return cardbroker.Errorf(cardbroker.CardRemoved, "the token was removed") }

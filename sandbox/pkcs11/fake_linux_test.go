@@ -85,6 +85,27 @@ func TestFakeSigns(t *testing.T) {
 	}
 }
 
+// TestSwapped: a token that took the place of the one that is meant, after all looks at the slot, is asked nothing and given no PIN.
+func TestSwapped(t *testing.T) {
+	sign := signing(1, token.RSAPKCS1, token.SHA256, "data")
+	pins := []string{"123456", "654321"}
+	for _, q := range []token.Question{
+		{Call: token.CallLogin}, {Call: token.CallObjects}, sign, {Call: token.CallChangePIN}, {Call: token.CallUnblock},
+		{Call: token.CallVerify, Verify: &token.Verify{Key: sign.Sign.Key, Scheme: token.RSAPKCS1, Hash: token.SHA256, Input: sign.Sign.Inputs[0], Signature: []byte{1}}},
+		{Call: token.CallToken},
+	} {
+		c := startFake(t, "swapped wrong") // a login says that the PIN is wrong
+		slot := c.slot("a")
+		q.Serial = slot.Token.Serial
+		if q.Call == token.CallToken { // it opens no session, which swaps them
+			q.Serial = "z"
+		}
+		_, most := q.Secrets()
+		_, err := c.Ask(slot.Stream, q, pins[:most]...)
+		want(t, string(q.Call), err, cardbroker.ObjectUnknown)
+	}
+}
+
 // TestNoPINIsNoTry: a key that wants the PIN each time is not given an empty one, which cards count as wrong.
 func TestNoPINIsNoTry(t *testing.T) {
 	c := startFake(t, "each")
