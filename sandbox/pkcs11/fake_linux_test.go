@@ -91,7 +91,6 @@ func TestSwapped(t *testing.T) {
 	pins := []string{"123456", "654321"}
 	for _, q := range []token.Question{
 		{Call: token.CallLogin}, {Call: token.CallObjects}, sign, {Call: token.CallChangePIN}, {Call: token.CallUnblock},
-		{Call: token.CallVerify, Verify: &token.Verify{Key: sign.Sign.Key, Scheme: token.RSAPKCS1, Hash: token.SHA256, Input: sign.Sign.Inputs[0], Signature: []byte{1}}},
 		{Call: token.CallToken},
 	} {
 		c := startFake(t, "swapped wrong") // a login says that the PIN is wrong
