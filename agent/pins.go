@@ -99,6 +99,23 @@ const keyWait = 8 * time.Second
 // deviceKey answers with the key that existing clients encrypt PINs with. It waits for the key while it is made:
 // existing clients ask once, and send all PINs in clear if they get none.
 func (a *Agent) deviceKey(w http.ResponseWriter, r *http.Request) error {
+	key, err := a.awaitKey(w, r)
+	if err != nil {
+		return err
+	}
+	return httpserver.Data(w, key.PEM)
+}
+
+func (a *Agent) deviceKeys(w http.ResponseWriter, r *http.Request) error {
+	key, err := a.awaitKey(w, r)
+	if err != nil {
+		return err
+	}
+	return httpserver.JSON(w, api.DeviceKeys{Keys: key.Keys, Thumbprint: key.Thumbprint})
+}
+
+// awaitKey returns the key, for which it waits while it is made. Errors: Unavailable.
+func (a *Agent) awaitKey(w http.ResponseWriter, r *http.Request) (api.DeviceKey, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), keyWait)
 	defer cancel()
 	select {
@@ -108,18 +125,8 @@ func (a *Agent) deviceKey(w http.ResponseWriter, r *http.Request) error {
 	key, err := a.keys.Public()
 	if err != nil {
 		w.Header().Set("Retry-After", "1")
-		return err
 	}
-	return httpserver.Data(w, key.PEM)
-}
-
-func (a *Agent) deviceKeys(w http.ResponseWriter, _ *http.Request) error {
-	key, err := a.keys.Public()
-	if err != nil {
-		w.Header().Set("Retry-After", "1")
-		return err
-	}
-	return httpserver.JSON(w, api.DeviceKeys{Keys: key.Keys, Thumbprint: key.Thumbprint})
+	return key, err
 }
 
 // tellDeviceKey tells the broker of the key that is made now.
