@@ -157,5 +157,4 @@ var interfaces = []arch.Exception{
 var packages = []arch.Exception{
 	{Key: "broker", Count: 1, Why: "the doors for agents, pages, back ends and administrators: a file for each kind of request, which share the hub"},
 	{Key: "cmd/cardbroker", Count: 1, Why: "the command line of three audiences: a file for each command, which share how they ask and print"},
-	{Key: "test/bench", Count: 1, Why: "a file for each kind of row; what they measure with has packages of its own"},
 }

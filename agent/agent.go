@@ -60,6 +60,14 @@ type Config struct {
 	Log     *slog.Logger
 }
 
+// cardModules are the modules that may find the cards of the session's readers: software readers are none of PC/SC.
+func (c *Config) cardModules() []config.Module {
+	if c.PCSC.Socket == "" {
+		return nil
+	}
+	return c.Policy.Modules()
+}
+
 // registry is what the agent needs of the broker; client.Broker has it.
 type registry interface {
 	Reserve(ctx context.Context, claim api.Claim) (api.Reservation, error)
@@ -158,10 +166,10 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	cfg.Sandbox.Hidden = cfg.Policy.Excludes
 	a.cards = cards.New(cfg.Sandbox)
 	a.tokens = tokens.New(tokens.Config{
-		Program: cfg.Sandbox.Program, Modules: cfg.Policy.Modules(), PCSC: cfg.PCSC.Socket, Lend: a.cards.LendSlot, Log: cfg.Sandbox.Log,
+		Program: cfg.Sandbox.Program, Modules: cfg.Policy.Modules(), PCSC: cfg.PCSC.Socket, Lend: a.cards.LendSlot, Hidden: cfg.Policy.Excludes, Log: cfg.Sandbox.Log,
 	})
 	a.reach = sharing.Supervisors{a.cards, a.tokens}
-	a.readers = readers.New(readers.Config{Cards: a.cards, Names: a.names, Secret: secret, Modules: cfg.Policy.Modules()})
+	a.readers = readers.New(readers.Config{Cards: a.cards, Names: a.names, Secret: secret, Modules: cfg.cardModules()})
 	a.pages = pagejwt.New(cfg.Policy, cfg.Log)
 	a.holder = cardend.New(opener{a.cards}, a.leases)
 	if journals, err := folder.Journals(cfg.Session); err == nil {

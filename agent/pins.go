@@ -42,16 +42,17 @@ func (a *Agent) pinConfig() pin.Config {
 // pkiConfig joins the tokens of PKCS#11 modules to the rest of the agent.
 func (a *Agent) pkiConfig() pki.Config {
 	return pki.Config{
-		Modules: a.cfg.Policy.Modules,
-		Tokens:  a.tokens,
-		Running: a.runs,
-		Cache:   a.kept,
-		Readers: a.cards.Readers,
-		Lend:    func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
-		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
-		Secret:  a.secret,
-		PINs:    a.pins,
-		Record:  a.record,
+		Modules:  a.cfg.Policy.Modules,
+		Tokens:   a.tokens,
+		Running:  a.runs,
+		Cache:    a.kept,
+		Excludes: len(a.cfg.Policy.Exclude) > 0,
+		Readers:  a.cards.Readers,
+		Lend:     func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
+		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Secret:   a.secret,
+		PINs:     a.pins,
+		Record:   a.record,
 	}
 }
 
@@ -92,12 +93,29 @@ func (a *Agent) enterAtReader(ctx context.Context, q pin.Question) (end func(), 
 	return func() { over(); leave() }, nil
 }
 
-// deviceKey answers with the key that existing clients encrypt PINs with.
 // keyWait is how long the device key is waited for: within a request's time, and longer than it takes to make.
 const keyWait = 8 * time.Second
 
-// deviceKey waits for the key while it is made: existing clients ask once, and send all PINs in clear if they get none.
+// deviceKey answers with the key that existing clients encrypt PINs with. It waits for the key while it is made:
+// existing clients ask once, and send all PINs in clear if they get none.
 func (a *Agent) deviceKey(w http.ResponseWriter, r *http.Request) error {
+	key, err := a.awaitKey(w, r)
+	if err != nil {
+		return err
+	}
+	return httpserver.Data(w, key.PEM)
+}
+
+func (a *Agent) deviceKeys(w http.ResponseWriter, r *http.Request) error {
+	key, err := a.awaitKey(w, r)
+	if err != nil {
+		return err
+	}
+	return httpserver.JSON(w, api.DeviceKeys{Keys: key.Keys, Thumbprint: key.Thumbprint})
+}
+
+// awaitKey returns the key, for which it waits while it is made. Errors: Unavailable.
+func (a *Agent) awaitKey(w http.ResponseWriter, r *http.Request) (api.DeviceKey, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), keyWait)
 	defer cancel()
 	select {
@@ -107,18 +125,8 @@ func (a *Agent) deviceKey(w http.ResponseWriter, r *http.Request) error {
 	key, err := a.keys.Public()
 	if err != nil {
 		w.Header().Set("Retry-After", "1")
-		return err
 	}
-	return httpserver.Data(w, key.PEM)
-}
-
-func (a *Agent) deviceKeys(w http.ResponseWriter, _ *http.Request) error {
-	key, err := a.keys.Public()
-	if err != nil {
-		w.Header().Set("Retry-After", "1")
-		return err
-	}
-	return httpserver.JSON(w, api.DeviceKeys{Keys: key.Keys, Thumbprint: key.Thumbprint})
+	return key, err
 }
 
 // tellDeviceKey tells the broker of the key that is made now.

@@ -63,7 +63,7 @@ func (b *Broker) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := dialer.DialContext(ctx, "unix", b.cfg.Socket)
 	if err != nil {
 		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "no broker answers at %s", b.cfg.Socket)
+			return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "no broker answers at %s: have it started (cardbroker host run), or name its socket with --socket", b.cfg.Socket)
 		}
 		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot reach the broker at %s", b.cfg.Socket)
 	}

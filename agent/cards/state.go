@@ -153,6 +153,7 @@ func (st *state) claim(c *Card) error {
 func (st *state) leftOn(name string) *atomic.Int32 {
 	if st.left[name] == nil {
 		st.left[name] = new(atomic.Int32)
+		st.left[name].Store(int32(earlier))
 	}
 	return st.left[name]
 }

@@ -21,7 +21,8 @@ type party int32
 const (
 	nobody party = iota
 	backEnd
-	local // programs and pages of this session
+	local   // programs and pages of this session
+	earlier // an agent before this one, which may have been killed
 )
 
 const (

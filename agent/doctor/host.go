@@ -151,5 +151,8 @@ func (w *World) session() []doctor.Finding {
 	case "locked", "away":
 		return one(doctor.Warn("session", "unlock or reconnect the session", "the session is %s: nobody is asked for PINs or consent meanwhile", w.Agent.Presence))
 	}
+	if w.Agent.Presence == "unknown" {
+		return one(doctor.OK("session", "nothing tells whether the screen is locked or the session is away"))
+	}
 	return one(doctor.OK("session", "the session is %s", w.Agent.Presence))
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,6 +112,37 @@ func TestBrowsers(t *testing.T) {
 	b.write("home/.config/microsoft-edge/Default/Preferences",
 		`{"profile":{"content_settings":{"exceptions":{"loopback_network":{"https://y.example:443,*":{"setting":2},"https://z.example:443,*":{"setting":1}},"cookies":{"https://q.example,*":{"setting":2}}}}}}`)
 	b.says("browser", "warn", "in Edge you have denied the permission to reach this host to https://y.example:443")
+}
+
+// TestTraps: what stands in the place of a browser's file and never ends keeps doctor from nothing.
+func TestTraps(t *testing.T) {
+	b := newBed(t)
+	for _, name := range []string{"home/.mozilla/firefox/x/prefs.js", "home/.config/chromium/Default/Preferences"} {
+		path := b.write(name, "")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	zero := b.write("home/.mozilla/firefox/y/prefs.js", "")
+	if err := os.Remove(zero); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/zero", zero); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		doctor.Look(t.Context(), b.cfg)
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("doctor hangs")
+	}
 }
 
 // TestHost: what is there is really looked at.

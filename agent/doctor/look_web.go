@@ -6,11 +6,14 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -26,11 +29,21 @@ func chromiums() [][3]string {
 // maxFile is how much of a browser's file is read, in bytes.
 const maxFile = 16 << 20
 
-func readJSON(path string, v any) bool {
-	if info, err := os.Stat(path); err != nil || info.Size() > maxFile {
-		return false
+// readFile reads a browser's file. What is none, but a pipe or a device that never ends, is not read: doctor may look at others' files.
+func readFile(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
 	}
-	text, err := os.ReadFile(path)
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, fmt.Errorf("%s is no file of a browser's", path)
+	}
+	return io.ReadAll(io.LimitReader(file, maxFile))
+}
+
+func readJSON(path string, v any) bool {
+	text, err := readFile(path)
 	return err == nil && json.Unmarshal(text, v) == nil
 }
 
@@ -174,7 +187,7 @@ func firefoxProxies(cfg Config) (found []Proxy) {
 	}
 	files, _ := filepath.Glob(filepath.Join(cfg.Home, ".mozilla/firefox/*/prefs.js"))
 	for _, file := range files {
-		text, _ := os.ReadFile(file)
+		text, _ := readFile(file)
 		takes := strings.Contains(string(text), `user_pref("`+hijacks+`", true)`)
 		if strings.Contains(string(text), `user_pref("network.proxy.type", 1)`) || strings.Contains(string(text), `user_pref("network.proxy.type", 2)`) {
 			found = append(found, Proxy{Where: "Firefox (" + file + ")", Takes: takes, Page: true})

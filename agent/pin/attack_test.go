@@ -328,13 +328,7 @@ func TestFloor(t *testing.T) {
 // TestCardThatDoesNotCount: where a card does not say how many tries it has, one wrong PIN of a page's is the last.
 func TestCardThatDoesNotCount(t *testing.T) {
 	b := newBed(t, nil)
-	b.counted = func(c *card) {
-		c.after = func(answer, command []byte) {
-			if n := len(answer); command[1] == 0x20 && answer[n-2] == 0x63 {
-				answer[n-1] = 0 // 6300: wrong, and no more is said
-			}
-		}
-	}
+	b.counted = silentTries
 	err := b.enter(evil, wrong)
 	want(t, "the first", err, "pin_incorrect")
 	if e, ok := errors.AsType[*cardbroker.Error](err); !ok || e.Retries != cardbroker.RetriesUnknown || api.Describe(err).Retries != nil {
@@ -349,6 +343,34 @@ func TestCardThatDoesNotCount(t *testing.T) {
 	want(t, "then a page", b.enter(shop, right), "")
 	if left := b.left(); left != 3 {
 		t.Errorf("%d tries are left", left)
+	}
+}
+
+// TestManyWaysToOnePIN: a PIN that does not say how many tries it has may be reached under several names (encodings, applications, modules): a page
+// has one try of the card, not one of each.
+func TestManyWaysToOnePIN(t *testing.T) {
+	b := newBed(t, nil)
+	b.counted = silentTries
+	as := func(use, text string) error {
+		w := b.wish(evil, b.pkcs1(text))
+		w.Use = use
+		return b.keeper.Enter(t.Context(), w)
+	}
+	want(t, "the first", as("verify 80", wrong), "pin_incorrect")
+	for _, use := range []string{"verify 80 ascii", "PIN opensc 1", "PIN other 1"} {
+		want(t, use, as(use, wrong), "pin_canceled")
+	}
+	if left := b.left(); left != 2 {
+		t.Errorf("%d tries are left, want 2", left)
+	}
+}
+
+// silentTries has a card not say how many tries are left.
+func silentTries(c *card) {
+	c.after = func(answer, command []byte) {
+		if n := len(answer); command[1] == 0x20 && answer[n-2] == 0x63 {
+			answer[n-1] = 0 // 6300: wrong, and no more is said
+		}
 	}
 }
 

@@ -111,7 +111,7 @@ func compared(sw apdu.StatusWord) error {
 	case sw == apdu.Success:
 		return nil
 	case sw == apdu.AuthenticationBlocked, told && left == 0:
-		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked")
+		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked: set a new one with the PUK")
 	case !told && sw != 0x6300: // which is the same without a number
 		return unexpected("VERIFY", sw)
 	case !told:

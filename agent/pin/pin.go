@@ -265,7 +265,7 @@ func (k *Keeper) ask(ctx context.Context, w *Wish, q Question) (entered, source,
 		return entered{}, atReader, nil
 	}
 	if k.cfg.Ask == nil {
-		return entered{}, fromUser, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
+		return entered{}, fromUser, cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with: install zenity or kdialog and start it on a display, or name prompt.command in machine policy")
 	}
 	said, err := k.cfg.Ask(ctx, q.about(w))
 	if err != nil {
@@ -321,7 +321,7 @@ func (k *Keeper) try(ctx context.Context, w *Wish, pins entered, from source) er
 		return err
 	}
 	if known && left == 0 {
-		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked")
+		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked: set a new one with the PUK")
 	}
 	t := trial{wish: w, card: card, present: present, from: from, pin: pins.pin}
 	if err := k.allow(ctx, t, left, known); err != nil {

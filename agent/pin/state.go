@@ -54,6 +54,7 @@ type asker struct {
 type count struct {
 	reader, use string
 	atr         []byte
+	puk         bool
 	wrong       int // in a row
 	left        int // as the card said; RetriesUnknown
 }
@@ -150,7 +151,7 @@ func (k *Keeper) refused(origin cardbroker.Origin) {
 func (k *Keeper) allow(ctx context.Context, t trial, left int, known bool) error {
 	return k.loop.Do(ctx, func(st *state) error {
 		if !known {
-			left = max(0, assumedTries-st.wrong(t))
+			left = max(0, assumedTries-st.wrongAtAll(t))
 		}
 		if t.from.user() {
 			return nil
@@ -200,6 +201,17 @@ func (st *state) wrong(t trial) int {
 	return 0
 }
 
+// wrongAtAll says how often any PIN, or any PUK, of a card was wrong since that one was right. A PIN has several names (an application's, a module's, an
+// encoding's), and a page tries them all.
+func (st *state) wrongAtAll(t trial) (wrong int) {
+	for _, c := range st.counts {
+		if c.onCardOf(t) {
+			wrong += c.wrong
+		}
+	}
+	return wrong
+}
+
 // note counts a wrong PIN, of which the card said so, or forgets them all after a right one.
 func (st *state) note(t trial, more int, said error) {
 	wrong := (st.wrong(t) + more) * more
@@ -219,9 +231,12 @@ func (st *state) note(t trial, more int, said error) {
 	if e, ok := errors.AsType[*cardbroker.Error](said); ok && e.Reason == cardbroker.PINIncorrect {
 		left = e.Retries
 	}
-	st.counts = append(st.counts, count{reader: t.wish.Reader, use: t.wish.Use, atr: t.card.ATR, wrong: wrong, left: left})
+	st.counts = append(st.counts, count{reader: t.wish.Reader, use: t.wish.Use, puk: t.wish.Act == Unblock, atr: t.card.ATR, wrong: wrong, left: left})
 }
 
-func (c count) is(t trial) bool {
-	return c.reader == t.wish.Reader && c.use == t.wish.Use && bytes.Equal(c.atr, t.card.ATR)
+func (c count) is(t trial) bool { return c.use == t.wish.Use && c.onCardOf(t) }
+
+// onCardOf says whether it is of a PIN, or of a PUK, of the same card.
+func (c count) onCardOf(t trial) bool {
+	return c.reader == t.wish.Reader && c.puk == (t.wish.Act == Unblock) && bytes.Equal(c.atr, t.card.ATR)
 }

@@ -52,6 +52,33 @@ func (p *PKI) certificates(ctx context.Context, in place) ([]certificate, error)
 	return parsed(list), nil
 }
 
+// signable is what was last read of a token that is no card, by a request to sign.
+type signable struct {
+	place
+	all []certificate
+}
+
+// fresher is how long the next signature by the same key does without reading the certificates again, which takes as long as a login. What
+// may be out of date by then is which type of key has the id, and the module looks at the key itself.
+const fresher = 10 * time.Second
+
+// signer returns the certificate whose key a request to sign means, as find has it.
+func (p *PKI) signer(ctx context.Context, in place, id string, kinds ...kind) (*certificate, error) {
+	if known := p.signable.Load(); id != "" && known != nil && known.same(in) && in.at.Sub(known.at) < fresher {
+		if c, err := find(known.all, id); err == nil {
+			return c, nil
+		}
+	}
+	all, err := p.certificates(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	if !in.card {
+		p.signable.Store(&signable{in, all})
+	}
+	return find(all, id, kinds...)
+}
+
 // parsed reads the certificates of a list.
 func parsed(list []token.Certificate) (all []certificate) {
 	for _, c := range list {
@@ -97,7 +124,7 @@ func (p *PKI) peek(r *http.Request) ([]token.Certificate, bool) {
 
 // serial returns the serial number of the token that is in a slot now.
 func (p *PKI) serial(ctx context.Context, in place) (string, error) {
-	slots, err := p.cfg.Tokens.Slots(ctx, in.module.Name, true)
+	slots, err := p.slots(ctx, in.module, true)
 	for _, slot := range slots {
 		if slot.Description == in.slot.Description && slot.Token != nil {
 			return slot.Token.Serial, nil

@@ -4,6 +4,8 @@
 package pki
 
 import (
+	"crypto"
+
 	"github.com/cardbroker/cardbroker/internal/certs"
 	"github.com/cardbroker/cardbroker/internal/token"
 )
@@ -38,3 +40,6 @@ func Algorithm(name, key string) (string, error) {
 	a, err = a.with(key)
 	return a.String(), err
 }
+
+// VerifyBy verifies with a public key.
+func VerifyBy(key crypto.PublicKey, v token.Verify) (bool, error) { return verifyBy(key, v) }

@@ -28,19 +28,18 @@ type job struct {
 
 var _ pin.Pad = job{}
 
-// Tries reads the flags of the token, PKCS#11 v2.40 §3.2. Of the PUK they are the security officer's.
+// Tries reads the flags of the token, PKCS#11 v2.40 §3.2. Of the PUK they are the security officer's. That a PIN was wrong before
+// (CKF_USER_PIN_COUNT_LOW) says nothing of the tries left: there are modules that never say which is the last.
 func (j job) Tries(context.Context) (left int, known bool, err error) {
-	low, final, locked := uint(token.FlagUserPINLow), uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
+	final, locked := uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
 	if j.act == pin.Unblock {
-		low, final, locked = token.FlagSOPINLow, token.FlagSOPINFinal, token.FlagSOPINLocked
+		final, locked = token.FlagSOPINFinal, token.FlagSOPINLocked
 	}
 	switch flags := j.in.slot.Token.Flags; {
 	case flags&locked != 0:
 		return 0, true, nil
 	case flags&final != 0:
 		return 1, true, nil
-	case flags&low != 0: // it was wrong at least once, and is not at its last try
-		return 2, true, nil
 	}
 	return 0, false, nil
 }
@@ -53,7 +52,7 @@ func (j job) Verify(ctx context.Context, entered, next []byte) error {
 			secrets = append(secrets, cardbroker.NewSecret(append(make([]byte, 0, len(text)), text...))) // Do overwrites it
 		}
 	}
-	answer, err := j.pki.cfg.Tokens.Do(ctx, j.in.module.Name, j.in.slot, j.q, secrets...)
+	answer, err := j.pki.do(ctx, j.in, j.q, secrets...)
 	*j.answer = answer
 	switch cardbroker.ReasonOf(err) {
 	case cardbroker.ObjectUnknown, cardbroker.Unsupported, cardbroker.Invalid, cardbroker.Forbidden, cardbroker.PINCanceled:

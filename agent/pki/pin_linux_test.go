@@ -36,8 +36,8 @@ func TestVerifyPIN(t *testing.T) {
 	if s := enter(cardbroker.PINIncorrect, "000000"); s.Retries == nil || *s.Retries != 2 {
 		t.Errorf("the answer to a wrong PIN is %s, want 2 retries", s.all)
 	}
-	enter(cardbroker.PINIncorrect, "000000")
 	enter(cardbroker.PINCanceled, "000000") // now the user is asked
+	b.Token.Change(func(s *softtoken.State) { s.Left = 1 })
 	asked := b.answers(softtoken.PIN)
 	enter("", "000000")
 	if q := *asked; len(q) != 1 || !q[0].Few || q[0].Tries != 1 || q[0].Which != "PIN of soft" || q[0].Origin != shop {
@@ -62,6 +62,14 @@ func TestDialog(t *testing.T) {
 func TestUnknownTries(t *testing.T) {
 	b := newBed(t, config.PINPolicy{})
 	b.Token.Change(func(s *softtoken.State) { s.Left = 100 })
+	b.want(cardbroker.PINIncorrect, "POST", "verify-pin", fields{"pin": b.pin("000000")}, nil)
+	b.want(cardbroker.PINCanceled, "POST", "verify-pin", fields{"pin": b.pin("000000")}, nil)
+}
+
+// TestLowIsNoNumber: that a token's PIN was wrong before does not say how many tries are left; some never say that the last one is due.
+func TestLowIsNoNumber(t *testing.T) {
+	b := newBed(t, config.PINPolicy{})
+	b.Token.Change(func(s *softtoken.State) { s.Left = 100; s.Flags |= token.FlagUserPINLow })
 	b.want(cardbroker.PINIncorrect, "POST", "verify-pin", fields{"pin": b.pin("000000")}, nil)
 	b.want(cardbroker.PINCanceled, "POST", "verify-pin", fields{"pin": b.pin("000000")}, nil)
 }
@@ -176,6 +184,30 @@ func TestOtherCard(t *testing.T) {
 	b.want(cardbroker.CardRemoved, "POST", "verify-pin", fields{"osDialog": true}, nil)
 	if asked := b.Token.Asked(); len(asked) > 0 {
 		t.Errorf("the token was asked %+v", asked)
+	}
+}
+
+// TestSwappedToken: nor on a token in no reader that took the place of another while its user was asked.
+func TestSwappedToken(t *testing.T) {
+	b := newBed(t, config.PINPolicy{})
+	b.on("soft")
+	for _, call := range []string{"verify-pin", "sign"} {
+		answer := func(pin.Question) []string {
+			b.Token.Change(func(s *softtoken.State) { s.Serial += "0" })
+			return []string{"000000"}
+		}
+		b.Ask.Store(&answer)
+		body := fields{"osDialog": true}
+		if call == "sign" {
+			b.Token.Change(func(s *softtoken.State) { s.Serial = "4711" })
+			body["algorithm"], body["data"] = "sha256", hashed()
+		}
+		b.want(cardbroker.ObjectUnknown, "POST", call, body, nil)
+		b.Token.Change(func(s *softtoken.State) {
+			if s.Left != 3 {
+				t.Errorf("%s: the PIN was tried on another token: %d tries are left", call, s.Left)
+			}
+		})
 	}
 }
 

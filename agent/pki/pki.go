@@ -5,13 +5,14 @@
 // in the form of existing Trust1Connector clients (/v3/modules/{module}/apps/token…) and in our own (/cb/v1/modules…). A page
 // sees modules by name; it never chooses a file.
 //
-// It has no state and no loop. That no back end finds a PIN verified that was entered here is for [Tokens] to see to, which has the
+// It has no loop, and no state but what the last signature was found by. That no back end finds a PIN verified that was entered here is for [Tokens] to see to, which has the
 // reader's turn for each question; a PIN is given to the very token that it was asked for, within one turn ([Config].Lend). PINs go through a [pin.Keeper], which a [job] is the target of: login, use and logout are one
 // question to the module's process.
 package pki
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cache"
@@ -49,8 +50,9 @@ type Config struct {
 	Tokens  Tokens
 	Running func(module string) bool // its process runs; nil: not known
 
-	Readers func(ctx context.Context) ([]cardbroker.Reader, error)
-	Present func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
+	Excludes bool // machine policy excludes readers
+	Readers  func(ctx context.Context) ([]cardbroker.Reader, error)
+	Present  func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
 
 	// Lend has back ends and other programs make way at a reader while a token is found and given a PIN; nil: nobody else is there.
 	Lend func(ctx context.Context, reader string) (Loan, error)
@@ -66,6 +68,8 @@ type Config struct {
 type PKI struct {
 	cfg  Config
 	soft *cardbroker.Card // stands for every token that is no card in a PC/SC reader
+
+	signable atomic.Pointer[signable] // nil: nothing was read, or not for the last ones who signed
 }
 
 // New returns what serves [PKI.Routes].

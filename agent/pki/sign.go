@@ -69,11 +69,7 @@ func (p *PKI) makeSignature(w http.ResponseWriter, r *http.Request, kinds ...kin
 	if err != nil {
 		return err
 	}
-	all, err := p.certificates(r.Context(), in)
-	if err != nil {
-		return err
-	}
-	c, err := find(all, wish.ID, kinds...)
+	c, err := p.signer(r.Context(), in, wish.ID, kinds...)
 	if err != nil {
 		return err
 	}
@@ -85,6 +81,7 @@ func (p *PKI) makeSignature(w http.ResponseWriter, r *http.Request, kinds ...kin
 		Sign: &token.Sign{Key: c.ID, Scheme: a.scheme, Hash: a.hash, Inputs: []token.Input{input}},
 	}, entry{pin: wish.PIN, dialog: wish.OSDialog, timeout: wish.Timeout, keeps: bulk})
 	if err != nil {
+		p.signable.Store(nil) // the key may be another
 		return err
 	}
 	if len(answer.Signatures) != 1 {

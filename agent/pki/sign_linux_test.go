@@ -18,6 +18,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/token"
 	"github.com/cardbroker/cardbroker/test/softtoken"
 )
 
@@ -241,4 +242,36 @@ func TestRandomData(t *testing.T) {
 	data := make([]byte, 100_000)
 	rand.Read(data)
 	b.want("", "POST", "sign", fields{"algorithm": "sha512", "hashed": false, "data": base64.StdEncoding.EncodeToString(data), "id": "01", "pin": b.pin(softtoken.PIN)}, nil)
+}
+
+// TestSignsAgain: who signs again by a key that he names does not have the certificates of a token read again that is no card. By then the
+// key may be another, or its token: the module looks, and the certificates are read for the next one.
+func TestSignsAgain(t *testing.T) {
+	b := newBed(t, config.PINPolicy{})
+	b.on("soft")
+	reads := func(want int, reason cardbroker.Reason, body fields) {
+		t.Helper()
+		b.Token.Asked()
+		body["algorithm"], body["data"], body["pin"] = "sha256", hashed(), b.pin(softtoken.PIN)
+		b.want(reason, "POST", "sign", body, nil)
+		read := 0
+		for _, q := range b.Token.Asked() {
+			if q.Call == token.CallObjects {
+				read++
+			}
+		}
+		if read != want {
+			t.Errorf("%v: the certificates were read %d times, want %d", body["id"], read, want)
+		}
+	}
+	reads(1, "", fields{"id": "02"})
+	reads(0, "", fields{"id": "02"})
+	reads(0, "", fields{"id": "01"})
+	reads(1, "", fields{}) // which key signs, the certificates say
+	reads(1, cardbroker.ObjectUnknown, fields{"id": "77"})
+	b.Token.FailOn(token.CallSign, cardbroker.Errorf(cardbroker.ObjectUnknown, "the key is gone"))
+	reads(0, cardbroker.ObjectUnknown, fields{"id": "02"})
+	reads(1, "", fields{"id": "02"})
+	b.Token.Change(func(st *softtoken.State) { st.Serial = "another" })
+	reads(1, "", fields{"id": "02"})
 }

@@ -27,6 +27,12 @@ type place struct {
 	at      time.Time        // when it was found
 }
 
+// same says whether another place has the same token, which is no card.
+func (a place) same(b place) bool {
+	return !a.card && !b.card && a.module.Name == b.module.Name && a.slot.Description == b.slot.Description &&
+		a.slot.Token.Serial == b.slot.Token.Serial && a.slot.Token.Label == b.slot.Token.Label
+}
+
 // place finds the slot that a request names, by the id of its reader or its own. Errors: ObjectUnknown, ReaderUnknown,
 // CardAbsent (the slot is empty), CardUnexpected (the module does not know the card), and of the module's process.
 func (p *PKI) place(r *http.Request) (place, error) {
@@ -45,7 +51,7 @@ func (p *PKI) emptyPlace(r *http.Request) (place, error) {
 	if found.module, err = p.module(r.PathValue("module")); err != nil {
 		return found, err
 	}
-	slots, err := p.cfg.Tokens.Slots(ctx, found.module.Name, false)
+	slots, err := p.slots(ctx, found.module, false)
 	if err != nil {
 		return found, err
 	}
@@ -68,6 +74,26 @@ func (p *PKI) emptyPlace(r *http.Request) (place, error) {
 		}
 	}
 	return found, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no such reader in this session, and no such slot of the module")
+}
+
+// slots lists a module's slots, or those with a token. Where policy excludes readers, a module with PC/SC has those in the session's
+// readers only: what a slot is called is the library's choice, so of another nobody knows which reader it is in.
+func (p *PKI) slots(ctx context.Context, m config.Module, present bool) ([]token.Slot, error) {
+	all, err := p.cfg.Tokens.Slots(ctx, m.Name, present)
+	if err != nil || !m.PCSC || !p.cfg.Excludes {
+		return all, err
+	}
+	shown := make([]token.Slot, 0, len(all))
+	for _, slot := range all {
+		_, card, err := p.readerOf(ctx, m, slot)
+		if err != nil {
+			return nil, err
+		}
+		if card {
+			shown = append(shown, slot)
+		}
+	}
+	return shown, nil
 }
 
 // slotID is the id of a slot with what is in it: a page that keeps it never meets another token.
@@ -94,7 +120,7 @@ func isIn(slot token.Slot, reader string) bool {
 
 // slotIn returns the slot of a reader: one with a token, if there are several.
 func slotIn(slots []token.Slot, reader string) (found token.Slot, err error) {
-	err = cardbroker.Errorf(cardbroker.ObjectUnknown, "the module has no slot for this reader")
+	err = cardbroker.Errorf(cardbroker.ObjectUnknown, "the module has no slot for this reader: it knows others only, see /cb/v1/modules/{module}/slots")
 	for _, slot := range slots {
 		if isIn(slot, reader) && (err != nil || found.Token == nil && slot.Token != nil) {
 			found, err = slot, nil
@@ -151,7 +177,14 @@ func (p *PKI) ask(ctx context.Context, in place, q token.Question) (token.Answer
 	if p.present(in) != in.present {
 		return token.Answer{}, removed()
 	}
-	return p.cfg.Tokens.Do(ctx, in.module.Name, in.slot, q)
+	return p.do(ctx, in, q)
+}
+
+// do asks the very token of a place, and no other that has come into its slot since. It owns the secrets, and overwrites them. Errors:
+// ObjectUnknown, before anything is done: the token is another one.
+func (p *PKI) do(ctx context.Context, in place, q token.Question, secrets ...cardbroker.Secret) (token.Answer, error) {
+	q.Serial = in.slot.Token.Serial
+	return p.cfg.Tokens.Do(ctx, in.module.Name, in.slot, q, secrets...)
 }
 
 func removed() error { return cardbroker.Errorf(cardbroker.CardRemoved, "the token was removed") }
@@ -171,7 +204,7 @@ func (p *PKI) lend(ctx context.Context, in place) (_ place, loan Loan, err error
 			return in, nil, err
 		}
 	}
-	slots, err := p.cfg.Tokens.Slots(ctx, in.module.Name, false)
+	slots, err := p.slots(ctx, in.module, false)
 	if err == nil && p.present(in) == in.present {
 		for _, slot := range slots {
 			if slot.Token != nil && slot.Description == in.slot.Description && slot.Token.Serial == in.slot.Token.Serial {
@@ -203,7 +236,7 @@ func (p *PKI) listSlots(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	slots, err := p.cfg.Tokens.Slots(r.Context(), m.Name, present)
+	slots, err := p.slots(r.Context(), m, present)
 	if err != nil {
 		return err
 	}

@@ -89,15 +89,25 @@ func words(q consent.Question) string {
 	return fmt.Sprintf("The web page\n\n%s\n\nasks to use your smart card for %d days. Allow it only if you have just opened that page.", shown(q.Origin), q.Days)
 }
 
-// plain returns a name that others choose, a reader's for example, without what a dialog could take for markup, an escape, a key to
-// press or another line.
-func plain(name string) string {
-	kept := strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || strings.ContainsRune("<>&\"'\\", r) {
+// printed returns a name that others choose without what does not print: another line, an escape, a turn of the direction of writing.
+func printed(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
 			return -1
 		}
 		return r
 	}, name)
+}
+
+// plain returns a name that others choose, a reader's for example, without what a dialog could take for markup, an escape, a key to
+// press or another line.
+func plain(name string) string {
+	kept := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("<>&\"'\\", r) {
+			return -1
+		}
+		return r
+	}, printed(name))
 	if long := []rune(kept); len(long) > maxShown {
 		kept = string(long[:maxShown-1]) + "…"
 	}

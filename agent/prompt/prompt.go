@@ -67,7 +67,7 @@ func New(cfg Config) *Prompt {
 // byCommand is one run of policy's program, which reads the question as JSON.
 func (p *Prompt) byCommand(q cardend.Question, timeout time.Duration) ([]step, error) {
 	say := question{
-		Kind: "pin", Action: q.Action, Tenant: q.Tenant, Origin: q.Origin, Reader: q.Reader, Which: q.Which, Ask: q.Ask, Min: q.Min, Max: q.Max,
+		Kind: "pin", Action: q.Action, Tenant: q.Tenant, Origin: q.Origin, Reader: printed(q.Reader), Which: printed(q.Which), Ask: q.Ask, Min: q.Min, Max: q.Max,
 		Digits: q.Digits, Problem: q.Problem, Timeout: max(1, int(timeout/time.Second)),
 	}
 	if q.Problem == cardend.ProblemWrong && q.Tries >= 0 || q.Problem == cardend.ProblemFew {

@@ -279,3 +279,20 @@ func TestNoProgram(t *testing.T) {
 		t.Errorf("AskPIN = %v, want %s", err, cardbroker.Unavailable)
 	}
 }
+
+// TestHostileNames: a card's label cannot add a line to what policy's program is told, nor turn its direction of writing.
+func TestHostileNames(t *testing.T) {
+	p, dir, _ := asks(t, time.Minute, "cat >$D/told; echo 1234")
+	q := verify
+	q.Which, q.Reader = "PIN of a\nTries left: 9\u202e\x1b[2J", "R\r\u2066"
+	if _, err := p.AskPIN(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	told, err := os.ReadFile(filepath.Join(dir, "told"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `"which":"PIN of aTries left: 9[2J"`; !strings.Contains(string(told), want) || !strings.Contains(string(told), `"reader":"R"`) {
+		t.Errorf("it is told %s, want %s", told, want)
+	}
+}

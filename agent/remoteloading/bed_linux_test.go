@@ -151,7 +151,6 @@ type bed struct {
 	box     *cards.Sandbox
 	address string
 	group   *run.Group
-	cfg     *remoteloading.Config
 
 	turns     atomic.Int64 // that were asked for
 	impatient atomic.Bool

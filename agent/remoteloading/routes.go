@@ -114,7 +114,7 @@ func (l *Loader) postATR(w http.ResponseWriter, r *http.Request) error {
 			return upper(card.ATR), err
 		}
 		if c.reader.Card == nil {
-			return nil, cardbroker.Errorf(cardbroker.CardAbsent, "there is no card in the reader")
+			return nil, cardbroker.Errorf(cardbroker.CardAbsent, "there is no card in the reader: put one in")
 		}
 		return upper(c.reader.Card.ATR), nil
 	})

@@ -208,7 +208,7 @@ func (l *Loader) open(ctx context.Context, c *call, timeout time.Duration) (card
 	}
 	present := l.cfg.Present(c.reader.Name)
 	if present == nil {
-		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.CardAbsent, "there is no card in the reader")
+		return cardbroker.Secret{}, cardbroker.Errorf(cardbroker.CardAbsent, "there is no card in the reader: put one in")
 	}
 	card, err := l.turn(ctx, c)
 	if err != nil {

@@ -27,7 +27,7 @@ func (t *Tokens) attend(ctx context.Context, m *module) error {
 		return t.tell(func(*state) { m.life.Ended(child.Exit{Why: why}) })
 	}
 	exit := child.Attend(ctx, t.child(m), func(p *child.Process) error {
-		own := &process{Process: p, module: m.Name}
+		own := &process{Process: p, module: m.Name, pcsc: m.PCSC}
 		for n, stream := range p.Lines {
 			own.lines[n] = &line{Line: stream, tokens: t, process: own, turn: make(chan struct{}, 1)}
 		}
@@ -88,7 +88,7 @@ func unfit(library string) string {
 	return ""
 }
 
-// slots returns the slots that a list has, by number.
+// slots returns the slots that a list has and that are not hidden, by number. No slot but these is ever asked.
 func (a answer) slots(present bool) ([]token.Slot, error) {
 	slices.SortStableFunc(a.Slots, func(x, y token.Slot) int { return cmp.Compare(x.ID, y.ID) })
 	var used [wire.Streams]bool
@@ -100,5 +100,8 @@ func (a answer) slots(present bool) ([]token.Slot, error) {
 		used[s.Stream] = true
 	}
 	p := a.line.process
+	if hidden := a.line.tokens.cfg.Hidden; hidden != nil && p.pcsc {
+		a.Slots = slices.DeleteFunc(a.Slots, func(s token.Slot) bool { return hidden(s.Description) })
+	}
 	return a.Slots, a.line.tokens.tell(func(*state) { p.told(a.Slots, present) })
 }

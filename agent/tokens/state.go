@@ -37,6 +37,7 @@ type module struct {
 type process struct {
 	*child.Process
 	module  string
+	pcsc    bool
 	library token.Library
 	lines   [wire.Streams]*line // 0 is asked of the module itself
 	listed  bool                // it was asked for all its slots

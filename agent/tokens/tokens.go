@@ -37,6 +37,9 @@ type Config struct {
 	// that is empty, until giveBack is called. nil: there is no back end.
 	Lend func(ctx context.Context, slot string) (giveBack func(), err error)
 
+	// Hidden says of which readers nobody is to know, by name: modules with PC/SC have no slot of theirs. It touches memory only. nil: of none.
+	Hidden func(reader string) bool
+
 	Log *slog.Logger // nil: nothing is logged
 }
 

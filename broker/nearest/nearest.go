@@ -28,7 +28,7 @@ type Candidate struct {
 func (c *Chooser) Pick(agents []Candidate, caller peer.Caller) (cardbroker.Agent, error) {
 	switch len(agents) {
 	case 0:
-		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.NoAgent, cardbroker.RuleNoAgent, "no agent runs in your session")
+		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.NoAgent, cardbroker.RuleNoAgent, "no agent runs in your session: log on again, or run cardbroker agent run")
 	case 1:
 		return agents[0].Agent, nil
 	}

@@ -235,7 +235,7 @@ func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (api.Sessi
 				return s, nil
 			}
 		}
-		return api.Session{}, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s", f.session)
+		return api.Session{}, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s: log on again, or run cardbroker agent run", f.session)
 	}
 	note, noted := home.ReadNote(f.state)
 	if noted != nil || string(note.Session) != f.session {

@@ -165,9 +165,6 @@ func (p *Policy) loadPCSC(path string, said policyText) error {
 
 func (p *Policy) loadPrompt(path string, said policyText) error {
 	if said.Prompt.Command != nil {
-		if len(said.Prompt.Command) == 0 {
-			return wrong(path, "prompt.command: want a program and its arguments")
-		}
 		p.Prompt.Command = said.Prompt.Command
 	}
 	if timeout := said.Prompt.Timeout; timeout != nil {

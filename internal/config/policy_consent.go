@@ -100,9 +100,6 @@ func (c *Consent) load(path string, said consentText) error {
 		c.Policy = *users == "deny"
 	}
 	if said.Prompt != nil {
-		if len(said.Prompt) == 0 {
-			return wrong(path, "consent.prompt: want a program and its arguments")
-		}
 		c.Prompt = said.Prompt
 	}
 	return nil

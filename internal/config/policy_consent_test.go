@@ -72,7 +72,6 @@ func TestPolicyConsentWrong(t *testing.T) {
 		"days: 0":                      "want 1 to 365",
 		"days: 366":                    "want 1 to 365",
 		"users: allow":                 "want decide or deny",
-		"prompt: []":                   "want a program",
 		"prompt: [ask]":                "not an absolute path",
 		"prompt: [/etc/passwd]":        "is not a program",
 		"prompt: [/nowhere/cardask]":   "/nowhere",

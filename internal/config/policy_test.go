@@ -113,7 +113,6 @@ func TestPolicyErrors(t *testing.T) {
 		{"a code below nothing", "tenants: {issuer: {control: [-1]}}\n", "[1:"},
 		{"a pin pad's function", "tenants: {issuer: {control: [1, 0x42330006]}}\n", "tenants.issuer.control"},
 		{"the question for features", "tenants: {issuer: {control: [0x42000D48]}}\n", "tenants.issuer.control"},
-		{"no program", "prompt: {command: []}\n", "prompt.command"},
 		{"a relative program", "prompt: {command: [ask]}\n", "not an absolute path"},
 		{"a program by a detour", "prompt: {command: [/usr/../bin/true]}\n", "not an absolute path"},
 		{"a program that is not there", "prompt: {command: [/usr/bin/no-such-program]}\n", "/usr/bin/no-such-program"},

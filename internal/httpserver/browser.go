@@ -210,7 +210,7 @@ func revoked(ctx context.Context) error {
 }
 
 func unconsented() error {
-	return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin")
+	return cardbroker.Refusef(cardbroker.ConsentRequired, cardbroker.RuleOriginUnconsented, "the user has not consented to this origin: ask him by POST /v3/consent at the broker, or have him run cardbroker agent consent approve")
 }
 
 func isJSON(contentType string) bool {

@@ -35,6 +35,7 @@ type Question struct {
 	Call      Call    `json:"call"`
 	Present   bool    `json:"present,omitempty"`   // slots: those with a token only
 	Protected bool    `json:"protected,omitempty"` // the PIN is entered at the reader: no secret, CKF_PROTECTED_AUTHENTICATION_PATH
+	Serial    string  `json:"serial,omitempty"`    // of a slot: the token that is meant, CK_TOKEN_INFO; empty: whichever is there
 	Sign      *Sign   `json:"sign,omitempty"`
 	Verify    *Verify `json:"verify,omitempty"`
 }

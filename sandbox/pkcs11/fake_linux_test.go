@@ -85,6 +85,33 @@ func TestFakeSigns(t *testing.T) {
 	}
 }
 
+// TestSwapped: a token that took the place of the one that is meant, after all looks at the slot, is asked nothing and given no PIN.
+func TestSwapped(t *testing.T) {
+	sign := signing(1, token.RSAPKCS1, token.SHA256, "data")
+	pins := []string{"123456", "654321"}
+	for _, q := range []token.Question{
+		{Call: token.CallLogin}, {Call: token.CallObjects}, sign, {Call: token.CallChangePIN}, {Call: token.CallUnblock},
+		{Call: token.CallToken},
+	} {
+		c := startFake(t, "swapped wrong") // a login says that the PIN is wrong
+		slot := c.slot("a")
+		q.Serial = slot.Token.Serial
+		if q.Call == token.CallToken { // it opens no session, which swaps them
+			q.Serial = "z"
+		}
+		_, most := q.Secrets()
+		_, err := c.Ask(slot.Stream, q, pins[:most]...)
+		want(t, string(q.Call), err, cardbroker.ObjectUnknown)
+	}
+}
+
+// TestNoPINIsNoTry: a key that wants the PIN each time is not given an empty one, which cards count as wrong.
+func TestNoPINIsNoTry(t *testing.T) {
+	c := startFake(t, "each")
+	_, err := c.Ask(c.slot("a").Stream, signing(1, token.RSAPKCS1, token.SHA256, "data"))
+	want(t, "sign without a PIN", err, cardbroker.Forbidden)
+}
+
 // TestKeypad: where the PIN is entered at the reader, the library is given none.
 func TestKeypad(t *testing.T) {
 	sign := signing(1, token.RSAPKCS1, token.SHA256, "data")

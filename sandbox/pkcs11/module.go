@@ -186,6 +186,9 @@ func (a ask) token() (token.Answer, error) {
 	if err != nil {
 		return token.Answer{}, explain(err)
 	}
+	if err := a.meant(info); err != nil {
+		return token.Answer{}, err
+	}
 	list, err := a.ctx.GetMechanismList(a.slot)
 	if err != nil {
 		return token.Answer{}, explain(err)

@@ -47,7 +47,7 @@ func (a ask) unblock() error {
 		return s.explainPIN(s.ctx.InitPIN(s.handle, s.pin(1)), p11.CKU_USER)
 	})
 	switch cardbroker.ReasonOf(err) {
-	case "", cardbroker.PINIncorrect, cardbroker.PINBlocked, cardbroker.PINCanceled, cardbroker.Invalid:
+	case "", cardbroker.PINIncorrect, cardbroker.PINBlocked, cardbroker.PINCanceled, cardbroker.Invalid, cardbroker.ObjectUnknown:
 		return err
 	}
 	info, failed := a.ctx.GetTokenInfo(a.slot)

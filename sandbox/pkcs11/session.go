@@ -21,7 +21,8 @@ type session struct {
 	logged bool
 }
 
-// within opens a session for f, §5.6. Nobody is logged in to the token when it returns.
+// within opens a session for f, §5.6. Nobody is logged in to the token when it returns. A session ends with its token, so the one that
+// is looked at here is the one that f meets. Errors: ObjectUnknown, before f: it is not the one that is meant.
 func (a ask) within(flags uint, f func(*session) error) error {
 	handle, err := a.ctx.OpenSession(a.slot, flags)
 	if err != nil {
@@ -29,7 +30,24 @@ func (a ask) within(flags uint, f func(*session) error) error {
 	}
 	s := &session{ask: a, handle: handle}
 	defer s.close()
+	if a.Serial != "" {
+		info, err := a.ctx.GetTokenInfo(a.slot)
+		if err != nil {
+			return explain(err)
+		}
+		if err := a.meant(info); err != nil {
+			return err
+		}
+	}
 	return f(s)
+}
+
+// meant returns ObjectUnknown unless that is the token that the question is for.
+func (a ask) meant(is p11.TokenInfo) error {
+	if a.Serial != "" && a.Serial != text(is.SerialNumber) {
+		return cardbroker.Errorf(cardbroker.ObjectUnknown, "the token in this slot is another one")
+	}
+	return nil
 }
 
 // close logs out and closes the session. Where the library does neither, it closes all sessions of the token, which ends every

@@ -51,6 +51,9 @@ func (s *session) signOne(by key, ways []way, in token.Input) ([]byte, error) {
 		if !ok {
 			continue
 		}
+		if by.EachUse && len(s.secrets) == 0 && !s.Protected { // an empty PIN is a wrong one
+			return nil, cardbroker.Errorf(cardbroker.Forbidden, "the key wants its PIN for each use")
+		}
 		if failed := s.ctx.SignInit(s.handle, []*p11.Mechanism{w.mechanism}, by.handle); failed != nil {
 			if err = explain(failed); cardbroker.ReasonOf(err) == cardbroker.Unsupported {
 				continue

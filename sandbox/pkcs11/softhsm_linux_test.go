@@ -195,6 +195,8 @@ func TestSoftHSMRefuses(t *testing.T) {
 	slot := c.slot(h.Label)
 	sign := signing(1, token.RSAPKCS1, token.SHA256, "data")
 	login := token.Question{Call: token.CallLogin}
+	this := token.Question{Call: token.CallLogin, Serial: slot.Token.Serial}
+	other := token.Question{Call: token.CallLogin, Serial: "f" + slot.Token.Serial[1:] + "f"}
 	tests := []struct {
 		name    string
 		q       token.Question
@@ -202,6 +204,8 @@ func TestSoftHSMRefuses(t *testing.T) {
 		reason  cardbroker.Reason
 	}{
 		{"the right PIN", login, []string{h.PIN}, ""},
+		{"the right PIN for this token", this, []string{h.PIN}, ""},
+		{"the right PIN for another token", other, []string{h.PIN}, cardbroker.ObjectUnknown},
 		{"a wrong PIN", login, []string{"00" + h.PIN}, cardbroker.PINIncorrect},
 		{"a PIN that is too short", login, []string{"1"}, cardbroker.PINIncorrect},
 		{"no PIN", login, nil, cardbroker.Invalid},

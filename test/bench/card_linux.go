@@ -23,14 +23,38 @@ func tokenRows() []row {
 // tokens measures a SoftHSM behind the sandbox.
 func (b *bench) tokens(ctx context.Context) ([]measured, error) {
 	if err := tokenbed.Supported(); err != nil {
-		why := measured{skip: err.Error()}
-		return []measured{why, why}, nil
+		return skipAll(len(tokenRows()), err), nil
 	}
 	m, err := tokens.Measure(ctx, b.stage.Path("bin", "cardsandbox"), b.stage.Path("hsm"), pick(b, 10, 3), pick(b, 40, 10))
 	if err != nil {
 		return nil, err
 	}
 	return []measured{against(m.Sandbox, "the same in-process", m.Local), {ours: m.Starts}}, nil
+}
+
+// signs measures a signature through the agent's REST API, beside one in-process.
+func (b *bench) signs(ctx context.Context) ([]measured, error) {
+	if err := tokenbed.Supported(); err != nil {
+		return skipAll(1, err), nil
+	}
+	site, err := tokens.NewSite(ctx, b.stage.Path("signs-hsm"))
+	if err != nil {
+		return nil, err
+	}
+	host, err := b.startHost("signs")
+	if err != nil {
+		return nil, err
+	}
+	defer host.stop()
+	agent, err := host.startAgentOf("--software-card", "--policy="+site.Policy)
+	if err != nil {
+		return nil, err
+	}
+	ours, local, err := site.Signs(ctx, agent.port, pick(b, 5, 2))
+	if err != nil {
+		return nil, err
+	}
+	return []measured{against(ours, "the same in-process", local)}, nil
 }
 
 func certificateRows() (rows []row) {

@@ -96,12 +96,12 @@ type agent struct {
 // startAgent starts an agent in a session of its own.
 func (h *host) startAgent() (*agent, error) { return h.startAgentOf("--software-card") }
 
-// startAgentOf does that for the cards that an argument names.
-func (h *host) startAgentOf(cards string) (*agent, error) {
+// startAgentOf does that for the cards that arguments name.
+func (h *host) startAgentOf(cards ...string) (*agent, error) {
 	h.agents++
 	name := fmt.Sprintf("%s-agent-%d", h.name, h.agents)
-	service, ready, err := h.bench.stage.Start(nil, name, "agent", "run", "--socket", h.socket, cards,
-		"--state", h.bench.stage.Path(h.name+"-agents"), "--session", name)
+	service, ready, err := h.bench.stage.Start(nil, name, append([]string{"agent", "run", "--socket", h.socket,
+		"--state", h.bench.stage.Path(h.name + "-agents"), "--session", name}, cards...)...)
 	if err != nil {
 		return nil, err
 	}

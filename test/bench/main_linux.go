@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/program"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -90,7 +90,7 @@ func (b *bench) run(ctx context.Context, r *report) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := build(ctx); err != nil {
+	if err := program.Build(ctx); err != nil {
 		return err
 	}
 	b.stage, err = stage.New(ctx, map[string]string{
@@ -148,22 +148,6 @@ func (b *bench) section(ctx context.Context, s section, r *report) error {
 }
 
 func (b *bench) wants(row string) bool { return b.rows.MatchString(row) }
-
-// build builds the programs as make build does, so that what is measured is what the tree says, and the card for the beds.
-func build(ctx context.Context) error {
-	for _, program := range [][3]string{
-		{"./cmd/cardbroker", "build/", "CGO_ENABLED=0"},
-		{"./cmd/cardsandbox", "build/", "CGO_ENABLED=1"},
-		{"./test/vcard", "build/bench/", "CGO_ENABLED=0"},
-	} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program[1], program[0])
-		cmd.Env = append(os.Environ(), program[2])
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("cannot build %s: %w: %s", program[0], err, out)
-		}
-	}
-	return nil
-}
 
 // progress tells people what is being done.
 func (b *bench) progress(format string, args ...any) {

@@ -85,6 +85,7 @@ func (b *bench) sections() []section {
 		{apiRows(), b.api},
 		{[]row{{"reader list of 15 readers with cards, at the server", "µs", goal{ofP50, 100}}}, b.readerLists},
 		{[]row{{"APDU of 255 bytes through REST, in a session", "µs", goal{ofExcess, 500}}}, b.restAPDUs},
+		{[]row{{"signature through REST, P-256, login to logout, of a PIN session", "µs", goal{ofExcess, 1000}}}, b.signs},
 		{[]row{{"REST calls of 200 clients at once that fail", "of 1,000", goal{ofMax, 0}}, {"/info while 1,000 agents log on", "ms", goal{ofP99, 20}}}, b.crowds},
 		{[]row{{"ATR look-up in the installed list", "µs", goal{ofP50, 20}}}, b.atrs},
 		{[]row{

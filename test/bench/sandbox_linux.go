@@ -29,7 +29,7 @@ func (b *bench) sandboxHop(ctx context.Context) ([]measured, error) {
 	}
 	ours, theirs := measured{}, measured{}
 	err = b.withSandbox(ctx, "bench", func(ctx context.Context, card *cards.Card) (err error) {
-		ours.ours, theirs.ours, err = countAllocations(ctx, card, pick(b, 20, 5))
+		ours.ours, theirs.ours, err = counted.Both(ctx, card, trip(ctx, card, echoCommand()), pick(b, 20, 5))
 		return err
 	})
 	return []measured{hop, ours, theirs}, err
@@ -58,32 +58,4 @@ func trip(ctx context.Context, card *cards.Card, command []byte) func() error {
 		}
 		return checkEcho(command, answer)
 	}
-}
-
-// countAllocations returns the allocations for each APDU, here and in the sandbox, whole ones as testing.AllocsPerRun
-// does: what the runtime does now and then is no part of an APDU.
-func countAllocations(ctx context.Context, card *cards.Card, batches int) (ours, theirs []float64, err error) {
-	echo := trip(ctx, card, echoCommand())
-	if err := echo(); err != nil { // buffers grow
-		return nil, nil, err
-	}
-	for range batches {
-		theirsBefore, err := counted.Ask(ctx, card)
-		if err != nil {
-			return nil, nil, err
-		}
-		oursBefore := counted.Allocations()
-		for range counted.Batch {
-			if err := echo(); err != nil {
-				return nil, nil, err
-			}
-		}
-		ours = append(ours, float64((counted.Allocations()-oursBefore)/counted.Batch))
-		theirsAfter, err := counted.Ask(ctx, card)
-		if err != nil {
-			return nil, nil, err
-		}
-		theirs = append(theirs, float64((theirsAfter-theirsBefore)/counted.Batch))
-	}
-	return ours, theirs, nil
 }

@@ -120,7 +120,7 @@ func sdkMoves(h *host, p *chromium.Page, u *user) {
 	}
 	h.says(p, "window.meanwhile = Promise.all([1, 2].map(() => said(async () => (await client.readers()).length))), 'waits'", "waits")
 	u.session = "another"
-	u.logon()
+	u.logon("--software-card")
 	h.says(p, "meanwhile.then(both => both.join())", "1,1")
 	after := h.do(p, "client.agent")
 	if after != u.agent || after == before {

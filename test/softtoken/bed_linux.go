@@ -28,6 +28,8 @@ type Config struct {
 	Modules []config.Module // of Tokens
 	Cache   pki.Cache       // nil: there is none
 	Reader  string          // in which there is a card; empty: [Reader]
+
+	Excludes bool // policy excludes readers
 }
 
 // Bed serves the routes of agent/pki. Of a [Token] it has three modules: "card" has it as a card in [Reader], "soft" as one that needs no
@@ -80,7 +82,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 	})
 	tokens := pki.New(pki.Config{
 		Modules: func() []config.Module { return cfg.Modules },
-		Tokens:  cfg.Tokens, Running: func(name string) bool { return name == "soft" },
+		Tokens:  cfg.Tokens, Running: func(name string) bool { return name == "soft" }, Excludes: cfg.Excludes,
 		Readers: func(context.Context) ([]cardbroker.Reader, error) {
 			return []cardbroker.Reader{{Name: b.reader, Card: b.present.Load()}, {Name: "Empty Reader 01"}}, nil
 		},

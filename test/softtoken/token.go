@@ -200,6 +200,9 @@ func (t *Token) Do(_ context.Context, _ string, slot token.Slot, q token.Questio
 	if n := len(secrets); slot.ID != 7 || n < least || n > most || q.Check() != nil {
 		return token.Answer{}, cardbroker.Errorf(cardbroker.Internal, "BUG: slot %d, %d secrets, %v", slot.ID, n, q.Check())
 	}
+	if q.Serial != "" && q.Serial != t.serial {
+		return token.Answer{}, cardbroker.Errorf(cardbroker.ObjectUnknown, "the token in this slot is another one")
+	}
 	switch q.Call {
 	case token.CallToken:
 		info := t.info()

@@ -89,7 +89,7 @@ func (e *exchange) pinPad(ctx context.Context, input []byte, parse func([]byte) 
 	}
 	switch {
 	case e.tunnel.Asker == nil:
-		return cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with")
+		return cardbroker.Errorf(cardbroker.PINCanceled, "the agent has no prompt to ask for a PIN with: install zenity or kdialog and start it on a display, or name prompt.command in machine policy")
 	case e.before == commandChained: // a careless card takes the PIN for the rest of that
 		return cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RuleFirewall, "a chain of commands has not ended: no PIN may follow it")
 	case e.refusals >= maxRefusals:

@@ -28,7 +28,7 @@ static void talk(const char *name, const char *text, unsigned long n) {
 }
 
 static CK_BYTE mechanism;
-static int found, contexts, logged, told;
+static int found, contexts, logged, told, opened;
 
 static CK_RV initialize(void *args) {
 	talk("C_Initialize", "", 0);
@@ -66,6 +66,7 @@ static CK_RV slot(CK_SLOT_ID id, CK_SLOT_INFO *i) {
 static CK_RV tokenInfo(CK_SLOT_ID id, CK_TOKEN_INFO *i) {
 	memset(i, ' ', sizeof *i);
 	i->label[0] = 'a' + id;
+	i->serialNumber[0] = is("swapped") && opened ? 'z' : '1' + id;
 	if (logged)
 		memcpy(i->label + 1, " with a user", 12);
 	i->flags = CKF_TOKEN_INITIALIZED | CKF_LOGIN_REQUIRED | (is("final") ? CKF_USER_PIN_FINAL_TRY : 0);
@@ -90,6 +91,7 @@ static CK_RV mechanismInfo(CK_SLOT_ID id, CK_MECHANISM_TYPE type, CK_MECHANISM_I
 }
 static CK_RV openSession(CK_SLOT_ID id, CK_FLAGS f, void *a, CK_NOTIFY n, CK_SESSION_HANDLE *s) {
 	*s = 1 + id;
+	opened = 1;
 	return is("full") ? CKR_SESSION_COUNT : CKR_OK;
 }
 static CK_RV ok(CK_SESSION_HANDLE s) {
@@ -114,6 +116,8 @@ static CK_RV login(CK_SESSION_HANDLE s, CK_USER_TYPE u, CK_UTF8CHAR *pin, CK_ULO
 	if (is("cancel"))
 		return CKR_FUNCTION_CANCELED;
 	if (is("wrong"))
+		return CKR_PIN_INCORRECT;
+	if (u == CKU_CONTEXT_SPECIFIC && n == 0 && !is("keypad")) // a try is spent
 		return CKR_PIN_INCORRECT;
 	if (u == CKU_CONTEXT_SPECIFIC) {
 		contexts++;

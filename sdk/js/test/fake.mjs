@@ -3,7 +3,11 @@
 
 // A broker and an agent of the tests' own, which do what a test tells them, and remember what they were asked.
 
+import { webcrypto } from "node:crypto";
 import { createServer } from "node:http";
+
+// As browsers have it; node does without a flag from version 19 on.
+globalThis.crypto ??= webcrypto;
 
 /** A server. `answer` is given each request, with its JSON, and returns [status, JSON, headers], or answers itself. */
 export class Server {

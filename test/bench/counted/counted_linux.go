@@ -56,6 +56,33 @@ func Ask(ctx context.Context, card *cards.Card) (uint64, error) {
 	return binary.BigEndian.Uint64(answer), nil
 }
 
+// Both returns the allocations for each APDU, here and in the process of a counted card, whole ones as testing.AllocsPerRun does: what
+// the runtime does now and then is no part of an APDU.
+func Both(ctx context.Context, card *cards.Card, echo func() error, batches int) (ours, theirs []float64, err error) {
+	if err := echo(); err != nil { // buffers grow
+		return nil, nil, err
+	}
+	for range batches {
+		theirsBefore, err := Ask(ctx, card)
+		if err != nil {
+			return nil, nil, err
+		}
+		oursBefore := Allocations()
+		for range Batch {
+			if err := echo(); err != nil {
+				return nil, nil, err
+			}
+		}
+		ours = append(ours, float64((Allocations()-oursBefore)/Batch))
+		theirsAfter, err := Ask(ctx, card)
+		if err != nil {
+			return nil, nil, err
+		}
+		theirs = append(theirs, float64((theirsAfter-theirsBefore)/Batch))
+	}
+	return ours, theirs, nil
+}
+
 // Serve serves the software card over inherited streams, as cardsandbox does, and counts.
 func Serve(ctx context.Context) error {
 	streams, err := sandbox.Inherit()

@@ -25,6 +25,7 @@ import (
 
 // Client is a program of the user's that keeps one connection to his agent. One goroutine uses it.
 type Client struct {
+	Origin  cardbroker.Origin // of the page that it is; empty: it is none
 	address string
 	conn    net.Conn // nil: there is none yet
 	answers *bufio.Reader
@@ -44,6 +45,14 @@ func (c *Client) Close() {
 
 // Ask sends a request and decodes the data of its answer. body nil: a GET. Errors are those of the answer.
 func (c *Client) Ask(ctx context.Context, path string, body, data any) error {
+	if data == nil {
+		data = new(any)
+	}
+	return c.AskPlain(ctx, path, body, &api.Success{Data: data})
+}
+
+// AskPlain does that where the answer is not wrapped.
+func (c *Client) AskPlain(ctx context.Context, path string, body, answer any) error {
 	if c.conn == nil {
 		conn, err := bare.Dial(ctx, c.address)
 		if err != nil {
@@ -59,7 +68,11 @@ func (c *Client) Ask(ctx context.Context, path string, body, data any) error {
 			return err
 		}
 	}
-	request := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", method, path, c.address, len(text), text)
+	page := ""
+	if c.Origin != "" {
+		page = "Origin: " + string(c.Origin) + "\r\nX-CSRF-Token: t1c-js\r\nContent-Type: application/json\r\n"
+	}
+	request := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %d\r\n\r\n%s", method, path, c.address, page, len(text), text)
 	if _, err := c.conn.Write(request); err != nil {
 		return err
 	}
@@ -71,10 +84,10 @@ func (c *Client) Ask(ctx context.Context, path string, body, data any) error {
 		return fmt.Errorf("%s: %w", path, api.ReadError(response))
 	}
 	defer response.Body.Close()
-	if text, err = io.ReadAll(response.Body); err != nil || data == nil {
+	if text, err = io.ReadAll(response.Body); err != nil {
 		return err
 	}
-	return json.Unmarshal(text, &api.Success{Data: data})
+	return json.Unmarshal(text, answer)
 }
 
 // Reader returns where the routes of remote loading of the reader of that name are.
