@@ -79,14 +79,9 @@ type entry struct {
 // enter asks a token something for which it wants a PIN.
 func (p *PKI) enter(r *http.Request, in place, q token.Question, e entry) (token.Answer, error) {
 	var answer token.Answer
-	ctx, cancel, err := limited(r.Context(), e.timeout)
-	if err != nil {
-		return answer, err
-	}
-	defer cancel()
 	t := in.slot.Token
 	if q.Call == token.CallSign && t.Flags&token.FlagLoginRequired == 0 && e.pin.Empty() && !e.dialog {
-		return p.ask(ctx, in, q) // whoever has the token may use its keys
+		return p.ask(r.Context(), in, q) // whoever has the token may use its keys
 	}
 	if q.Protected = t.Flags&token.FlagProtectedPath != 0; q.Protected && (!e.pin.Empty() || !e.next.Empty()) {
 		return answer, cardbroker.Errorf(cardbroker.Invalid, "the PIN of this token is entered at its reader: leave it out")
@@ -95,7 +90,7 @@ func (p *PKI) enter(r *http.Request, in place, q token.Question, e entry) (token
 	if e.act == pin.Unblock {
 		what = "PUK"
 	}
-	err = p.cfg.PINs.Enter(ctx, pin.Wish{
+	err := p.cfg.PINs.Enter(r.Context(), pin.Wish{
 		Reader: in.reader, ID: in.id, Origin: pageOf(r), Use: what + " " + in.module.Name + " " + t.Serial,
 		Which: what + " of " + t.Label, Shape: shapeOf(t), Act: e.act, PIN: e.pin, Next: e.next, Dialog: e.dialog, Pad: q.Protected, Once: !e.keeps,
 		Present: func() *cardbroker.Card { return p.present(in) },
@@ -127,16 +122,16 @@ func shapeOf(t *token.Token) pin.Shape {
 // maxTimeout is the longest timeout of a request's body, in seconds.
 const maxTimeout = 60
 
-// limited ends ctx after the timeout that a body asks for.
-func limited(ctx context.Context, seconds int) (context.Context, context.CancelFunc, error) {
+// limited ends a request after the timeout that its body asks for, whatever it waits for by then.
+func limited(r *http.Request, seconds int) (*http.Request, context.CancelFunc, error) {
 	if seconds < 0 || seconds > maxTimeout {
 		return nil, nil, cardbroker.Errorf(cardbroker.Invalid, "timeout: %d, want 1 to %d seconds", seconds, maxTimeout)
 	}
 	if seconds == 0 {
-		return ctx, func() {}, nil
+		return r, func() {}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
-	return ctx, cancel, nil
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds)*time.Second)
+	return r.WithContext(ctx), cancel, nil
 }
 
 // unpaced refuses a PACE secret, which no module here takes.
@@ -167,11 +162,16 @@ func (p *PKI) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 	if err := unpaced(&wish.Pace); err != nil {
 		return err
 	}
+	r, cancel, err := limited(r, wish.Timeout)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	in, err := p.place(r)
 	if err != nil {
 		return err
 	}
-	_, err = p.enter(r, in, token.Question{Call: token.CallLogin}, entry{pin: wish.PIN, dialog: wish.OSDialog, timeout: wish.Timeout})
+	_, err = p.enter(r, in, token.Question{Call: token.CallLogin}, entry{pin: wish.PIN, dialog: wish.OSDialog})
 	if err != nil {
 		return err
 	}
@@ -200,8 +200,13 @@ func (p *PKI) resetPIN(w http.ResponseWriter, r *http.Request) error {
 	if wish.ResetOnly {
 		return cardbroker.Errorf(cardbroker.Unsupported, "resetOnly: PKCS#11 unblocks a PIN by setting a new one; send it as pin")
 	}
+	r, cancel, err := limited(r, wish.Timeout)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	return p.setPIN(w, r, token.CallUnblock, cardbroker.EventPINUnblocked,
-		entry{act: pin.Unblock, pin: wish.PUK, next: wish.PIN, dialog: wish.OSDialog, timeout: wish.Timeout})
+		entry{act: pin.Unblock, pin: wish.PUK, next: wish.PIN, dialog: wish.OSDialog})
 }
 
 // changeWish is api.ChangeTokenPIN as it is read.
@@ -221,8 +226,13 @@ func (p *PKI) changePIN(w http.ResponseWriter, r *http.Request) error {
 	if err := httpserver.Decode(r, &wish); err != nil {
 		return err
 	}
+	r, cancel, err := limited(r, wish.Timeout)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	return p.setPIN(w, r, token.CallChangePIN, cardbroker.EventPINChanged,
-		entry{act: pin.Change, pin: wish.PIN, next: wish.NewPIN, dialog: wish.OSDialog, timeout: wish.Timeout})
+		entry{act: pin.Change, pin: wish.PIN, next: wish.NewPIN, dialog: wish.OSDialog})
 }
 
 func (p *PKI) setPIN(w http.ResponseWriter, r *http.Request, call token.Call, event cardbroker.EventName, e entry) error {

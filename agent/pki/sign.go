@@ -65,6 +65,11 @@ func (p *PKI) makeSignature(w http.ResponseWriter, r *http.Request, kinds ...kin
 	if err != nil {
 		return err
 	}
+	r, cancel, err := limited(r, wish.Timeout)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	in, err := p.place(r)
 	if err != nil {
 		return err
@@ -79,7 +84,7 @@ func (p *PKI) makeSignature(w http.ResponseWriter, r *http.Request, kinds ...kin
 	answer, err := p.enter(r, in, token.Question{
 		Call: token.CallSign,
 		Sign: &token.Sign{Key: c.ID, Scheme: a.scheme, Hash: a.hash, Inputs: []token.Input{input}},
-	}, entry{pin: wish.PIN, dialog: wish.OSDialog, timeout: wish.Timeout, keeps: bulk})
+	}, entry{pin: wish.PIN, dialog: wish.OSDialog, keeps: bulk})
 	if err != nil {
 		p.signable.Store(nil) // the key may be another
 		return err

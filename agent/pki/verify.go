@@ -53,7 +53,7 @@ func (p *PKI) validate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || len(signature) == 0 {
 		return cardbroker.Errorf(cardbroker.Invalid, "signedHash: want base64 of a signature")
 	}
-	ctx, cancel, err := limited(r.Context(), wish.Timeout)
+	r, cancel, err := limited(r, wish.Timeout)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (p *PKI) validate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all, err := p.certificates(ctx, in)
+	all, err := p.certificates(r.Context(), in)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (p *PKI) validate(w http.ResponseWriter, r *http.Request) error {
 	if a, err = a.with(c.keyType()); err != nil {
 		return err
 	}
-	valid, err := p.verify(ctx, in, c, token.Verify{Key: c.ID, Scheme: a.scheme, Hash: a.hash, Input: input, Signature: signature})
+	valid, err := p.verify(r.Context(), in, c, token.Verify{Key: c.ID, Scheme: a.scheme, Hash: a.hash, Input: input, Signature: signature})
 	if err != nil {
 		return err
 	}

@@ -273,8 +273,18 @@ func (l place) signs(text, call string, body map[string]any) {
 	l.t.Errorf("%s: no certificate of %s is that of the signature %x", l.p.Name, l.module, raw)
 }
 
-// process returns the process of a module of the user's; 0: there is none.
-func (u *holder) process(library string) int {
+// process returns the process of a module of the user's, whose library's path ends so.
+func (u *holder) process(library string) (found int) {
+	u.t.Helper()
+	u.until("a process of "+library, func() bool {
+		found = u.look(library)
+		return found > 0
+	})
+	return found
+}
+
+// look is process, at once; 0: there is none.
+func (u *holder) look(library string) int {
 	u.t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
