@@ -15,9 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -37,34 +35,12 @@ func newAttack(t *testing.T) (h *host, alice, bob *stage.Person) {
 	return h, &h.Users[0], &h.Users[1]
 }
 
-// as runs f on a thread whose effective user is p: what it opens and connects is his, in the eyes of the kernel.
+// as runs f as p, in the eyes of the kernel.
 func (h *host) as(p *stage.Person, f func()) {
 	h.t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and unlocked only when the thread is ours again
-		err := effective(p.Cred.Uid)
-		if err == nil {
-			f()
-			err = effective(uint32(os.Getuid()))
-		}
-		if err == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		h.t.Fatalf("cannot be %s: %v", p.Name, err)
+	if err := stage.As(p.Cred.Uid, f); err != nil {
+		h.t.Fatal(err)
 	}
-}
-
-// effective sets the effective user of this thread alone; syscall.Setresuid would set that of all.
-func effective(uid uint32) error {
-	const same = ^uintptr(0)
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
-		return errno
-	}
-	return nil
 }
 
 // dial connects as p; from is his own end, "" for any.

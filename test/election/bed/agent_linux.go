@@ -1,0 +1,122 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bed
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cardbroker/cardbroker/test/stage"
+)
+
+const readyTimeout = 30 * time.Second
+
+// Agent is an agent of a user in a session of its own. It keeps its session when it is started anew, not its port.
+type Agent struct {
+	Session string
+	Port    int // where it serves; 0: not started, or not ready yet
+
+	user   stage.Person
+	log    string
+	cmd    *exec.Cmd     // nil: does not run
+	exited chan struct{} // closed when the kernel says so
+}
+
+// UID is whose agent it is.
+func (a *Agent) UID() uint32 { return a.user.Cred.Uid }
+
+// PID is its process; 0: none.
+func (a *Agent) PID() int {
+	if a.cmd == nil {
+		return 0
+	}
+	return a.cmd.Process.Pid
+}
+
+// Start starts n more agents, all at once, whose users come by turns, and waits until all are ready.
+func (b *Bed) Start(n int) error {
+	var fresh []*Agent
+	for range n {
+		i := len(b.Agents)
+		a := &Agent{Session: fmt.Sprint("s", i), user: b.users[i%len(b.users)]}
+		a.log = b.Path(fmt.Sprintf("agent-%s.log", a.Session))
+		b.Agents, fresh = append(b.Agents, a), append(fresh, a)
+	}
+	return b.Restart(fresh...)
+}
+
+// Restart starts agents that do not run, all at once, and waits until they are ready.
+func (b *Bed) Restart(agents ...*Agent) error {
+	failed := make([]error, len(agents))
+	var all sync.WaitGroup
+	for i, a := range agents {
+		all.Go(func() { failed[i] = b.run(a) })
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+func (b *Bed) run(a *Agent) error {
+	log, err := os.OpenFile(a.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the process has its own
+	cmd := b.Command(&a.user, "cardbroker", "agent", "run", "--elect", "--software-card", "--session", a.Session,
+		"--config", b.Path("agent.yaml"), "--policy", b.Path("policy.d"), "--state", a.user.Home+"/state", "--socket", b.Path("no-broker.sock"))
+	cmd.Stderr = log
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	a.cmd, a.exited, a.Port = cmd, make(chan struct{}), 0
+	late := time.AfterFunc(readyTimeout, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	lines := bufio.NewReader(out)
+	text, err := lines.ReadBytes('\n')
+	go func() {
+		io.Copy(io.Discard, lines)
+		cmd.Wait()
+		close(a.exited)
+	}()
+	if err != nil {
+		return fmt.Errorf("agent %s was not ready: %w", a.Session, err)
+	}
+	var ready stage.Ready
+	err = json.Unmarshal(text, &ready)
+	a.Port = ready.Port
+	return err
+}
+
+// Kill ends an agent as kill -9 does. It returns once the process is gone.
+func (a *Agent) Kill() { a.end(syscall.SIGKILL) }
+
+// Stop ends an agent as its user would, and returns its exit status.
+func (a *Agent) Stop() int { return a.end(syscall.SIGTERM) }
+
+func (a *Agent) end(signal syscall.Signal) int {
+	if a.cmd == nil {
+		return 0
+	}
+	a.cmd.Process.Signal(signal)
+	<-a.exited
+	state := a.cmd.ProcessState
+	a.cmd = nil
+	return state.ExitCode()
+}
+
+// Signal sends an agent's process a signal.
+func (a *Agent) Signal(signal syscall.Signal) { a.cmd.Process.Signal(signal) }

@@ -1,0 +1,127 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cardbroker/cardbroker/test/bench/sample"
+	"github.com/cardbroker/cardbroker/test/election/bed"
+)
+
+const writers = 4
+
+// failover kills the leader again and again while writers write. Each time all other agents are there with the next one.
+func failover(ctx context.Context, b *bed.Bed, s show) (found, error) {
+	r := &rounds{bed: b, terms: &bed.Terms{}}
+	if err := b.Start(s.agents + 1); err != nil { // so that these are left
+		return found{}, err
+	}
+	var err error
+	if r.writers, err = b.StartWriters(writers); err != nil {
+		return found{}, err
+	}
+	if err := r.first(ctx); err != nil {
+		return found{}, err
+	}
+	over, end := context.WithCancel(ctx)
+	watched := make(chan error, 1)
+	go func() { watched <- b.Watch(over, r.terms) }()
+	for i := range s.rounds {
+		if err = r.round(ctx); err != nil {
+			err = fmt.Errorf("round %d: %w", i+1, err)
+			break
+		}
+	}
+	end()
+	if err = errors.Join(err, <-watched); err != nil {
+		return found{}, err
+	}
+	return r.found()
+}
+
+// rounds is what has happened so far.
+type rounds struct {
+	bed     *bed.Bed
+	terms   *bed.Terms
+	writers []bed.Writer
+	epoch   uint64 // of the registry of the moment
+	took    []time.Duration
+	checked int
+}
+
+// first waits for the first registry.
+func (r *rounds) first(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	_, lists, err := r.bed.Await(ctx, 0)
+	return r.take(err, lists)
+}
+
+// take takes the epoch of the lists, and checks what else they say.
+func (r *rounds) take(err error, lists map[uint32]bed.List) error {
+	if err != nil {
+		return err
+	}
+	for _, list := range lists {
+		r.epoch = list.Epoch
+	}
+	return bed.Check(lists)
+}
+
+// round kills the leader, waits for the next one, checks and starts the killed agent anew.
+func (r *rounds) round(ctx context.Context) error {
+	leader, err := r.bed.Leader()
+	if err != nil || leader == nil {
+		return errors.Join(err, errors.New("nobody leads"))
+	}
+	began := time.Now()
+	leader.Kill()
+	if err := r.next(ctx, began); err != nil {
+		return fmt.Errorf("after the death of agent %s: %w", leader.Session, err)
+	}
+	return r.bed.Restart(leader)
+}
+
+// next waits for the registry after the one of the moment, and checks what it has.
+func (r *rounds) next(ctx context.Context, began time.Time) error {
+	limited, cancel := context.WithTimeout(ctx, failoverLimit)
+	defer cancel()
+	at, lists, err := r.bed.Await(limited, r.epoch)
+	if err := r.take(err, lists); err != nil {
+		return err
+	}
+	r.took = append(r.took, at.Sub(began))
+	limited, cancel = context.WithTimeout(ctx, keptLimit)
+	defer cancel()
+	n, err := bed.Kept(limited, r.writers)
+	r.checked += n
+	return err
+}
+
+// found sums up.
+func (r *rounds) found() (found, error) {
+	n, _, wrong := r.terms.Seen()
+	if len(wrong) > 0 {
+		return found{}, errors.New(wrong[0])
+	}
+	acknowledged := 0
+	for _, w := range r.writers {
+		notes, err := w.Read()
+		if err != nil {
+			return found{}, err
+		}
+		if len(notes.Refused) > 0 {
+			return found{}, fmt.Errorf("acknowledged and lost: %s", notes.Refused[0])
+		}
+		acknowledged += notes.Acknowledged
+	}
+	return found{
+		Millis: map[string][]float64{"failover, kill -9 to all others registered": sample.Each(r.took, sample.Millis)},
+		Counts: map[string]int{"terms seen": n, "acknowledged to writers": acknowledged, "found again after a failover": r.checked, "lost": 0},
+	}, nil
+}

@@ -1,0 +1,95 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cardbroker/cardbroker/test/bench/sample"
+	"github.com/cardbroker/cardbroker/test/election/bed"
+)
+
+// story is what happens on a host, and what is to be true then.
+type story struct {
+	name   string
+	users  int
+	policy string // machine policy; empty: one registry for all users
+	play   func(ctx context.Context, b *bed.Bed, s show) (found, error)
+}
+
+func stories() []story {
+	return []story{
+		{name: "start", users: 6, play: startAtOnce},
+		{name: "failover", users: 6, play: failover},
+	}
+}
+
+// found is what a story has found out.
+type found struct {
+	Story string
+	Took  float64 // seconds
+
+	Millis map[string][]float64 // what was timed
+	Counts map[string]int       // what was counted
+	Shares map[string][]float64 // in percent of a core
+}
+
+func (f found) String() string {
+	lines := []string{fmt.Sprintf("%s: %.1f s", f.Story, f.Took)}
+	for name, samples := range f.Millis {
+		s := sample.Summarize(samples)
+		lines = append(lines, fmt.Sprintf("  %s: %d times, p50 %.4g ms, p99 %.4g ms, max %.4g ms", name, len(samples), s.P50, s.P99, s.Max))
+	}
+	for name, samples := range f.Shares {
+		s := sample.Summarize(samples)
+		lines = append(lines, fmt.Sprintf("  %s: p50 %.4g %%, max %.4g %%", name, s.P50, s.Max))
+	}
+	for name, n := range f.Counts {
+		lines = append(lines, fmt.Sprintf("  %s: %d", name, n))
+	}
+	slices.Sort(lines[1:])
+	return strings.Join(lines, "\n")
+}
+
+const (
+	startLimit    = 30 * time.Second
+	failoverLimit = 10 * time.Second
+	keptLimit     = 3 * time.Second
+)
+
+// startAtOnce starts all agents at the same time: one of them leads, in one term, and has all others.
+func startAtOnce(ctx context.Context, b *bed.Bed, s show) (found, error) {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	began := time.Now()
+	terms, watched := &bed.Terms{}, make(chan error, 1)
+	over, end := context.WithCancel(ctx)
+	go func() { watched <- b.Watch(over, terms) }()
+	err := b.Start(s.agents)
+	took := time.Since(began)
+	if err == nil {
+		_, lists, failed := b.Await(ctx, 0)
+		if err = failed; err == nil {
+			err = bed.Check(lists)
+		}
+	}
+	end()
+	if failed := <-watched; err == nil {
+		err = failed
+	}
+	if err != nil {
+		return found{}, err
+	}
+	n, _, wrong := terms.Seen()
+	if n != 1 || len(wrong) > 0 {
+		return found{}, fmt.Errorf("%d terms were seen, want 1: %v", n, wrong)
+	}
+	return found{
+		Millis: map[string][]float64{fmt.Sprintf("start of %d agents at once, to the last one's ready line", s.agents): {sample.Millis(took)}},
+	}, nil
+}
