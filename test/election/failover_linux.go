@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cardbroker/cardbroker/test/bench/sample"
@@ -17,45 +18,56 @@ const writers = 4
 
 // failover kills the leader again and again while writers write. Each time all other agents are there with the next one.
 func failover(ctx context.Context, b *bed.Bed, s show) (found, error) {
-	r := &rounds{bed: b, terms: &bed.Terms{}}
-	if err := b.Start(s.agents + 1); err != nil { // so that these are left
+	r, err := s.begin(ctx, b)
+	if err != nil {
 		return found{}, err
 	}
-	var err error
-	if r.writers, err = b.StartWriters(writers); err != nil {
+	if err := r.rounds(ctx, s.rounds); err != nil {
 		return found{}, err
 	}
-	if err := r.first(ctx); err != nil {
-		return found{}, err
-	}
-	over, end := context.WithCancel(ctx)
-	watched := make(chan error, 1)
-	go func() { watched <- b.Watch(over, r.terms) }()
-	for i := range s.rounds {
-		if err = r.round(ctx); err != nil {
-			err = fmt.Errorf("round %d: %w", i+1, err)
-			break
-		}
-	}
-	end()
-	if err = errors.Join(err, <-watched); err != nil {
-		return found{}, err
-	}
-	return r.found()
+	return r.end(RowFailover, failoverLimit)
 }
 
-// rounds is what has happened so far.
-type rounds struct {
+// run is a host whose leaders die, and what has happened so far.
+type run struct {
 	bed     *bed.Bed
 	terms   *bed.Terms
 	writers []bed.Writer
 	epoch   uint64 // of the registry of the moment
 	took    []time.Duration
-	checked int
+	checked int // of what writers were acknowledged: found again
+	watch   func() error
+}
+
+// begin starts the agents, one more than are to be left after a death, and the writers.
+func (s show) begin(ctx context.Context, b *bed.Bed) (*run, error) {
+	r := &run{bed: b, terms: &bed.Terms{}}
+	if err := b.Start(s.agents + 1); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.writers, err = b.StartWriters(writers); err != nil {
+		return nil, err
+	}
+	over, end := context.WithCancel(ctx)
+	watched := make(chan error, 1)
+	go func() { watched <- b.Watch(over, r.terms) }()
+	r.watch = func() error { end(); return <-watched }
+	return r, r.first(ctx)
+}
+
+// rounds has n leaders die.
+func (r *run) rounds(ctx context.Context, n int) error {
+	for i := range n {
+		if err := r.round(ctx); err != nil {
+			return fmt.Errorf("round %d: %w", i+1, err)
+		}
+	}
+	return nil
 }
 
 // first waits for the first registry.
-func (r *rounds) first(ctx context.Context) error {
+func (r *run) first(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	_, lists, err := r.bed.Await(ctx, 0)
@@ -63,7 +75,7 @@ func (r *rounds) first(ctx context.Context) error {
 }
 
 // take takes the epoch of the lists, and checks what else they say.
-func (r *rounds) take(err error, lists map[uint32]bed.List) error {
+func (r *run) take(err error, lists map[uint32]bed.List) error {
 	if err != nil {
 		return err
 	}
@@ -74,7 +86,7 @@ func (r *rounds) take(err error, lists map[uint32]bed.List) error {
 }
 
 // round kills the leader, waits for the next one, checks and starts the killed agent anew.
-func (r *rounds) round(ctx context.Context) error {
+func (r *run) round(ctx context.Context) error {
 	leader, err := r.bed.Leader()
 	if err != nil || leader == nil {
 		return errors.Join(err, errors.New("nobody leads"))
@@ -88,7 +100,7 @@ func (r *rounds) round(ctx context.Context) error {
 }
 
 // next waits for the registry after the one of the moment, and checks what it has.
-func (r *rounds) next(ctx context.Context, began time.Time) error {
+func (r *run) next(ctx context.Context, began time.Time) error {
 	limited, cancel := context.WithTimeout(ctx, failoverLimit)
 	defer cancel()
 	at, lists, err := r.bed.Await(limited, r.epoch)
@@ -103,8 +115,12 @@ func (r *rounds) next(ctx context.Context, began time.Time) error {
 	return err
 }
 
-// found sums up.
-func (r *rounds) found() (found, error) {
+// end sums up. No failover may have taken longer than the limit.
+func (r *run) end(name string, limit time.Duration) (found, error) {
+	err := r.watch()
+	if err != nil {
+		return found{}, err
+	}
 	n, _, wrong := r.terms.Seen()
 	if len(wrong) > 0 {
 		return found{}, errors.New(wrong[0])
@@ -120,8 +136,14 @@ func (r *rounds) found() (found, error) {
 		}
 		acknowledged += notes.Acknowledged
 	}
+	if r.checked == 0 {
+		return found{}, errors.New("writers had nothing to lose")
+	}
+	if worst := slices.Max(r.took); worst > limit {
+		return found{}, fmt.Errorf("a failover took %v, want at most %v", worst, limit)
+	}
 	return found{
-		Millis: map[string][]float64{"failover, kill -9 to all others registered": sample.Each(r.took, sample.Millis)},
+		Millis: map[string][]float64{name: sample.Each(r.took, sample.Millis)},
 		Counts: map[string]int{"terms seen": n, "acknowledged to writers": acknowledged, "found again after a failover": r.checked, "lost": 0},
 	}, nil
 }

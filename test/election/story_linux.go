@@ -26,8 +26,24 @@ func stories() []story {
 	return []story{
 		{name: "start", users: 6, play: startAtOnce},
 		{name: "failover", users: 6, play: failover},
+		{name: "hang", users: 6, play: hang},
+		{name: "leave", users: 6, play: leave},
+		{name: "cut", users: 6, play: cut},
+		{name: "forge", users: 7, play: forge},
+		{name: "crowd", users: 2, play: crowd},
+		{name: "idle", users: 2, play: idle},
+		{name: "peer", users: 1, play: peer},
 	}
 }
+
+// What the benchmarks want to know.
+const (
+	RowFailover = "failover, kill -9 to all others registered"
+	RowCrowd    = "failover with 1,000 watchers, kill -9 to all asserted again"
+	RowPeer     = "death seen by all by gossip alone"
+	RowWatcher  = "wake-ups of a watcher"
+	RowVoter    = "processor of a voter"
+)
 
 // found is what a story has found out.
 type found struct {
@@ -37,6 +53,7 @@ type found struct {
 	Millis map[string][]float64 // what was timed
 	Counts map[string]int       // what was counted
 	Shares map[string][]float64 // in percent of a core
+	Wakes  map[string][]float64 // in the window that was looked at
 }
 
 func (f found) String() string {
@@ -48,6 +65,10 @@ func (f found) String() string {
 	for name, samples := range f.Shares {
 		s := sample.Summarize(samples)
 		lines = append(lines, fmt.Sprintf("  %s: p50 %.4g %%, max %.4g %%", name, s.P50, s.Max))
+	}
+	for name, samples := range f.Wakes {
+		s := sample.Summarize(samples)
+		lines = append(lines, fmt.Sprintf("  %s: p50 %g, max %g", name, s.P50, s.Max))
 	}
 	for name, n := range f.Counts {
 		lines = append(lines, fmt.Sprintf("  %s: %d", name, n))

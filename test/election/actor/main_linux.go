@@ -17,6 +17,8 @@ const Name = "actor"
 //
 //	writer PORT NAME FILE
 //	crowd PORT FIRST-UID USERS EACH
+//	forge PORT…
+//	member NAME ADDRESS…
 func Main(args []string) int {
 	if err := play(context.Background(), args); err != nil {
 		fmt.Fprintln(os.Stderr, "actor:", err)
@@ -32,11 +34,15 @@ func play(ctx context.Context, args []string) error {
 			n[i], _ = strconv.Atoi(arg)
 		}
 	}
-	switch kind := fmt.Sprint(args[:min(1, len(args))], len(args)); kind {
-	case "[writer] 4":
+	switch {
+	case len(args) == 4 && args[0] == "writer":
 		return Write(ctx, n[0], args[2], args[3])
-	case "[crowd] 5":
+	case len(args) == 5 && args[0] == "crowd":
 		return Watch(ctx, n[0], uint32(n[1]), n[2], n[3], os.Stdout)
+	case len(args) >= 2 && args[0] == "forge":
+		return Forge(ctx, args[1:])
+	case len(args) >= 2 && args[0] == "member":
+		return Member(ctx, args[1], args[2:], os.Stdout)
 	}
 	return fmt.Errorf("unknown arguments %q", args)
 }
