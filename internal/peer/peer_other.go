@@ -35,6 +35,11 @@ func (k *Kernel) CheckListener(port cardbroker.Port, owner cardbroker.UserID, ip
 	return unsupported()
 }
 
+// Listener is Unsupported.
+func (k *Kernel) Listener(port cardbroker.Port) (cardbroker.UserID, error) {
+	return cardbroker.UserID{}, unsupported()
+}
+
 // Established is Unsupported.
 func Established(conn *net.TCPConn) error { return unsupported() }
 
