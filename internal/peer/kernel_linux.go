@@ -123,14 +123,14 @@ func (k *Kernel) CheckListener(port cardbroker.Port, owner cardbroker.UserID, ip
 
 // checkListener asks for the socket that a new connection to addr would reach.
 func (k *Kernel) checkListener(addr netip.Addr, port cardbroker.Port, owner cardbroker.UserID, required bool) error {
-	user, err := k.listener(addr, port)
+	l, err := k.listener(addr, port)
 	switch {
 	case cardbroker.RuleOf(err) == cardbroker.RuleListenerMissing && !required:
 		return nil
 	case err != nil:
 		return err
-	case user != owner:
-		return refuse(cardbroker.RuleListenerForeign, "%s is held by a listener of user %s, not of user %s", netip.AddrPortFrom(addr, uint16(port)), user, owner)
+	case l.User != owner:
+		return refuse(cardbroker.RuleListenerForeign, "%s is held by a listener of user %s, not of user %s", netip.AddrPortFrom(addr, uint16(port)), l.User, owner)
 	}
 	return nil
 }
@@ -138,37 +138,36 @@ func (k *Kernel) checkListener(addr netip.Addr, port cardbroker.Port, owner card
 // Listener returns whose listener is reached by whoever connects to 127.0.0.1 or [::1] at the port; nobody need listen on
 // [::1]. Errors: CallerRefused with RuleListenerMissing, or with RuleListenerForeign if it is two users, one of another user
 // namespace, or no listener; Unavailable if the kernel cannot be asked.
-func (k *Kernel) Listener(port cardbroker.Port) (cardbroker.UserID, error) {
-	user, err := k.listener(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+func (k *Kernel) Listener(port cardbroker.Port) (Listener, error) {
+	l, err := k.listener(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 	if err != nil {
-		return user, err
+		return l, err
 	}
-	if user.UID == k.overflow {
-		return user, refuse(cardbroker.RuleListenerForeign, "port %d is held by a user of another user namespace", port)
+	if l.User.UID == k.overflow {
+		return l, refuse(cardbroker.RuleListenerForeign, "port %d is held by a user of another user namespace", port)
 	}
-	return user, k.checkListener(netip.IPv6Loopback(), port, user, false)
+	return l, k.checkListener(netip.IPv6Loopback(), port, l.User, false)
 }
 
-// listener asks for the socket that a new connection to addr would reach, and whose it is.
-func (k *Kernel) listener(addr netip.Addr, port cardbroker.Port) (cardbroker.UserID, error) {
+// listener asks for the socket that a new connection to addr would reach.
+func (k *Kernel) listener(addr netip.Addr, port cardbroker.Port) (Listener, error) {
 	anybody := netip.IPv6Unspecified()
 	if addr.Is4() {
 		anybody = netip.IPv4Unspecified()
 	}
 	at := netip.AddrPortFrom(addr, uint16(port))
 	e, errno, err := k.ask(at, netip.AddrPortFrom(anybody, 0), loopback)
-	user := cardbroker.UserID{UID: e.uid}
 	switch {
 	case err != nil:
-		return user, err
+		return Listener{}, err
 	case errno == unix.ENOENT, errno == unix.EINVAL && addr.Is6(): // a kernel that was built without IPv6
-		return user, refuse(cardbroker.RuleListenerMissing, "nobody listens on %s", at)
+		return Listener{}, refuse(cardbroker.RuleListenerMissing, "nobody listens on %s", at)
 	case errno != 0:
-		return user, cannotAsk(errno)
+		return Listener{}, cannotAsk(errno)
 	case e.state != stateListen:
-		return user, refuse(cardbroker.RuleListenerForeign, "%s is held by a socket of user %d in TCP state %d, not by a listener", at, e.uid, e.state)
+		return Listener{}, refuse(cardbroker.RuleListenerForeign, "%s is held by a socket of user %d in TCP state %d, not by a listener", at, e.uid, e.state)
 	}
-	return user, nil
+	return Listener{User: cardbroker.UserID{UID: e.uid}, Inode: e.inode}, nil
 }
 
 // ask waits for one of the sockets and asks the kernel with it. What went wrong with a socket ends that socket.

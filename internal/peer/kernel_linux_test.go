@@ -277,8 +277,8 @@ func TestCheckListener(t *testing.T) {
 			listen(start(t, alice, nil), test.alice)
 			listen(start(t, bob, nil), test.bob)
 			n, _ := strconv.Atoi(port)
-			user, err := k.Listener(cardbroker.Port(n))
-			if got := verdict(peer.Caller{User: user}, err); got != test.whose {
+			l, err := k.Listener(cardbroker.Port(n))
+			if got := verdict(peer.Caller{User: l.User}, err); got != test.whose {
 				t.Errorf("Listener = %s, want %s", got, test.whose)
 			}
 			for ipv6, want := range map[bool]string{false: test.v4, true: test.v6} {
@@ -288,6 +288,15 @@ func TestCheckListener(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestListenerProcess: our own is found.
+func TestListenerProcess(t *testing.T) {
+	s := newServer(t, "127.0.0.1:0")
+	l, err := newKernel(t).Listener(cardbroker.Port(s.Addr().(*net.TCPAddr).Port))
+	if pid, name := l.Process(); err != nil || pid != os.Getpid() || name == "" {
+		t.Errorf("Listener = %+v, %v, of process %d (%s), want ours", l, err, pid, name)
 	}
 }
 

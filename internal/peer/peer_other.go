@@ -36,9 +36,10 @@ func (k *Kernel) CheckListener(port cardbroker.Port, owner cardbroker.UserID, ip
 }
 
 // Listener is Unsupported.
-func (k *Kernel) Listener(port cardbroker.Port) (cardbroker.UserID, error) {
-	return cardbroker.UserID{}, unsupported()
-}
+func (k *Kernel) Listener(port cardbroker.Port) (Listener, error) { return Listener{}, unsupported() }
+
+// Process finds nobody.
+func (l Listener) Process() (pid int, name string) { return 0, "" }
 
 // Established is Unsupported.
 func Established(conn *net.TCPConn) error { return unsupported() }
