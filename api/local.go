@@ -70,6 +70,12 @@ type Check struct {
 	Fix    string `json:"fix"` // what to do; empty where nothing is to be done
 }
 
+// How a host finds agents: by a service, or by the agent that was elected.
+const (
+	ModeService = "service"
+	ModeElected = "elected"
+)
+
 // Diagnosis answers every doctor. Mode is how the host finds agents: service, elected or none.
 type Diagnosis struct {
 	Mode   string  `json:"mode"`
