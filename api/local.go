@@ -70,6 +70,9 @@ type Check struct {
 	Fix    string `json:"fix"` // what to do; empty where nothing is to be done
 }
 
+// EpochHeader has the epoch of an elected leader, in each of its answers.
+const EpochHeader = "Cardbroker-Epoch"
+
 // How a host finds agents: by a service, or by the agent that was elected.
 const (
 	ModeService = "service"

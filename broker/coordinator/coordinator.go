@@ -32,6 +32,8 @@ type Config struct {
 	HeldIPv6 bool // and on [::1], too
 	Log      *slog.Logger
 
+	// Admit says whether what an agent says of itself will do; its claim is checked besides.
+	Admit func(api.Register) error
 	// Heard takes a message of an agent that the coordinator does not know. What makes work for others waits for news, or is
 	// lost. An error ends the link.
 	Heard    func(ctx context.Context, agent cardbroker.Agent, news *rate.Limiter, m api.FromAgent) error

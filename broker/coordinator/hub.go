@@ -5,6 +5,8 @@ package coordinator
 
 import (
 	"context"
+	"iter"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -33,6 +35,9 @@ type Links struct {
 
 // Of returns the link of the agent behind route; nil: it has none.
 func (s *Links) Of(route cardbroker.Route) *Link { return s.links[route] }
+
+// All returns the links, in no order.
+func (s *Links) All() iter.Seq[*Link] { return maps.Values(s.links) }
 
 // Link is one agent's live link. Its View is the loop's.
 type Link struct {

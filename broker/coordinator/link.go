@@ -89,8 +89,17 @@ func (c *Coordinator) register(ctx context.Context, conn *socket.Conn, caller pe
 // enter asks the kernel whether the agent really listens, and enters it.
 func (c *Coordinator) enter(ctx context.Context, register api.Register, caller peer.Caller) (cardbroker.Agent, error) {
 	claim, err := checkClaim(caller, register.Claim)
+	if err == nil && c.cfg.Admit != nil {
+		err = c.cfg.Admit(register)
+	}
 	if err != nil {
 		return cardbroker.Agent{}, err
+	}
+	if register.Port != 0 && !c.cfg.Held {
+		if err := c.CheckPort(register.Port, caller.User, register.IPv6); err != nil {
+			return cardbroker.Agent{}, err
+		}
+		return c.cfg.Registry.Assert(ctx, claim, register.Port)
 	}
 	if entry, ok := c.cfg.Registry.View().ByKey(claim.Key); ok {
 		if err := c.CheckPort(entry.Port, caller.User, register.IPv6); err != nil {
