@@ -71,13 +71,6 @@ type InfoService struct {
 	DeviceType string          `json:"deviceType"`
 }
 
-// How a host finds its agents.
-const (
-	ModeService = "service" // by a service
-	ModeElected = "elected" // by one of the agents
-	ModeNone    = "none"    // not at all
-)
-
 // InfoCardbroker is what cardbroker adds: its own version, and how the host finds agents: service, elected or none.
 type InfoCardbroker struct {
 	Version string `json:"version"`
