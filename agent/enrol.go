@@ -133,8 +133,8 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 			if a.cfg.Election == nil || len(e.listeners) == 0 || !from.Elected && !errors.Is(err, errNoLink) {
 				return err
 			}
-		case cardbroker.Conflict: // another agent of this session, unless it is our own last link
-			if first && from.Elected && !from.Foreign {
+		case cardbroker.Conflict: // another agent of this session, unless it is our own last link, or our port that somebody leaves
+			if first && from.Elected && !from.Foreign && cardbroker.RuleOf(err) == "" {
 				return err
 			}
 		}

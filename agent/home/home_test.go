@@ -91,7 +91,7 @@ func TestNote(t *testing.T) {
 	if err := h.LeaveNote(want); err != nil {
 		t.Fatal(err)
 	}
-	h.TakeNote("1", 8) // another agent's
+	h.TakeNote("1", 8)                                                           // another agent's
 	if err := h.LeaveNote(Note{PID: 9, Session: "2", Port: 24801}); err != nil { // and the note that came last
 		t.Fatal(err)
 	}
