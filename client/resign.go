@@ -1,0 +1,39 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+)
+
+// resignTimeout bounds the question: whoever has the port may be anybody.
+const resignTimeout = 2 * time.Second
+
+// AskToResign asks an elected leader to leave the well-known port to a service, which it does soon after if we may run one.
+// Errors: CallerRefused: we may not; Unavailable: nobody answers; Unsupported: whoever listens there is no elected leader.
+func AskToResign(ctx context.Context, port cardbroker.Port) error {
+	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
+	defer cancel()
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(false)
+	address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)).String()
+	h := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it is a stranger's
+	}
+	_, err := do[struct{}](ctx, h, "POST", "http://"+address+"/local/v1/resign", nil)
+	switch cardbroker.ReasonOf(err) {
+	case "", cardbroker.CallerRefused, cardbroker.Canceled:
+		return err
+	case cardbroker.Unavailable:
+		return err
+	}
+	return cardbroker.Wrapf(err, cardbroker.Unsupported, "whoever listens on port %d is no elected leader", port)
+}
