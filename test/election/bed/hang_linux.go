@@ -32,11 +32,14 @@ func (b *Bed) Still(ctx context.Context, leader *Agent, d time.Duration) error {
 	return nil
 }
 
-// Accused asks the doctor of each user with an agent: the registry hangs, by the word of all, and it is the leader's process.
+// Accused asks the doctor of each user with an agent: the registry hangs, by the word of all. The leader's own user is told which
+// process that is; the others, who may not see it, are told whose.
 func (b *Bed) Accused(leader *Agent) error {
-	want := fmt.Sprint(leader.PID())
 	for i, uid := range b.Owners() {
-		user := b.users[i]
+		user, want := b.users[i], fmt.Sprint(leader.UID())
+		if uid == leader.UID() {
+			want = fmt.Sprint(leader.PID())
+		}
 		out, err := b.Run(&user, "cardbroker", "agent", "doctor", "--json", "--config", b.Path("agent.yaml"), "--policy", b.Path("policy.d"),
 			"--state", user.Home+"/state", "--socket", b.Path("no-broker.sock"))
 		if err != nil {
@@ -54,7 +57,7 @@ func (b *Bed) Accused(leader *Agent) error {
 			found = found || check.Status == "fail" && strings.Contains(check.Detail+check.Fix, want) && strings.Contains(check.Detail, "hang")
 		}
 		if !found {
-			return fmt.Errorf("doctor of user %d does not say that process %s hangs: %s", uid, want, out.Stdout)
+			return fmt.Errorf("doctor of user %d does not say that the registry of %s hangs: %s", uid, want, out.Stdout)
 		}
 	}
 	return nil
