@@ -21,14 +21,7 @@ const resignTimeout = 2 * time.Second
 func AskToResign(ctx context.Context, port cardbroker.Port) error {
 	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
 	defer cancel()
-	var dialer net.Dialer
-	dialer.SetMultipathTCP(false)
-	address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)).String()
-	h := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it is a stranger's
-	}
-	_, err := do[struct{}](ctx, h, "POST", "http://"+address+"/local/v1/resign", nil)
+	err := askStranger(ctx, "POST", port, "/local/v1/resign")
 	switch cardbroker.ReasonOf(err) {
 	case "", cardbroker.CallerRefused, cardbroker.Canceled:
 		return err
@@ -36,4 +29,25 @@ func AskToResign(ctx context.Context, port cardbroker.Port) error {
 		return err
 	}
 	return cardbroker.Wrapf(err, cardbroker.Unsupported, "whoever listens on port %d is no elected leader", port)
+}
+
+// AskHealth asks whoever holds the well-known port whether he works. Errors: what he says; Unavailable: nobody answers; Timeout.
+func AskHealth(ctx context.Context, port cardbroker.Port) error {
+	return askStranger(ctx, "GET", port, "/healthz")
+}
+
+// askStranger makes a request without a body of whoever holds the port.
+func askStranger(ctx context.Context, method string, port cardbroker.Port, path string) error {
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(false)
+	h := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	_, err := do[struct{}](ctx, h, method, "http://"+loopbackAddress(port)+path, nil)
+	return err
+}
+
+func loopbackAddress(port cardbroker.Port) string {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)).String()
 }

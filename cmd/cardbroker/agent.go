@@ -100,6 +100,7 @@ const softwareCard = "memory"
 
 func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 	var sandbox, card, pcsc, policyDir string
+	var elect bool
 	var fd int
 	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
@@ -107,6 +108,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
 	c.Flags().StringVar(&policyDir, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.Flags().StringVar(&pcsc, "pcsc-socket", "", "socket of this session's PC/SC service (default: $PCSCLITE_CSOCK_NAME, else the system's)")
+	c.Flags().BoolVar(&elect, "elect", false, "where no broker runs, elect an agent that does its work")
 	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		out, err := p.openReady(fd)
@@ -133,7 +135,8 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.serveAgent(c.Context(), out, broker, agent.Config{
+		cfg.Elect.Enabled = cfg.Elect.Enabled || elect
+		return p.serveAgent(c.Context(), out, cfg.Elect, broker, agent.Config{
 			Session: cardbroker.SessionID(flags.session),
 			OS:      hostsession.Own(),
 			State:   flags.state,
@@ -150,15 +153,16 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 }
 
 // serveAgent runs an agent until it is told to stop, and writes the ready line to out.
-func (p *program) serveAgent(ctx context.Context, out io.Writer, broker *client.Broker, cfg agent.Config) error {
+func (p *program) serveAgent(ctx context.Context, out io.Writer, elect config.Elect, broker *client.Broker, cfg agent.Config) error {
 	ctx, stop := p.service(ctx)
 	defer stop()
 	ctx, fail := context.WithCancelCause(ctx)
 	cfg.Ready = p.agentReady(out, fail)
-	served, err := agent.New(cfg, broker)
+	served, stopElection, err := newAgent(ctx, elect, broker, cfg)
 	if err != nil {
 		return err
 	}
+	defer stopElection()
 	if err := served.Run(ctx); err != nil {
 		return err
 	}
@@ -166,6 +170,24 @@ func (p *program) serveAgent(ctx context.Context, out io.Writer, broker *client.
 		return err
 	}
 	return nil
+}
+
+// newAgent returns an agent of the broker's or, if it is to, one that stands for election where no broker is. stop is called after
+// its end.
+func newAgent(ctx context.Context, elect config.Elect, broker *client.Broker, cfg agent.Config) (a *agent.Agent, stop func() error, err error) {
+	if !elect.Enabled {
+		a, err = agent.New(cfg, broker)
+		return a, func() error { return nil }, err
+	}
+	o, stop, err := stand(ctx, cfg, elect, broker)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.Election = o
+	if a, err = agent.New(cfg, o.Elected); err != nil {
+		stop()
+	}
+	return a, stop, err
 }
 
 // atrLists returns where lists of ATRs are looked for.
