@@ -85,7 +85,7 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 	if err != nil {
 		return nil, err
 	}
-	ledger, err := store.Open(filepath.Join(o.state, electedFile), store.Options{})
+	ledger, err := store.Open(filepath.Join(o.state, electedFile), store.Options{Volatile: true})
 	if err != nil {
 		closeAll(listeners)
 		return nil, err

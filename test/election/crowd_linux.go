@@ -32,7 +32,7 @@ func crowd(ctx context.Context, b *bed.Bed, s show) (found, error) {
 		return found{}, err
 	}
 	r := &run{bed: b, terms: &bed.Terms{}}
-	if err := r.first(ctx); err != nil {
+	if err := r.enter(ctx); err != nil {
 		return found{}, err
 	}
 	if _, err := parts.Await(ctx, r.epoch, crowdLimit); err != nil {
@@ -51,7 +51,7 @@ func crowd(ctx context.Context, b *bed.Bed, s show) (found, error) {
 			return found{}, fmt.Errorf("round %d: %w", i+1, err)
 		}
 		took = append(took, at.Sub(began))
-		if err := r.first(ctx); err != nil {
+		if err := r.enter(ctx); err != nil {
 			return found{}, err
 		}
 		if err := b.CheckCrowd(ctx, parts); err != nil {

@@ -39,7 +39,7 @@ func hang(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	limited, cancel := context.WithTimeout(ctx, failoverLimit)
 	defer cancel()
 	_, lists, err := b.Await(limited, r.epoch-1)
-	if err := r.take(err, lists); err != nil {
+	if err := r.take(limited, err, lists); err != nil {
 		return found{}, fmt.Errorf("after it went on: %w", err)
 	}
 	if leader, err = b.Leader(); err != nil || leader == nil {

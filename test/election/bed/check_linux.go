@@ -19,15 +19,21 @@ const (
 	lastPoll  = 20 * time.Millisecond
 )
 
+// Arrival is when a registry answered.
+type Arrival struct{ First, All time.Time }
+
 // Await waits until the registry lists every agent that runs, to its own user, as registered at its port, and returns when that
-// was and what it said, by user. Only a registry of an epoch above after counts.
-func (b *Bed) Await(ctx context.Context, after uint64) (time.Time, map[uint32]List, error) {
-	lists := make(map[uint32]List)
+// was, when it answered first, and what it said, by user. Only a registry of an epoch above after counts.
+func (b *Bed) Await(ctx context.Context, after uint64) (at Arrival, lists map[uint32]List, err error) {
+	lists = make(map[uint32]List)
 	var missing error
 	wait := firstPoll
 	for _, uid := range b.Owners() {
 		for {
 			list, err := ListOf(ctx, uid)
+			if err == nil && list.Epoch > after && at.First.IsZero() {
+				at.First = time.Now()
+			}
 			if err == nil {
 				err = b.complete(uid, list, after)
 			}
@@ -40,11 +46,12 @@ func (b *Bed) Await(ctx context.Context, after uint64) (time.Time, map[uint32]Li
 			case <-time.After(wait):
 				wait = min(wait+wait/20, lastPoll)
 			case <-ctx.Done():
-				return time.Time{}, nil, fmt.Errorf("after epoch %d: %w", after, missing)
+				return at, nil, fmt.Errorf("after epoch %d: %w", after, missing)
 			}
 		}
 	}
-	return time.Now(), lists, nil
+	at.All = time.Now()
+	return at, lists, nil
 }
 
 // complete says what is missing in what a user is told of his agents.
@@ -91,8 +98,8 @@ func Check(lists map[uint32]List) error {
 		}
 		epoch = list.Epoch
 		for _, row := range list.Sessions {
-			if row.State != registered {
-				continue
+			if row.State != registered || !row.ListenerOK {
+				continue // its link is about to end
 			}
 			who := fmt.Sprintf("%s of user %d", row.Session, uid)
 			if row.UID != uid {
