@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
 )
 
 // resignTimeout bounds the question: whoever has the port may be anybody.
@@ -21,7 +22,7 @@ const resignTimeout = 2 * time.Second
 func AskToResign(ctx context.Context, port cardbroker.Port) error {
 	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
 	defer cancel()
-	err := askStranger(ctx, "POST", port, "/local/v1/resign")
+	_, err := askStranger[struct{}](ctx, "POST", port, "/local/v1/resign")
 	switch cardbroker.ReasonOf(err) {
 	case "", cardbroker.CallerRefused, cardbroker.Canceled:
 		return err
@@ -33,19 +34,24 @@ func AskToResign(ctx context.Context, port cardbroker.Port) error {
 
 // AskHealth asks whoever holds the well-known port whether he works. Errors: what he says; Unavailable: nobody answers; Timeout.
 func AskHealth(ctx context.Context, port cardbroker.Port) error {
-	return askStranger(ctx, "GET", port, "/healthz")
+	_, err := askStranger[struct{}](ctx, "GET", port, "/healthz")
+	return err
+}
+
+// AskInfo asks whoever holds the well-known port what he is. Nobody vouches for the answer. Errors: as AskHealth.
+func AskInfo(ctx context.Context, port cardbroker.Port) (api.Info, error) {
+	return askStranger[api.Info](ctx, "GET", port, "/info")
 }
 
 // askStranger makes a request without a body of whoever holds the port.
-func askStranger(ctx context.Context, method string, port cardbroker.Port, path string) error {
+func askStranger[T any](ctx context.Context, method string, port cardbroker.Port, path string) (T, error) {
 	var dialer net.Dialer
 	dialer.SetMultipathTCP(false)
 	h := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	_, err := do[struct{}](ctx, h, method, "http://"+loopbackAddress(port)+path, nil)
-	return err
+	return do[T](ctx, h, method, "http://"+loopbackAddress(port)+path, nil)
 }
 
 func loopbackAddress(port cardbroker.Port) string {

@@ -163,7 +163,7 @@ func (p *program) agentDoctor(flags *agentFlags) *cobra.Command {
 		}
 		home, _ := os.UserHomeDir()
 		seen := doctor.Look(c.Context(), doctor.Config{
-			Home: home, ConfigErr: err, Broker: broker, Socket: flags.socket, Port: cardbroker.Port(port), Session: cardbroker.SessionID(flags.session),
+			Home: home, ConfigErr: err, Broker: broker, Socket: flags.socket, Port: cardbroker.Port(port), Elects: elects(cfg), Session: cardbroker.SessionID(flags.session),
 			State: flags.state, Policy: policy, Sandbox: boxed.Program, PCSC: pcscSocket(pcsc), Built: built(), Software: softcard.Name, Getenv: os.Getenv,
 			Missing: func(landlock int, seccomp bool) string {
 				return confine.State{Landlock: landlock, Seccomp: seccomp}.Missing()
@@ -176,6 +176,15 @@ func (p *program) agentDoctor(flags *agentFlags) *cobra.Command {
 		return verdict
 	}
 	return c
+}
+
+// elects returns where agents of the configuration look for who was elected; 0: they do not stand.
+func elects(cfg config.Agent) cardbroker.Port {
+	if !cfg.Elect.Enabled {
+		return 0
+	}
+	port, _ := loopbackPort("elect.listen", cfg.Elect.Listen) // agents say what is wrong with it
+	return port
 }
 
 // built returns when the source was committed that this program was built from; zero: not known.
