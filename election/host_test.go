@@ -61,11 +61,14 @@ func newHost(t *testing.T) *host {
 	h := &host{t: t, net: newNetwork(), links: map[*agent]*link{}, taken: make(chan struct{}, 1)}
 	t.Cleanup(func() {
 		for _, a := range h.agents {
-			a.end(nil)
+			if a.end != nil {
+				a.end(nil)
+			}
 		}
 		for _, a := range h.agents {
 			a.wg.Wait()
 		}
+		time.Sleep(time.Minute) // what memberlist has under way ends by its own limits
 	})
 	return h
 }
@@ -218,11 +221,10 @@ func (a *agent) take(ctx context.Context) (election.Term, error) {
 	}, nil
 }
 
-// free lets go of the port: all links end.
+// free lets go of the port, if he holds it: all links end.
 func (h *host) free(a *agent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.links, a)
 	if h.holder != a {
 		return
 	}
@@ -240,6 +242,7 @@ func (a *agent) kill() {
 	a.h.net.cut(a.self.Name)
 	a.h.mu.Lock()
 	a.dead = true
+	delete(a.h.links, a)
 	a.h.mu.Unlock()
 	a.h.free(a)
 	a.end(errKilled)
