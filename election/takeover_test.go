@@ -6,7 +6,6 @@ package election_test
 import (
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -14,7 +13,7 @@ import (
 // terms, or if an agent is without a link.
 func (h *host) settle(terms int) {
 	h.t.Helper()
-	time.Sleep(2 * time.Second)
+	h.pass(2 * time.Second)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	live := 0
@@ -30,8 +29,7 @@ func (h *host) settle(terms int) {
 
 // TestKilledLeaders kills eight leaders of twelve agents, one after the other: each time the oldest takes office, and at once.
 func TestKilledLeaders(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		agents := h.starts(12)
 		leader, took := h.elected()
 		if took > 30*time.Millisecond {
@@ -52,8 +50,7 @@ func TestKilledLeaders(t *testing.T) {
 
 // TestRankOrdersCandidates kills the leader together with those who come next: each costs 15 ms.
 func TestRankOrdersCandidates(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		agents := h.starts(12)
 		leader, _ := h.elected()
 		h.settle(1)
@@ -72,8 +69,7 @@ func TestRankOrdersCandidates(t *testing.T) {
 
 // TestAllLeaveButOneWatcher kills all voters: a watcher takes office, later.
 func TestAllLeaveButOneWatcher(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		agents := h.starts(10)
 		leader, _ := h.elected()
 		h.settle(1)
@@ -91,13 +87,12 @@ func TestAllLeaveButOneWatcher(t *testing.T) {
 
 // TestAllStartAtOnce starts sixty agents on a host without a registry: one takes office, and within 200 ms all have found it.
 func TestAllStartAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		h.starts(60)
 		if _, took := h.elected(); took > 30*time.Millisecond {
 			t.Errorf("the first leader took %v, want 30ms at most", took)
 		}
-		time.Sleep(200 * time.Millisecond)
+		h.pass(200 * time.Millisecond)
 		h.mu.Lock()
 		if len(h.links) != 60 || len(h.terms) != 1 {
 			t.Errorf("%d links and %d terms, want 60 and 1", len(h.links), len(h.terms))
@@ -111,8 +106,7 @@ func TestAllStartAtOnce(t *testing.T) {
 func TestGossipIsCut(t *testing.T) {
 	for name, cutFirst := range map[string]bool{"before the first": true, "after voters have met": false} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHost(t)
+			onHost(t, func(t *testing.T, h *host) {
 				agents := h.starts(9)
 				leader, _ := h.elected()
 				if !cutFirst {
@@ -121,7 +115,7 @@ func TestGossipIsCut(t *testing.T) {
 				for _, a := range agents {
 					h.net.cut(a.self.Name)
 				}
-				time.Sleep(10 * time.Second)
+				h.pass(10 * time.Second)
 				for i := range 4 {
 					h.settle(i + 1)
 					leader.kill()
@@ -138,8 +132,7 @@ func TestGossipIsCut(t *testing.T) {
 
 // TestLeaderDiesWhileOthersSeek kills each leader at the moment at which it has taken office, while its followers come.
 func TestLeaderDiesWhileOthersSeek(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		h.starts(15)
 		leader, _ := h.elected()
 		h.settle(1)
@@ -149,7 +142,7 @@ func TestLeaderDiesWhileOthersSeek(t *testing.T) {
 			if leader, took = h.elected(); took > 600*time.Millisecond {
 				t.Errorf("took %v, want 600ms at most", took)
 			}
-			time.Sleep(3 * time.Millisecond)
+			h.pass(3 * time.Millisecond)
 		}
 		h.settle(11)
 	})
@@ -157,12 +150,11 @@ func TestLeaderDiesWhileOthersSeek(t *testing.T) {
 
 // TestWatchersIdle has a host stand for a day: no leader ends, and who only watches does nothing at all.
 func TestWatchersIdle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		a := h.add("alone", 1)
 		h.start(a)
 		h.elected()
-		time.Sleep(24 * time.Hour)
+		h.pass(24 * time.Hour)
 		h.settle(1)
 		h.mu.Lock()
 		defer h.mu.Unlock()

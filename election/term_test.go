@@ -14,13 +14,6 @@ import (
 	"github.com/cardbroker/cardbroker"
 )
 
-// set changes what an agent does, from now on.
-func (a *agent) set(change func()) {
-	a.h.mu.Lock()
-	defer a.h.mu.Unlock()
-	change()
-}
-
 // hang is a health check, or a term, that does not look at its ctx until the test is over.
 func hang(release chan struct{}) func(context.Context) error {
 	return func(context.Context) error { <-release; return errors.New("released") }
@@ -29,15 +22,14 @@ func hang(release chan struct{}) func(context.Context) error {
 // TestHungLeaderLeaves has the leader's answers hang: another is elected within the limit of a question, and it stands back,
 // but for one turn.
 func TestHungLeaderLeaves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		h.starts(2)
 		leader, _ := h.elected()
 		h.settle(1)
 		leader.set(func() { leader.health = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() } })
 		start := time.Now()
 		for h.leader() == leader {
-			time.Sleep(time.Millisecond)
+			h.pass(time.Millisecond)
 		}
 		next, _ := h.elected()
 		if took := time.Since(start); next == leader || took > 3500*time.Millisecond {
@@ -57,10 +49,10 @@ func TestHungLeaderLeaves(t *testing.T) {
 
 // TestAloneLeaderStandsBack has the only agent resign: it waits as a watcher does.
 func TestAloneLeaderStandsBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		h.starts(1)
 		leader, _ := h.elected()
+		h.settle(1)
 		if err := leader.Resign(t.Context(), "a test"); err != nil || leader.Leads() || h.leader() != nil {
 			t.Errorf("Resign() = %v, leads: %v, want an end", err, leader.Leads())
 		}
@@ -72,8 +64,7 @@ func TestAloneLeaderStandsBack(t *testing.T) {
 
 // TestFailingHealth fails once, which may pass, and then twice in a row.
 func TestFailingHealth(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		h.starts(1)
 		leader, _ := h.elected()
 		answers := make(chan error, 8)
@@ -82,13 +73,13 @@ func TestFailingHealth(t *testing.T) {
 		for _, err := range []error{bad, nil, bad, nil} {
 			answers <- err
 		}
-		time.Sleep(4500 * time.Millisecond)
+		h.pass(4500 * time.Millisecond)
 		if !leader.Leads() || len(answers) > 0 {
 			t.Fatalf("leads: %v, with %d questions to come: want true and none", leader.Leads(), len(answers))
 		}
 		answers <- bad
 		answers <- bad
-		time.Sleep(2 * time.Second)
+		h.pass(2 * time.Second)
 		if h.leader() != nil && len(h.terms) == 1 {
 			t.Error("leads after two bad answers")
 		}
@@ -108,11 +99,10 @@ func TestTermThatDoesNotEndIsAbandoned(t *testing.T) {
 		"without health":         {termHangs: true, healthHangs: true, end: func(*agent) {}, within: 4 * time.Second, want: "no answer in 2s"},
 		"only the health hangs":  {healthHangs: true, end: func(*agent) {}, within: 4 * time.Second, want: "no answer in 2s"},
 		"at the program's end":   {termHangs: true, end: func(a *agent) { a.end(errors.New("bye")) }, within: time.Second, want: "bye"},
-		"all stands, as stopped": {termHangs: true, healthHangs: true, end: func(a *agent) { time.Sleep(2900 * time.Millisecond) }, within: 1200 * time.Millisecond, want: "no answer"},
+		"all stands, as stopped": {termHangs: true, healthHangs: true, end: func(a *agent) { a.h.pass(2900 * time.Millisecond) }, within: 1200 * time.Millisecond, want: "no answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHost(t)
+			onHost(t, func(t *testing.T, h *host) {
 				release := make(chan struct{})
 				a := h.add("old", 1)
 				if tt.termHangs {
@@ -124,6 +114,7 @@ func TestTermThatDoesNotEndIsAbandoned(t *testing.T) {
 				h.start(a)
 				h.elected()
 				h.start(h.add("young", 2))
+				h.pass(10 * time.Millisecond)
 				start := time.Now()
 				tt.end(a)
 				if tt.termHangs && (!a.Leads() || h.leader() != a) {
@@ -153,8 +144,7 @@ func canceled() context.Context {
 func TestTermEndsByItself(t *testing.T) {
 	for name, err := range map[string]error{"done": nil, "failed": errors.New("no more descriptors")} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				h := newHost(t)
+			onHost(t, func(t *testing.T, h *host) {
 				h.starts(3)
 				leader, _ := h.elected()
 				h.settle(1)
@@ -187,8 +177,7 @@ func TestTermEndsByItself(t *testing.T) {
 }
 
 func TestResignWithoutOffice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		agents := h.starts(2)
 		leader, _ := h.elected()
 		h.settle(1)
@@ -206,13 +195,13 @@ func TestResignWithoutOffice(t *testing.T) {
 
 // TestResignDoesNotWaitForEver asks a term that hangs, with a limit.
 func TestResignDoesNotWaitForEver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		release := make(chan struct{})
 		a := h.add("a", 1)
 		a.term = hang(release)
 		h.start(a)
 		h.elected()
+		h.settle(1)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		if err := a.Resign(ctx, "now"); cardbroker.ReasonOf(err) != cardbroker.Timeout {
@@ -226,8 +215,7 @@ func TestResignDoesNotWaitForEver(t *testing.T) {
 // TestNoOfficeAfterRun ends an elector in office, and one that seeks: neither takes office again, and its Term has ended when
 // Run returns.
 func TestNoOfficeAfterRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(t)
+	onHost(t, func(t *testing.T, h *host) {
 		a := h.add("a", 1)
 		a.deny = cardbroker.Errorf(cardbroker.Conflict, "the port is taken")
 		ctx, end := context.WithCancel(t.Context())
@@ -236,16 +224,30 @@ func TestNoOfficeAfterRun(t *testing.T) {
 		sought := make(chan error)
 		seek, stop := context.WithCancel(t.Context())
 		go func() { sought <- a.Seek(seek, time.Time{}, a.dial) }()
-		time.Sleep(time.Second)
+		h.pass(time.Second)
 		end()
 		if err := <-ran; err != nil {
 			t.Errorf("Run() = %v, want nil", err)
 		}
 		a.set(func() { a.deny = nil })
-		time.Sleep(time.Minute)
+		h.pass(time.Minute)
 		stop()
 		if err := <-sought; cardbroker.ReasonOf(err) != cardbroker.Canceled || len(h.terms) > 0 {
 			t.Errorf("Seek() = %v with %d terms, want canceled and none", err, len(h.terms))
+		}
+	})
+}
+
+// TestEndWhileTakingOffice ends Run while Take is under way: the Term is run, so that it lets go of what was taken.
+func TestEndWhileTakingOffice(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		a := h.add("a", 1)
+		h.start(a)
+		h.elected()
+		a.end(nil)
+		a.wg.Wait()
+		if h.leader() != nil || a.Leads() {
+			t.Errorf("the port is held: %v, leads: %v, want neither", h.leader() != nil, a.Leads())
 		}
 	})
 }
