@@ -5,9 +5,11 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -17,7 +19,7 @@ import (
 const resignTimeout = 2 * time.Second
 
 // AskToResign asks an elected leader to leave the well-known port to a service, which it does soon after if we may run one.
-// Errors: CallerRefused: we may not; Unavailable: nobody answers; Unsupported: whoever listens there is no elected leader.
+// Errors: CallerRefused: we may not; Unavailable: nobody listens there; Timeout: who does says nothing; Unsupported: whoever listens there is no elected leader.
 func AskToResign(ctx context.Context, port cardbroker.Port) error {
 	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
 	defer cancel()
@@ -29,10 +31,8 @@ func AskToResign(ctx context.Context, port cardbroker.Port) error {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it is a stranger's
 	}
 	_, err := do[struct{}](ctx, h, "POST", "http://"+address+"/local/v1/resign", nil)
-	switch cardbroker.ReasonOf(err) {
-	case "", cardbroker.CallerRefused, cardbroker.Canceled:
-		return err
-	case cardbroker.Unavailable:
+	switch reason := cardbroker.ReasonOf(err); {
+	case errors.Is(err, syscall.ECONNREFUSED), reason == "", reason == cardbroker.CallerRefused, reason == cardbroker.Timeout, reason == cardbroker.Canceled:
 		return err
 	}
 	return cardbroker.Wrapf(err, cardbroker.Unsupported, "whoever listens on port %d is no elected leader", port)
