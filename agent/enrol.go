@@ -24,6 +24,8 @@ const (
 	firstDelay    = 50 * time.Millisecond
 	enrolDelay    = 30 * time.Second // at most, while there is nothing to lose
 	reattachDelay = 2 * time.Second  // at most: a broker that is back waits 30 s for the agents that it knew
+
+	shortLink = 100 * time.Millisecond // is cut by who does not want us
 )
 
 // bindTries is how many ports are asked for until one can be bound.
@@ -107,14 +109,17 @@ type enrolment struct {
 }
 
 // registered registers, holds the link, and re-attaches with the same claim when it breaks: a broker that restarts keeps
-// the port. It returns when the broker does not know the claim any more, or does not take the listeners for the user's.
+// the port. It returns when the port is lost: when a service does not know the claim any more, or does not take the listeners for the
+// user's. An agent that stands for election keeps what it has bound, whatever was elected: a port is the kernel's to give, then.
 func (a *Agent) registered(ctx context.Context, e enrolment) error {
-	delay := backoff{max: reattachDelay}
+	delay, first := backoff{max: reattachDelay}, true
 	for {
+		began := time.Now()
 		registered, err := a.holdLink(ctx, e)
 		if registered {
 			e.delay.reset()
 			delay.reset()
+			first = false
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -122,11 +127,21 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 		if errors.Is(err, errKicked) {
 			return err
 		}
+		from := a.otherEnd()
 		switch cardbroker.ReasonOf(err) {
 		case cardbroker.Unauthenticated, cardbroker.CallerRefused: // the port is lost: reserve anew
-			return err
+			if a.cfg.Election == nil || len(e.listeners) == 0 || !from.Elected && !errors.Is(err, errNoLink) {
+				return err
+			}
+		case cardbroker.Conflict: // another agent of this session, unless it is our own last link, or our port that somebody leaves
+			if first && from.Elected && !from.Foreign && cardbroker.RuleOf(err) == "" {
+				return err
+			}
 		}
 		a.cfg.Log.Info("the link to the broker is lost; re-attaching", "port", e.port, "err", err)
+		if registered && a.cfg.Election != nil && time.Since(began) > shortLink { // its dials have a pace of their own
+			continue
+		}
 		if delay.wait(ctx) != nil {
 			return nil
 		}
@@ -135,7 +150,7 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 
 // note says where this agent is.
 func (a *Agent) note(e enrolment) home.Note {
-	n := home.Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Listen: e.listen}
+	n := home.Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Elects: a.cfg.Election != nil, Listen: e.listen}
 	for _, listener := range e.listeners {
 		n.Listen = append(n.Listen, listener.Addr().String())
 	}

@@ -73,10 +73,11 @@ type Check struct {
 // EpochHeader has the epoch of an elected leader, in each of its answers.
 const EpochHeader = "Cardbroker-Epoch"
 
-// How a host finds agents: by a service, or by the agent that was elected.
+// How a host finds agents: by a service, by the agent that was elected, or not at all.
 const (
 	ModeService = "service"
 	ModeElected = "elected"
+	ModeNone    = "none"
 )
 
 // Diagnosis answers every doctor. Mode is how the host finds agents: service, elected or none.

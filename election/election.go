@@ -8,14 +8,22 @@
 // leads. When to try is decided by who watches: the end of its connection to the leader is the leader's death. The order
 // in which agents try comes from a small set of voters that gossip on loopback (memberlist). Gossip is a hint: with
 // forged gossip, or none, somebody takes office a little later, and never two.
+//
+// Two goroutines own what an Elector is: one takes office and serves the Term, the other gossips. Both publish immutable
+// values; who seeks a leader, in goroutines of the callers', reads these and asks the first of the two to take office.
 package election
 
 import (
 	"context"
 	"log/slog"
-	"time"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/hashicorp/memberlist"
 
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/loop"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // Term is what the winner runs. Its ctx ends when it is to leave office; it returns soon after, with everything released that
@@ -36,33 +44,59 @@ type Config struct {
 }
 
 // Elector is one agent's part in the election. Make it with [New].
-type Elector struct{ cfg Config }
+type Elector struct {
+	cfg    Config
+	listen func() (memberlist.NodeAwareTransport, error) // opens where we gossip
+
+	asks    chan chan error // to take office, from who seeks; it is read while there is no Term of ours
+	wake    chan struct{}   // signal: who is appointed, who lives, or our office is another
+	changed chan struct{}   // signal: Self is another
+
+	seen      atomic.Bool                 // somebody has held office; it never falls
+	office    atomic.Pointer[office]      // written by hold
+	appointed atomic.Pointer[[]api.Voter] // the leader's last word, by Appoint
+	circle    atomic.Pointer[circle]      // written by gossip
+}
 
 // New returns an Elector that has not started.
-func New(cfg Config) *Elector { return &Elector{cfg: cfg} }
+func New(cfg Config) *Elector {
+	e := &Elector{cfg: cfg, asks: make(chan chan error), wake: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+	e.cfg.Self.Gossip = netip.AddrPort{}
+	e.listen = e.loopback
+	e.office.Store(&office{})
+	e.appointed.Store(&[]api.Voter{})
+	e.circle.Store(&circle{})
+	return e
+}
 
-// Run owns the terms and the gossip until ctx ends; then it leaves office.
-func (e *Elector) Run(ctx context.Context) error { panic("not built") }
-
-// Seek calls dial until it returns nil, or an error other than Unavailable, which it returns: somebody is there, and not for us.
-// Between tries, once it is our turn and not before the given time, it takes office itself; zero: at any time. dial connects to
-// whoever holds office, us included. It returns when ctx ends, at the latest.
-func (e *Elector) Seek(ctx context.Context, notBefore time.Time, dial func(ctx context.Context) error) error {
-	panic("not built")
+// Run owns the terms and the gossip until ctx ends; then it leaves office. It is called once.
+func (e *Elector) Run(ctx context.Context) error {
+	g := run.New(ctx)
+	g.Go("office", e.hold)
+	g.Go("gossip", e.gossip)
+	return g.Wait()
 }
 
 // Appoint takes the leader's hint who the voters are: if we are among them, we gossip with them, else with nobody. It does
-// not block.
-func (e *Elector) Appoint(voters []api.Voter) { panic("not built") }
+// not block. More voters than there can be, and what is no voter, are left out.
+func (e *Elector) Appoint(voters []api.Voter) {
+	list := appoint(voters)
+	e.appointed.Store(&list)
+	loop.Signal(e.wake)
+}
 
-// Self returns who we are; Gossip is zero while we are no voter.
-func (e *Elector) Self() api.Voter { panic("not built") }
+// Self returns who we are; Gossip is zero while we are no voter. Who leads is none: he has nobody to wait for, and others do
+// not count him when he is gone.
+func (e *Elector) Self() api.Voter {
+	self := e.cfg.Self
+	if !e.Leads() {
+		self.Gossip = e.circle.Load().self
+	}
+	return self
+}
 
 // Changed delivers when Self is another. It has one receiver.
-func (e *Elector) Changed() <-chan struct{} { panic("not built") }
+func (e *Elector) Changed() <-chan struct{} { return e.changed }
 
 // Leads says whether our Term runs.
-func (e *Elector) Leads() bool { panic("not built") }
-
-// Resign ends our Term, if one runs, and waits for its end, or for ctx. why is for the log.
-func (e *Elector) Resign(ctx context.Context, why string) error { panic("not built") }
+func (e *Elector) Leads() bool { return e.office.Load().leave != nil }

@@ -99,7 +99,7 @@ func (w *World) askBroker(ctx context.Context, cfg Config) {
 	if _, err := os.Lstat(cfg.Socket); err == nil {
 		w.Installed = true
 	}
-	if note, err := home.ReadNote(cfg.State); err == nil && note.Session == cfg.Session {
+	if note, err := home.ReadNote(cfg.State, cfg.Session); err == nil {
 		w.Note = &note
 	}
 	answer, err := cfg.Broker.Agents(ctx)

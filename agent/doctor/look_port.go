@@ -11,12 +11,12 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/peer"
 )
 
 // lookPorts says who listens on the broker's port for web pages, and on the agent's.
@@ -56,25 +56,12 @@ func listener(port cardbroker.Port) (p Port) {
 			}
 			uid, _ := strconv.ParseUint(f[7], 10, 32)
 			p.Held, p.UID = true, uint32(uid)
-			p.PID, p.Name = holder(f[9])
+			inode, _ := strconv.ParseUint(f[9], 10, 32)
+			p.PID, p.Name = peer.Listener{Inode: uint32(inode)}.Process()
 			return p
 		}
 	}
 	return p
-}
-
-// holder finds the process that has a socket open, as far as we may look.
-func holder(inode string) (pid int, name string) {
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && target == "socket:["+inode+"]" {
-			process := strings.Split(link, "/")[2]
-			pid, _ = strconv.Atoi(process)
-			comm, _ := os.ReadFile("/proc/" + process + "/comm")
-			return pid, strings.TrimSpace(string(comm))
-		}
-	}
-	return 0, ""
 }
 
 // speakLimit is how long a program on the broker's port may take to say what it is.

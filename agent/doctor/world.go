@@ -118,9 +118,9 @@ type Module struct {
 // mode is how the host finds agents.
 func (w *World) mode() string {
 	if w.BrokerErr == nil {
-		return "service"
+		return api.ModeService
 	}
-	return "none"
+	return api.ModeNone
 }
 
 // Judge says what is wrong, causes before what they cause.

@@ -130,11 +130,11 @@ func (t *tx) assert(c Claim, port cardbroker.Port, r *registration) (cardbroker.
 	at := t.slots[port].agent
 	switch {
 	case !inRange:
-		return cardbroker.Agent{}, cardbroker.Errorf(cardbroker.Conflict, "port %d is none of the agents' ports", port)
+		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.Conflict, cardbroker.RulePortTaken, "port %d is none of the agents' ports", port)
 	case known && t.slots[own].agent.State == cardbroker.Registered:
 		return cardbroker.Agent{}, cardbroker.Errorf(cardbroker.Conflict, "an agent of this session is registered")
 	case at.Key != c.Key && (at.State == cardbroker.Registered || at.State == cardbroker.Reserved):
-		return cardbroker.Agent{}, cardbroker.Errorf(cardbroker.Conflict, "port %d is another agent's", port)
+		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.Conflict, cardbroker.RulePortTaken, "port %d is another agent's", port)
 	case !known && t.users[c.Key.User].held >= t.cfg.PerUser:
 		return cardbroker.Agent{}, t.quota()
 	case known && own != port:

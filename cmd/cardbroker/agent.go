@@ -237,8 +237,8 @@ func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (api.Sessi
 		}
 		return api.Session{}, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s: log on again, or run cardbroker agent run", f.session)
 	}
-	note, noted := home.ReadNote(f.state)
-	if noted != nil || string(note.Session) != f.session {
+	note, noted := home.ReadNote(f.state, cardbroker.SessionID(f.session))
+	if noted != nil {
 		return api.Session{}, err
 	}
 	return api.Session{Session: note.Session, Port: note.Port, PID: note.PID}, nil
