@@ -37,6 +37,12 @@ var areas = []arch.Area{
 	{Name: "test", Folders: []string{"test"}, Imports: []string{"*"}},
 }
 
+// abstentions say what some programs are to be unable to do, because it is not in them.
+var abstentions = []arch.Abstention{
+	{Folder: "broker/elected", From: []string{"broker/tenant", "broker/issuer", "broker/dialout", "broker/forward", "broker/localca", "broker/audit", "broker/metrics",
+		"virtualreader/relay"}}, // an elected leader is some user's agent
+}
+
 // fences say where a library may be imported; a dependency without a row is refused.
 var fences = []arch.Fence{
 	{Library: "github.com/gorilla/websocket", Folders: []string{"virtualreader/socket", "test"}}, // the others use package socket

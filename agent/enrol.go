@@ -150,7 +150,7 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 
 // note says where this agent is.
 func (a *Agent) note(e enrolment) home.Note {
-	n := home.Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Elects: a.cfg.Election != nil, Listen: e.listen}
+	n := home.Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Elects: a.cfg.Elects, Listen: e.listen}
 	for _, listener := range e.listeners {
 		n.Listen = append(n.Listen, listener.Addr().String())
 	}

@@ -79,6 +79,11 @@ func (a *Agent) checkListener() (err error) {
 
 func (a *Agent) address() string { return loopbackAddress(a.port) }
 
+// Info says what the agent is, and how its host finds it.
+func (a *Agent) Info(ctx context.Context) (api.Info, error) {
+	return askAgent[api.Info](ctx, a, "GET", "/info", nil)
+}
+
 // Readers lists the session's readers.
 func (a *Agent) Readers(ctx context.Context) ([]api.CardReader, error) {
 	type envelope struct {

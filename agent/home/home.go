@@ -38,7 +38,7 @@ type Note struct {
 	Port    cardbroker.Port      `json:"port"`
 	Listen  []string             `json:"listen"`
 	Broker  string               `json:"broker"` // the local socket
-	Elects  bool                 `json:"elects"` // it stands for election where no service is
+	Elects  cardbroker.Port      `json:"elects"` // where it looks for whoever was elected, in a host without a service; 0: it does not
 }
 
 // Open makes the directory where it is missing. One that others could read is refused.

@@ -118,7 +118,7 @@ func (c *Coordinator) holdLink(ctx context.Context, conn *socket.Conn, agent car
 		}
 		return err
 	}
-	l := &Link{View: View{Agent: agent, Voter: voter}, Send: send}
+	l := &Link{View: View{Agent: agent}, Send: send}
 	if err := c.Hub.Join(ctx, l); err != nil {
 		return err
 	}
@@ -136,6 +136,11 @@ func (c *Coordinator) holdLink(ctx context.Context, conn *socket.Conn, agent car
 	}
 	if err := send(api.FromBroker{Registered: &registered}); err != nil {
 		return err
+	}
+	if voter != nil { // it stands from now on: it has heard who we are
+		if err := c.Hub.Update(ctx, agent.Route, func(v *View) { v.Voter = voter }); err != nil {
+			return err
+		}
 	}
 	if c.cfg.Came != nil {
 		c.cfg.Came(agent)

@@ -183,7 +183,7 @@ func newAgent(ctx context.Context, elect config.Elect, broker *client.Broker, cf
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg.Election = o
+	cfg.Election, cfg.Elects = o, o.port
 	if a, err = agent.New(cfg, o.Elected); err != nil {
 		stop()
 	}
@@ -248,45 +248,55 @@ func sandboxConfig(program, card, socket string, log *slog.Logger) (cards.Config
 	return cards.Config{Program: program, Args: args, Env: env, Log: log}, nil
 }
 
-// find returns this session's agent: as the broker knows it, or, while no broker answers, as its note says, without a State.
-func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (api.Session, error) {
+// find returns this session's agent: as the broker knows it, or, while no broker answers, as its note says, without a State. The port is
+// that of an elected registry, if that is what the agent looks for.
+func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (s api.Session, elects cardbroker.Port, err error) {
 	answer, err := broker.Agents(ctx)
 	if err == nil {
 		for _, s := range answer.Sessions {
 			if string(s.Session) == f.session {
-				return s, nil
+				return s, 0, nil
 			}
 		}
-		return api.Session{}, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s: log on again, or run cardbroker agent run", f.session)
+		return api.Session{}, 0, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s: log on again, or run cardbroker agent run", f.session)
 	}
 	note, noted := home.ReadNote(f.state, cardbroker.SessionID(f.session))
 	if noted != nil {
-		return api.Session{}, err
+		return api.Session{}, 0, err
 	}
-	return api.Session{Session: note.Session, Port: note.Port, PID: note.PID}, nil
+	return api.Session{Session: note.Session, Port: note.Port, PID: note.PID}, note.Elects, nil
+}
+
+// foundAgent is this session's agent, and how it is asked.
+type foundAgent struct {
+	*client.Agent
+	session api.Session
+	elects  cardbroker.Port // as find says
 }
 
 // askAgent finds this session's agent and returns a client of it.
-func (f *agentFlags) askAgent(ctx context.Context) (api.Session, *client.Agent, error) {
+func (f *agentFlags) askAgent(ctx context.Context) (a foundAgent, err error) {
 	_, broker, err := f.resolve()
 	if err != nil {
-		return api.Session{}, nil, err
+		return a, err
 	}
-	session, err := f.find(ctx, broker)
+	a.session, a.elects, err = f.find(ctx, broker)
 	switch {
 	case err != nil:
-		return session, nil, err
-	case session.Held:
-		return session, client.NewHeldAgent(session.Port, broker.Accounts()...), nil
+		return a, err
+	case a.session.Held:
+		a.Agent = client.NewHeldAgent(a.session.Port, broker.Accounts()...)
+	default:
+		a.Agent = client.NewAgent(a.session.Port)
 	}
-	return session, client.NewAgent(session.Port), nil
+	return a, nil
 }
 
 func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 	var watch bool
 	c := &cobra.Command{Use: "readers", Short: "List the readers of this session and their cards", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}
@@ -309,7 +319,7 @@ func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 func (p *program) agentOffer(flags *agentFlags) *cobra.Command {
 	return &cobra.Command{Use: "offer READER TENANT", Short: "Offer a reader to a back end's tenant, and print the ticket", Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}
@@ -326,7 +336,7 @@ func (p *program) agentOffer(flags *agentFlags) *cobra.Command {
 
 func (p *program) agentLeases(flags *agentFlags) *cobra.Command {
 	list := func(c *cobra.Command, _ []string) error {
-		_, asked, err := flags.askAgent(c.Context())
+		asked, err := flags.askAgent(c.Context())
 		if err != nil {
 			return err
 		}
@@ -340,7 +350,7 @@ func (p *program) agentLeases(flags *agentFlags) *cobra.Command {
 	c := &cobra.Command{Use: "leases", Short: "List which back ends hold readers of this session", Args: cobra.NoArgs, RunE: list}
 	c.AddCommand(&cobra.Command{Use: "revoke TUNNEL", Short: "End a back end's use of a reader at once", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}
