@@ -35,6 +35,9 @@ func crowd(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	if err := r.enter(ctx); err != nil {
 		return found{}, err
 	}
+	if err := b.Settled(ctx, b.Agents...); err != nil {
+		return found{}, err
+	}
 	if _, err := parts.Await(ctx, r.epoch, crowdLimit); err != nil {
 		return found{}, err
 	}
@@ -57,7 +60,7 @@ func crowd(ctx context.Context, b *bed.Bed, s show) (found, error) {
 		if err := b.CheckCrowd(ctx, parts); err != nil {
 			return found{}, err
 		}
-		if err := b.Restart(leader); err != nil {
+		if err := r.back(ctx, leader); err != nil {
 			return found{}, err
 		}
 	}
@@ -74,6 +77,9 @@ const (
 // idle counts what agents do while nothing happens: those that watch, and those that gossip.
 func idle(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	if err := b.Start(idleAgents); err != nil {
+		return found{}, err
+	}
+	if err := b.Settled(ctx, b.Agents...); err != nil {
 		return found{}, err
 	}
 	if err := pause(ctx, idleSettles); err != nil {

@@ -36,6 +36,7 @@ type run struct {
 	epoch   uint64          // of the registry of the moment
 	first   []time.Duration // from a death to the first answer of the next
 	took    []time.Duration // to all that are there
+	busy    []time.Duration // what all others have computed meanwhile
 	checked int             // of what writers were acknowledged: found again
 	watch   func() error
 }
@@ -46,7 +47,12 @@ func (s show) begin(ctx context.Context, b *bed.Bed) (*run, error) {
 	if err := b.Start(s.agents + 1); err != nil {
 		return nil, err
 	}
-	var err error
+	limited, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	err := b.Settled(limited, b.Agents...)
+	if err != nil {
+		return nil, err
+	}
 	if r.writers, err = b.StartWriters(writers); err != nil {
 		return nil, err
 	}
@@ -99,12 +105,23 @@ func (r *run) round(ctx context.Context) error {
 	if err != nil || leader == nil {
 		return errors.Join(err, errors.New("nobody leads"))
 	}
-	began := time.Now()
+	before, began := r.bed.AllBusy(leader), time.Now()
 	leader.Kill()
 	if err := r.next(ctx, began); err != nil {
 		return fmt.Errorf("after the death of agent %s: %w", leader.Session, err)
 	}
-	return r.bed.Restart(leader)
+	r.busy = append(r.busy, r.bed.AllBusy(leader)-before)
+	return r.back(ctx, leader)
+}
+
+// back starts agents anew, and waits until they have come to rest.
+func (r *run) back(ctx context.Context, agents ...*bed.Agent) error {
+	if err := r.bed.Restart(agents...); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	return r.bed.Settled(ctx, agents...)
 }
 
 // next waits for the registry after the one of the moment, and checks what it has.
@@ -150,9 +167,13 @@ func (r *run) end(name string, limit time.Duration) (found, error) {
 	if worst := slices.Max(r.took); worst > limit {
 		return found{}, fmt.Errorf("a failover took %v, want at most %v", worst, limit)
 	}
+	if len(r.busy) == 0 {
+		r.busy = []time.Duration{0}
+	}
 	return found{
 		Millis: map[string][]float64{
 			name:                                     sample.Each(r.took, sample.Millis),
+			"processor time of all agents meanwhile": sample.Each(r.busy, sample.Millis),
 			"kill -9 to the next one's first answer": sample.Each(r.first, sample.Millis),
 		},
 		Counts: map[string]int{"terms seen": n, "acknowledged to writers": acknowledged, "found again after a failover": r.checked, "lost": 0},

@@ -88,7 +88,7 @@ func leave(ctx context.Context, b *bed.Bed, s show) (found, error) {
 		if err := r.next(ctx, began); err != nil {
 			return found{}, fmt.Errorf("round %d: %w", i+1, err)
 		}
-		if err := b.Restart(append(gone, leader)...); err != nil {
+		if err := r.back(ctx, append(gone, leader)...); err != nil {
 			return found{}, err
 		}
 	}

@@ -42,6 +42,55 @@ type Info struct {
 	}
 }
 
+// Settled waits until agents have nothing to do any more that they begin with: each makes a key, which keeps a processor for a while.
+func (b *Bed) Settled(ctx context.Context, agents ...*Agent) error {
+	for _, a := range agents {
+		for a.PID() != 0 {
+			status, err := a.status(ctx, "/device-key")
+			if err == nil && status == http.StatusOK {
+				break
+			}
+			select {
+			case <-time.After(settlePoll):
+			case <-ctx.Done():
+				return fmt.Errorf("agent %s has no key: status %d, %w", a.Session, status, ctx.Err())
+			}
+		}
+	}
+	return nil
+}
+
+const settlePoll = 20 * time.Millisecond
+
+// status asks an agent as its user, and returns the answer's status.
+func (a *Agent) status(ctx context.Context, path string) (int, error) {
+	conn, err := dialAs(ctx, a.UID(), "127.0.0.1", a.Port)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	response, _, err := get(conn, path)
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, nil
+}
+
+// get makes one request, whose answer ends the connection.
+func get(conn net.Conn, path string) (*http.Response, []byte, error) {
+	conn.SetDeadline(time.Now().Add(askTimeout))
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, conn.RemoteAddr()); err != nil {
+		return nil, nil, err
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return response, body, err
+}
+
 // Ask asks the registry as a local program of the user, and decodes the answer. header is the epoch that every answer carries.
 func Ask(ctx context.Context, uid uint32, host, path string, answer any) (header uint64, err error) {
 	conn, err := DialAs(ctx, uid, host)
@@ -49,16 +98,7 @@ func Ask(ctx context.Context, uid uint32, host, path string, answer any) (header
 		return 0, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(askTimeout))
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, conn.RemoteAddr()); err != nil {
-		return 0, err
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	response, body, err := get(conn, path)
 	if err != nil {
 		return 0, err
 	}
@@ -73,12 +113,16 @@ func Ask(ctx context.Context, uid uint32, host, path string, answer any) (header
 }
 
 // DialAs connects to the well-known port of 127.0.0.1 or ::1 as the user.
-func DialAs(ctx context.Context, uid uint32, host string) (conn net.Conn, err error) {
+func DialAs(ctx context.Context, uid uint32, host string) (net.Conn, error) {
+	return dialAs(ctx, uid, host, Port)
+}
+
+func dialAs(ctx context.Context, uid uint32, host string, port int) (conn net.Conn, err error) {
 	var dialer net.Dialer
 	dialer.SetMultipathTCP(false)
 	dialer.Timeout = askTimeout
 	refused := stage.As(uid, func() {
-		conn, err = dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(Port)))
+		conn, err = dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	})
 	if refused != nil {
 		return nil, refused

@@ -126,3 +126,15 @@ func Busy(pid int) (int, error) {
 	}
 	return sum, nil
 }
+
+// AllBusy returns how long all agents but one have kept a processor.
+func (b *Bed) AllBusy(but *Agent) (sum time.Duration) {
+	for _, a := range b.Agents {
+		if a == but || a.PID() == 0 {
+			continue
+		}
+		busy, _ := Busy(a.PID()) // of who ends meanwhile it does not matter
+		sum += time.Duration(busy)
+	}
+	return sum
+}
