@@ -6,6 +6,7 @@
 package home
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -120,13 +121,18 @@ func notesOf(dir string, session cardbroker.SessionID) []string {
 	return []string{filepath.Join(dir, "agent-"+hex.EncodeToString(sum[:8])+".json"), filepath.Join(dir, noteFile)}
 }
 
-// LeaveNote writes where the agent is.
+// LeaveNote writes where the agent is, if it has not said so already: all agents of the user watch the directory, and each write
+// wakes all of them up.
 func (h Home) LeaveNote(n Note) error {
 	text, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
-	for _, path := range notesOf(h.dir, n.Session) {
+	notes := notesOf(h.dir, n.Session)
+	if said, err := os.ReadFile(notes[0]); err == nil && bytes.Equal(said, text) {
+		return nil
+	}
+	for _, path := range notes {
 		temp := fmt.Sprintf("%s.%d", path, n.PID)
 		if err := os.WriteFile(temp, text, 0o600); err != nil {
 			return err

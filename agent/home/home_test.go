@@ -98,6 +98,15 @@ func TestNote(t *testing.T) {
 	if got, err := ReadNote(h.dir, "1"); err != nil || got.Port != want.Port || got.PID != want.PID {
 		t.Errorf("ReadNote = %+v, %v, want %+v", got, err, want)
 	}
+	for _, path := range notesOf(h.dir, "1") { // what has been said is not said again: whoever came last stays so
+		before, err := os.Stat(path)
+		if err == nil {
+			err = h.LeaveNote(want)
+		}
+		if after, failed := os.Stat(path); err != nil || failed != nil || !os.SameFile(before, after) {
+			t.Errorf("%s was written again, %v, %v", path, err, failed)
+		}
+	}
 	h.TakeNote("1", 7)
 	if _, err := ReadNote(h.dir, "1"); err == nil {
 		t.Error("the note is still there after its agent has taken it")

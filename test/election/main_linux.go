@@ -135,9 +135,6 @@ func (s *show) one(ctx context.Context, one story, stdout io.Writer) (err error)
 	}
 	began := time.Now()
 	found, err := one.play(ctx, b, *s)
-	if dir := os.Getenv("DEBUG_LOGS"); dir != "" {
-		exec.Command("sh", "-c", "mkdir -p "+dir+"; cp "+b.Path("*.log")+" "+dir).Run()
-	}
 	if err != nil {
 		return errors.Join(err, errors.New(b.Logs()))
 	}
