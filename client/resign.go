@@ -13,7 +13,7 @@ import (
 )
 
 // resignTimeout bounds the question: whoever has the port may be anybody.
-const resignTimeout = 2 * time.Second
+const resignTimeout = time.Second
 
 // AskToResign asks an elected leader to leave the well-known port to a service, which it does soon after if we may run one.
 // Errors: CallerRefused: we may not; Unavailable: nobody listens there; Timeout: who does says nothing; Unsupported: whoever listens there is no elected leader.

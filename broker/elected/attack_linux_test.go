@@ -121,7 +121,7 @@ func TestFalseAssertions(t *testing.T) {
 		"half a port":                  {bob, api.Register{Claim: claimOf("1"), Port: portOf(half[0]), IPv6: true}, "caller_refused listener_missing"},
 		"no port":                      {bob, api.Register{Claim: claimOf("1"), IPv6: ipv6}, "invalid"},
 		"no claim":                     {bob, api.Register{Claim: api.Claim{Session: "1"}, Port: portOf(his[0]), IPv6: ipv6}, "invalid"},
-		"a port of her other agent":    {alice, api.Register{Claim: claimOf("2"), Port: hers.Port, IPv6: ipv6}, "conflict"},
+		"a port of her other agent":    {alice, api.Register{Claim: claimOf("2"), Port: hers.Port, IPv6: ipv6}, "conflict port_taken"},
 		"her session once more":        {alice, api.Register{Claim: claimOf("1"), Port: hers.Port, IPv6: ipv6}, "conflict"},
 		"what only root may listen on": {bob, api.Register{Claim: claimOf("1"), Port: 80, IPv6: ipv6}, "caller_refused listener_missing"},
 	} {

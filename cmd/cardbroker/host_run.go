@@ -89,7 +89,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	defer socket.Close()
-	listeners, err := httpserver.ListenLoopback(ctx, port)
+	listeners, err := takePort(ctx, port, log)
 	if err != nil {
 		return err
 	}
