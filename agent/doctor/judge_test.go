@@ -167,7 +167,9 @@ func TestRegistry(t *testing.T) {
 		{"a service without its socket", func(w *doctor.World) { w.Registry.Service, w.Registry.Mode = true, "" }, "fail", cardbroker.Unavailable, "none", "a service"},
 		{"one that hangs", func(w *doctor.World) { w.Registry.Err = cardbroker.Errorf(cardbroker.Timeout, "x") }, "fail", cardbroker.Timeout, "none", "hangs: process 9"},
 		{"none of ours", func(w *doctor.World) { w.Registry.Mode = "" }, "fail", cardbroker.Conflict, "none", "no registry"},
-		{"one that is to wait", func(w *doctor.World) { w.Policy.Election.AfterService, w.Installed, w.Registry.Missing = false, true, true }, "fail", cardbroker.Unavailable, "none", "after_service: deny"},
+		{"one that is to wait", func(w *doctor.World) {
+			w.Policy.Election.AfterService, w.Installed, w.Registry.Missing = false, true, true
+		}, "fail", cardbroker.Unavailable, "none", "after_service: deny"},
 		{"one whose service has never been", func(w *doctor.World) { w.Policy.Election.AfterService, w.Installed = false, false }, "ok", "", "elected", "term 5"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
