@@ -32,6 +32,9 @@ const (
 	noteFile   = "agent.json"
 )
 
+// ElectedFile is the file that an agent keeps open while it holds office.
+const ElectedFile = "elected.db"
+
 // Note says where an agent is. It holds nothing secret.
 type Note struct {
 	PID     int                  `json:"pid"`

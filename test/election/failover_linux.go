@@ -132,6 +132,9 @@ func (r *run) next(ctx context.Context, began time.Time) error {
 	if err := r.take(limited, err, lists); err != nil {
 		return err
 	}
+	if err := r.bed.Look(ctx, r.terms); err != nil {
+		return err
+	}
 	r.first, r.took = append(r.first, at.First.Sub(began)), append(r.took, at.All.Sub(began))
 	limited, cancel = context.WithTimeout(ctx, keptLimit)
 	defer cancel()

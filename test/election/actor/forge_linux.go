@@ -165,7 +165,7 @@ func node(name string, port uint16) []byte {
 
 // stateHead is the header of a state of n nodes.
 func stateHead(n uint32) []byte {
-	return pack(3, text("Nodes"), number(n), text("UserStateLen"), number(0), text("Join"), []byte{0xc3})
+	return pack(3, text("Join"), []byte{0xc3}, text("Nodes"), number(n), text("UserStateLen"), number(0))
 }
 
 // compound is several messages in a packet.

@@ -6,9 +6,14 @@ package bed
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/cardbroker/cardbroker/test/stage"
 )
 
 // Still looks on for a while: the well-known port stays with the agent, and with nobody else.
@@ -32,33 +37,37 @@ func (b *Bed) Still(ctx context.Context, leader *Agent, d time.Duration) error {
 	return nil
 }
 
-// Accused asks the doctor of each user with an agent: the registry hangs, by the word of all. The leader's own user is told which
-// process that is; the others, who may not see it, are told whose.
+// Accused asks the doctors of the leader's user and of another: the registry hangs, by the word of both. Its own user is told which
+// process that is; others, who may not see it, are told whose.
 func (b *Bed) Accused(leader *Agent) error {
-	for i, uid := range b.Owners() {
-		user, want := b.users[i], fmt.Sprint(leader.UID())
-		if uid == leader.UID() {
-			want = fmt.Sprint(leader.PID())
-		}
-		out, err := b.Run(&user, "cardbroker", "agent", "doctor", "--json", "--config", b.Path("agent.yaml"), "--policy", b.Path("policy.d"),
-			"--state", user.Home+"/state", "--socket", b.Path("no-broker.sock"))
-		if err != nil {
-			return err
-		}
-		var said struct {
-			Mode   string
-			Checks []struct{ ID, Status, Detail, Fix string }
-		}
-		if err := json.Unmarshal(out.Stdout, &said); err != nil {
-			return fmt.Errorf("doctor of user %d says %s%s: %w", uid, out.Stdout, out.Stderr, err)
-		}
-		found := false
-		for _, check := range said.Checks {
-			found = found || check.Status == "fail" && strings.Contains(check.Detail+check.Fix, want) && strings.Contains(check.Detail, "hang")
-		}
-		if !found {
-			return fmt.Errorf("doctor of user %d does not say that the registry of %s hangs: %s", uid, want, out.Stdout)
+	var failed [2]error
+	var all sync.WaitGroup
+	owner := slices.IndexFunc(b.users, func(p stage.Person) bool { return p.Cred.Uid == leader.UID() })
+	for i, want := range []int{leader.PID(), int(leader.UID())} {
+		user := b.users[(owner+i)%len(b.users)]
+		all.Go(func() { failed[i] = b.accuses(user, want) })
+	}
+	all.Wait()
+	return errors.Join(failed[:]...)
+}
+
+// accuses asks the doctor of a user, who is to name a process or a user.
+func (b *Bed) accuses(user stage.Person, want int) error {
+	out, err := b.Run(&user, "cardbroker", "agent", "doctor", "--json", "--config", b.Path("agent.yaml"), "--policy", b.Path("policy.d"),
+		"--state", user.Home+"/state", "--socket", b.Path("no-broker.sock"))
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Checks []struct{ ID, Status, Detail, Fix string }
+	}
+	if err := json.Unmarshal(out.Stdout, &said); err != nil {
+		return fmt.Errorf("doctor of %s says %s%s: %w", user.Name, out.Stdout, out.Stderr, err)
+	}
+	for _, check := range said.Checks {
+		if check.Status == "fail" && strings.Contains(check.Detail, "hang") && strings.Contains(check.Detail, fmt.Sprint(want)) {
+			return nil
 		}
 	}
-	return nil
+	return fmt.Errorf("doctor of %s does not say that the registry of %d hangs: %s", user.Name, want, out.Stdout)
 }
