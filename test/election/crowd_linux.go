@@ -69,7 +69,7 @@ func crowd(ctx context.Context, b *bed.Bed, s show) (found, error) {
 }
 
 const (
-	idleSettles = 8 * time.Second
+	idleSettles = 15 * time.Second
 	idleWindow  = 15 * time.Second
 	idleAgents  = 16
 )
