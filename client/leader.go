@@ -119,7 +119,11 @@ func (e *Elected) refused(err error) error {
 // hangs says who does not answer. The kernel keeps his port for him for as long as his process is there.
 func (e *Elected) hangs(l peer.Listener) error {
 	who := "a process"
-	if pid, name := l.Process(); pid != 0 {
+	pid, name := 0, ""
+	if l.User == peer.Self() {
+		pid, name = peer.LockedBy(e.cfg.Store)
+	}
+	if pid != 0 {
 		who = fmt.Sprintf("process %d (%s)", pid, name)
 	}
 	return cardbroker.Errorf(cardbroker.Timeout, "the registry of this host hangs: %s of user %s has port %d and does not answer within %v; end it",

@@ -26,6 +26,9 @@ type Home struct{ dir string }
 // Dir returns its path.
 func (h Home) Dir() string { return h.dir }
 
+// ElectedFile is the store of the registry, in the state directory of the agent that is elected.
+const ElectedFile = "elected.db"
+
 const (
 	secretFile = "secret"
 	noteFile   = "agent.json"

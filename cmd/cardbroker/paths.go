@@ -11,9 +11,6 @@ import (
 // storeFile is the registry's file in the broker's state directory.
 const storeFile = "registry.db"
 
-// electedFile is the same in the state directory of an agent that is elected.
-const electedFile = "elected.db"
-
 // defaultSocket is the local socket of the broker, or of one that was given a name of its own.
 func defaultSocket(instance string) string {
 	return "/run/" + named("cardbroker", instance) + "/broker.sock"
