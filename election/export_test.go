@@ -36,6 +36,9 @@ func Meta(born uint64) []byte {
 // GossipOver has the Elector gossip elsewhere than on loopback. Call it before Run.
 func (e *Elector) GossipOver(listen func() (memberlist.NodeAwareTransport, error)) { e.listen = listen }
 
+// Merge says why a state of another voter is not taken.
+func (e *Elector) Merge(nodes []*memberlist.Node) error { return (&delegate{e: e}).NotifyMerge(nodes) }
+
 // Lives returns who lives as far as we know, by name.
 func (e *Elector) Lives() map[string]bool { return e.circle.Load().lives }
 

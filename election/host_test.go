@@ -199,6 +199,9 @@ func (a *agent) dial(ctx context.Context) error {
 	if a.h.holder == nil || a.dead {
 		return cardbroker.Errorf(cardbroker.Unavailable, "nobody is there")
 	}
+	if a.h.holder == a && self.Gossip.IsValid() {
+		a.h.t.Errorf("%s leads, and says that it gossips: others would wait for it after its death", a.self.Name)
+	}
 	a.link = &link{voter: self, gone: make(chan struct{})}
 	a.h.links[a] = a.link
 	a.linked++

@@ -7,11 +7,15 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/memberlist"
+
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/election"
 )
@@ -150,8 +154,8 @@ func TestForgedGossip(t *testing.T) {
 		defer end()
 		go h.forge(ctx, agents)
 		leader, _ := h.elected()
-		for i := range 5 {
-			h.pass(5 * time.Second)
+		for i := range 4 {
+			h.pass(time.Second)
 			h.settle(i + 1)
 			for _, a := range agents {
 				for name := range a.Lives() {
@@ -166,7 +170,7 @@ func TestForgedGossip(t *testing.T) {
 				t.Errorf("took %v, want 450ms at most", took)
 			}
 		}
-		h.settle(6)
+		h.settle(5)
 		end()
 	})
 }
@@ -237,4 +241,24 @@ func TestStateOfOthers(t *testing.T) {
 			t.Errorf("a knows %v, want itself", a.Lives())
 		}
 	})
+}
+
+// TestMerge refuses a state as a whole where it cannot be that of a voter.
+func TestMerge(t *testing.T) {
+	near := &memberlist.Node{Name: "a", Addr: net.IPv4(127, 0, 0, 1), Port: 1}
+	for name, tt := range map[string]struct {
+		nodes []*memberlist.Node
+		want  cardbroker.Reason
+	}{
+		"of seven":        {slices.Repeat([]*memberlist.Node{near}, 7), ""},
+		"with one abroad": {[]*memberlist.Node{near, {Name: "b", Addr: net.IPv4(10, 0, 0, 1), Port: 1}}, cardbroker.Forbidden},
+		"with no address": {[]*memberlist.Node{near, {Name: "b", Port: 1}}, cardbroker.Forbidden},
+		"of too many":     {slices.Repeat([]*memberlist.Node{near}, 29), cardbroker.TooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := election.New(election.Config{}).Merge(tt.nodes); cardbroker.ReasonOf(err) != tt.want {
+				t.Errorf("a state %s: %v, want %q", name, err, tt.want)
+			}
+		})
+	}
 }
