@@ -14,6 +14,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/epoch"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -240,6 +241,42 @@ func TestVoters(t *testing.T) {
 		p.WriteJSON(api.FromAgent{}) // ends the link
 		if m, err := p.Next(); err == nil {
 			t.Errorf("who is no voter was told %s", m)
+		}
+	}
+}
+
+// TestVoterThatIsStuck: who does not take what he is told keeps nobody else from it, and hears the latest in the end.
+func TestVoterThatIsStuck(t *testing.T) {
+	b := lead(t, nil)
+	stuck, told := make(chan struct{}), make(chan api.Voters, 16)
+	join := func(route cardbroker.Route, born uint64, send func(api.FromBroker) error) {
+		t.Helper()
+		voter := &api.Voter{Name: string(route), Born: born}
+		l := &coordinator.Link{View: coordinator.View{Agent: cardbroker.Agent{Route: route}, Voter: voter}, Send: send}
+		if err := b.core.Hub.Join(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := make(chan api.Voters, 16)
+	join("slow", 1, func(m api.FromBroker) error { <-stuck; late <- *m.Voters; return nil })
+	join("quick", 2, func(m api.FromBroker) error { told <- *m.Voters; return nil })
+	for n := range 20 {
+		join(cardbroker.Route("r"+strconv.Itoa(n)), uint64(100-n), func(api.FromBroker) error { return nil })
+	}
+	last := api.Voter{Name: "r19", Born: 81}
+	for want := time.After(10 * time.Second); ; {
+		select {
+		case v := <-told:
+			if len(v.Voters) == maxVoters && v.Voters[2] == last {
+				close(stuck)
+				for v = range late {
+					if v.Voters[min(2, len(v.Voters)-1)] == last {
+						return
+					}
+				}
+			}
+		case <-want:
+			t.Fatal("who is not stuck was not told of the last that came")
 		}
 	}
 }
