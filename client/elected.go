@@ -33,7 +33,7 @@ type ElectedConfig struct {
 	AnyUser      bool              // an agent of another user may be elected, too
 	AfterService bool              // stand for election although there was a service
 	Secret       cardbroker.Secret // of the agent: its port is found by it
-	Lock         string            // file that an agent of ours keeps locked while it is elected
+	Store        string            // path: who is elected of our own user has locked it
 	// Seek calls dial until somebody is there, and takes office itself where nobody is, but not before the given time.
 	Seek func(ctx context.Context, notBefore time.Time, dial func(context.Context) error) error
 	Log  *slog.Logger
@@ -45,6 +45,7 @@ type Elected struct {
 	cfg    ElectedConfig
 	kernel *peer.Kernel
 	links  *socket.Maker
+	limit  time.Duration // for the first answer of whoever is elected
 
 	mode   string            // of the last link: service, elected or none; empty: there was none yet
 	leader cardbroker.UserID // of the last link, if its mode is elected
@@ -54,7 +55,7 @@ type Elected struct {
 
 // NewElected returns a client that has not connected yet.
 func NewElected(cfg ElectedConfig) *Elected {
-	return &Elected{cfg: cfg, kernel: peer.NewKernel(), links: socket.NewMaker(api.LinkProtocol)}
+	return &Elected{cfg: cfg, kernel: peer.NewKernel(), links: socket.NewMaker(api.LinkProtocol), limit: answerTimeout}
 }
 
 // Close gives the client's resources back.

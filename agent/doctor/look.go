@@ -169,8 +169,9 @@ func (w *World) lookRegistry(ctx context.Context, cfg Config) {
 	l, err := kernel.Listener(r.Port)
 	r.Missing = cardbroker.RuleOf(err) == cardbroker.RuleListenerMissing
 	r.User = l.User
-	if r.PID, r.Name = l.Process(); r.PID == 0 && l.User == peer.Self() { // agents hide what they have open
-		r.PID, r.Name = peer.LockHolder(filepath.Join(cfg.State, home.ElectedFile))
+	r.PID, r.Name = l.Process()
+	if r.PID == 0 && l.User == peer.Self() {
+		r.PID, r.Name = peer.LockedBy(filepath.Join(cfg.State, home.ElectedFile))
 	}
 	r.Trusted = err == nil && (l.User == peer.Self() || w.Policy.Election.AnyUser)
 	r.Service = err == nil && l.User != peer.Self() && (l.User == cardbroker.UserID{} || slices.Contains(cfg.Broker.Accounts(), l.User))

@@ -27,13 +27,13 @@ type Home struct{ dir string }
 // Dir returns its path.
 func (h Home) Dir() string { return h.dir }
 
+// ElectedFile is the store of the registry, in the state directory of the agent that is elected.
+const ElectedFile = "elected.db"
+
 const (
 	secretFile = "secret"
 	noteFile   = "agent.json"
 )
-
-// ElectedFile is the file that an agent keeps open while it holds office.
-const ElectedFile = "elected.db"
 
 // Note says where an agent is. It holds nothing secret.
 type Note struct {

@@ -69,7 +69,7 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	})
 	o.Elected = client.NewElected(client.ElectedConfig{
 		Service: service, Port: o.port, Ports: o.ports, AnyUser: o.scope.AnyUser, AfterService: o.scope.AfterService,
-		Secret: secret, Lock: filepath.Join(o.state, home.ElectedFile), Seek: o.Elector.Seek, Log: cfg.Log,
+		Secret: secret, Store: filepath.Join(o.state, home.ElectedFile), Seek: o.Elector.Seek, Log: cfg.Log,
 	})
 	o.owners = owned.New(context.WithoutCancel(ctx)) // the agent ends first
 	o.owners.Go("election", o.Elector.Run)
