@@ -136,7 +136,7 @@ func (s *show) one(ctx context.Context, one story, stdout io.Writer) (err error)
 	began := time.Now()
 	found, err := one.play(ctx, b, *s)
 	if err != nil {
-		return errors.Join(err, errors.New(b.Logs()))
+		return fmt.Errorf("%w\n%s", err, b.Logs())
 	}
 	found.Story, found.Took = one.name, time.Since(began).Seconds()
 	if s.json {

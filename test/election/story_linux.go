@@ -19,20 +19,22 @@ type story struct {
 	name   string
 	users  int
 	policy string // machine policy; empty: one registry for all users
+	rounds int    // of the tests
+	long   bool   // no test, but measured
 	play   func(ctx context.Context, b *bed.Bed, s show) (found, error)
 }
 
 func stories() []story {
 	return []story{
 		{name: "start", users: 6, play: startAtOnce},
-		{name: "failover", users: 6, play: failover},
+		{name: "failover", users: 6, rounds: 5, play: failover},
 		{name: "hang", users: 6, play: hang},
-		{name: "leave", users: 6, play: leave},
-		{name: "cut", users: 6, play: cut},
-		{name: "forge", users: 7, play: forge},
-		{name: "crowd", users: 2, play: crowd},
-		{name: "idle", users: 2, play: idle},
-		{name: "peer", users: 1, play: peer},
+		{name: "leave", users: 6, rounds: 2, play: leave},
+		{name: "cut", users: 6, rounds: 4, play: cut},
+		{name: "forge", users: 7, rounds: 2, play: forge},
+		{name: "crowd", users: 2, long: true, play: crowd},
+		{name: "idle", users: 2, long: true, play: idle},
+		{name: "peer", users: 1, long: true, play: peer},
 	}
 }
 
