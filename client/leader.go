@@ -73,7 +73,7 @@ func (e *Elected) dialLeader(ctx context.Context) (*socket.Conn, error) {
 func (e *Elected) listener() (peer.Listener, error) {
 	l, err := e.kernel.Listener(e.cfg.Port)
 	switch {
-	case cardbroker.RuleOf(err) == cardbroker.RuleListenerMissing:
+	case cardbroker.RuleOf(err) == cardbroker.RuleListenerMissing, l.Half: // who dies lets go of one address after the other
 		return l, nobody(err, e.cfg.Port)
 	case cardbroker.RuleOf(err) == cardbroker.RuleListenerForeign:
 		return l, cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleListenerForeign, "port %d, where the registry of this host is elected, is not one user's on 127.0.0.1 and [::1]: %s; "+

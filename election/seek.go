@@ -22,6 +22,7 @@ const (
 	startMore   = 30 * time.Millisecond  // up to: who has never seen anybody waits for nobody
 
 	afterConflict = 5 * time.Millisecond   // somebody has won, or dies slowly; doubled each time
+	manyConflicts = 6                      // tries, half a second: it is no leader who comes or goes
 	afterFailure  = 100 * time.Millisecond // we cannot take office; doubled each time
 	longestRest   = 5 * time.Second
 )
@@ -111,6 +112,9 @@ func (c *candidacy) try(ctx context.Context) {
 		c.pace = firstDial
 		return
 	case cardbroker.ReasonOf(err) == cardbroker.Conflict:
+		if c.tries == manyConflicts {
+			c.e.cfg.Log.Warn("cannot take office, which nobody holds", "err", err)
+		}
 		c.pace = firstDial
 		c.retry(afterConflict)
 	default:

@@ -137,9 +137,15 @@ func (k *Kernel) checkListener(addr netip.Addr, port cardbroker.Port, owner card
 
 // Listener returns whose listener is reached by whoever connects to 127.0.0.1 or [::1] at the port; nobody need listen on
 // [::1]. Errors: CallerRefused with RuleListenerMissing, or with RuleListenerForeign if it is two users, one of another user
-// namespace, or no listener; Unavailable if the kernel cannot be asked.
+// namespace, one who has [::1] alone, or no listener; Unavailable if the kernel cannot be asked.
 func (k *Kernel) Listener(port cardbroker.Port) (Listener, error) {
 	l, err := k.listener(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+	if cardbroker.RuleOf(err) == cardbroker.RuleListenerMissing {
+		if other, failed := k.listener(netip.IPv6Loopback(), port); failed == nil {
+			other.Half = true
+			return other, refuse(cardbroker.RuleListenerForeign, "port %d is held by user %s on [::1], and by nobody on 127.0.0.1", port, other.User)
+		}
+	}
 	if err != nil {
 		return l, err
 	}

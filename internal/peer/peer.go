@@ -33,4 +33,5 @@ type Caller struct {
 type Listener struct {
 	User  cardbroker.UserID
 	Inode uint32
+	Half  bool // it has [::1] alone, and nobody has 127.0.0.1
 }

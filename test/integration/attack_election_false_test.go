@@ -41,13 +41,26 @@ type linkEnd struct {
 	said     []api.FromAgent // after that
 }
 
+// accepting accepts connections as a user, in the eyes of the kernel.
+type accepting struct {
+	net.Listener
+	uid uint32
+}
+
+func (a accepting) Accept() (conn net.Conn, err error) {
+	if failed := stage.As(a.uid, func() { conn, err = a.Listener.Accept() }); failed != nil {
+		return nil, failed
+	}
+	return conn, err
+}
+
 // newFalseRegistry has bob listen where the registry is elected.
 func (e *electing) newFalseRegistry(bob *stage.Person) *falseRegistry {
 	e.t.Helper()
 	f := &falseRegistry{e: e, script: make(chan []api.FromBroker, 1), ended: make(chan linkEnd, 1), maker: socket.NewMaker(api.LinkProtocol)}
 	server := &http.Server{Handler: f}
 	for _, host := range []string{"127.0.0.1", "[::1]"} {
-		go server.Serve(e.listenAs(bob, fmt.Sprintf("%s:%d", host, e.port)))
+		go server.Serve(accepting{e.listenAs(bob, fmt.Sprintf("%s:%d", host, e.port)), bob.Cred.Uid})
 	}
 	e.t.Cleanup(func() { server.Close() })
 	return f
@@ -219,7 +232,7 @@ func TestPageAtASquatter(t *testing.T) {
 		}
 	}
 	agent := e.stand(bob, "s1", "--software-card", "--log-level", "debug")
-	agent.logged("not registered")
+	agent.logged("listener_foreign")
 
 	const page = "Origin: https://bank.example"
 	var info api.Info

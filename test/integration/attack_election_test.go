@@ -124,15 +124,15 @@ func (c *candidate) logged(what string) {
 }
 
 // diagnosis is what the doctor of a user's agents says.
-func (e *electing) diagnosis(p *stage.Person, status int) (d api.Diagnosis) {
+func (e *electing) diagnosis(p *stage.Person) (d api.Diagnosis) {
 	e.t.Helper()
 	out, err := e.Run(p, "cardbroker", "agent", "doctor", "--json", "--config", e.Path("agent.yaml"), "--policy", e.Path("policy.d"),
 		"--socket", e.socket, "--state", p.Home+"/state")
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	if err := json.Unmarshal(out.Stdout, &d); err != nil || out.Status != status {
-		e.t.Fatalf("agent doctor: exit status %d, want %d: %s%s", out.Status, status, out.Stdout, out.Stderr)
+	if err := json.Unmarshal(out.Stdout, &d); err != nil {
+		e.t.Fatalf("agent doctor: exit status %d: %s%s, %v", out.Status, out.Stdout, out.Stderr, err)
 	}
 	return d
 }
@@ -166,8 +166,12 @@ func TestElectionSquatter(t *testing.T) {
 				go listenTo(l, heard)
 			}
 			agent := e.stand(alice, "s1", "--software-card")
-			agent.logged("not registered")
-			if d := e.diagnosis(alice, 3); !blames(d, fmt.Sprint(e.port), fmt.Sprint(bob.Cred.Uid)) {
+			reason := "listener_foreign"
+			if addresses[0] == "[::1]" || addresses[0] == "[::]" { // the agent cannot take office
+				reason = "taken by another program"
+			}
+			agent.logged(reason)
+			if d := e.diagnosis(alice); !blames(d, fmt.Sprint(e.port), fmt.Sprint(bob.Cred.Uid)) {
 				t.Errorf("the doctor does not name port %d and user %d: %+v", e.port, bob.Cred.Uid, d)
 			}
 			select {
@@ -184,7 +188,7 @@ func TestElectionSquatter(t *testing.T) {
 			if got := e.ask(alice, "tcp4", e.at, request("GET", e.at, "/info", "")); got.Status != 200 {
 				t.Errorf("/info of the elected registry: %d %s", got.Status, got.Body)
 			}
-			if d := e.diagnosis(alice, 0); d.Mode != api.ModeElected {
+			if d := e.diagnosis(alice); d.Mode != api.ModeElected {
 				t.Errorf("the doctor says mode %q", d.Mode)
 			}
 		})
@@ -223,8 +227,8 @@ func TestElectionScope(t *testing.T) {
 			t.Errorf("bob is answered %d %s to %.60q, want caller_refused scope_same_user", got.Status, got.Body, r)
 		}
 	}
-	his.logged("not registered")
-	if d := e.diagnosis(bob, 3); !blames(d, fmt.Sprint(e.port), fmt.Sprint(alice.Cred.Uid)) {
+	his.logged("listener_foreign")
+	if d := e.diagnosis(bob); !blames(d, fmt.Sprint(e.port), fmt.Sprint(alice.Cred.Uid)) {
 		t.Errorf("bob's doctor does not name port %d and user %d: %+v", e.port, alice.Cred.Uid, d)
 	}
 	var list api.Sessions
