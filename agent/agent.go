@@ -60,7 +60,8 @@ type Config struct {
 	Ready   func(home.Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
 
-	Election Election // that the agent stands for; nil: none
+	Election Election        // that the agent stands for; nil: none
+	Elects   cardbroker.Port // where whoever is elected listens, for the note
 }
 
 // Election is the agent's part in the election of a registry; package election and client.Elected have it.

@@ -33,6 +33,7 @@ type ElectedConfig struct {
 	AnyUser      bool              // an agent of another user may be elected, too
 	AfterService bool              // stand for election although there was a service
 	Secret       cardbroker.Secret // of the agent: its port is found by it
+	Store        string            // path: who is elected of our own user has locked it
 	// Seek calls dial until somebody is there, and takes office itself where nobody is, but not before the given time.
 	Seek func(ctx context.Context, notBefore time.Time, dial func(context.Context) error) error
 	Log  *slog.Logger

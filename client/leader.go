@@ -10,7 +10,6 @@ import (
 	"net"
 	"os/user"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -35,11 +34,11 @@ func (e *Elected) dialLeader(ctx context.Context) (*socket.Conn, error) {
 	defer cancel()
 	var below *net.TCPConn
 	conn, response, err := e.links.Dial(limited, socket.Dial{
-		URL: "ws://" + e.address() + "/local/v1/link",
+		URL: "ws://" + loopbackAddress(e.cfg.Port) + "/local/v1/link",
 		Net: func(ctx context.Context) (net.Conn, error) {
 			var dialer net.Dialer
 			dialer.SetMultipathTCP(false)
-			c, err := dialer.DialContext(ctx, "tcp4", e.address())
+			c, err := dialer.DialContext(ctx, "tcp4", loopbackAddress(e.cfg.Port))
 			if err == nil {
 				below = c.(*net.TCPConn)
 			}
@@ -66,10 +65,6 @@ func (e *Elected) dialLeader(ctx context.Context) (*socket.Conn, error) {
 	e.leader = listener.User
 	e.turn(api.ModeElected, nil)
 	return conn, nil
-}
-
-func (e *Elected) address() string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(e.cfg.Port)))
 }
 
 // listener asks the kernel who would get our connection, and whether he is to be trusted with the registry: our own user, or any if
@@ -124,7 +119,11 @@ func (e *Elected) refused(err error) error {
 // hangs says who does not answer. The kernel keeps his port for him for as long as his process is there.
 func (e *Elected) hangs(l peer.Listener) error {
 	who := "a process"
-	if pid, name := l.Process(); pid != 0 {
+	pid, name := 0, ""
+	if l.User == peer.Self() {
+		pid, name = peer.LockedBy(e.cfg.Store)
+	}
+	if pid != 0 {
 		who = fmt.Sprintf("process %d (%s)", pid, name)
 	}
 	return cardbroker.Errorf(cardbroker.Timeout, "the registry of this host hangs: %s of user %s has port %d and does not answer within %v; end it",

@@ -6,9 +6,6 @@ package client
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
-	"net/netip"
 	"syscall"
 	"time"
 
@@ -23,14 +20,7 @@ const resignTimeout = time.Second
 func AskToResign(ctx context.Context, port cardbroker.Port) error {
 	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
 	defer cancel()
-	var dialer net.Dialer
-	dialer.SetMultipathTCP(false)
-	address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)).String()
-	h := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // it is a stranger's
-	}
-	_, err := do[struct{}](ctx, h, "POST", "http://"+address+"/local/v1/resign", nil)
+	_, err := askStranger[struct{}](ctx, "POST", port, "/local/v1/resign")
 	switch reason := cardbroker.ReasonOf(err); {
 	case errors.Is(err, syscall.ECONNREFUSED), reason == "", reason == cardbroker.CallerRefused, reason == cardbroker.Timeout, reason == cardbroker.Canceled:
 		return err

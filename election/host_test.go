@@ -11,11 +11,13 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/election"
+	"github.com/cardbroker/cardbroker/internal/loop"
 )
 
 // host is a machine with one well-known port, which whoever binds it holds until he lets go or dies, and with what voters
@@ -47,7 +49,8 @@ type agent struct {
 	health func(ctx context.Context) error // instead of a good answer
 	term   func(ctx context.Context) error // instead of a wait for the end
 	deny   error                           // what Take fails with
-	takes  int                             // that run
+	takes  int                             // tries to take office
+	taking bool
 	link   *link
 	linked int // times
 }
@@ -57,18 +60,28 @@ type link struct {
 	gone  chan struct{}
 }
 
-func newHost(t *testing.T) *host {
-	h := &host{t: t, net: newNetwork(), links: map[*agent]*link{}, taken: make(chan struct{}, 1)}
-	t.Cleanup(func() {
-		for _, a := range h.agents {
-			a.end(nil)
-		}
-		for _, a := range h.agents {
-			a.wg.Wait()
-		}
+// onHost tells a story of a host in a bubble, and ends its agents after it.
+func onHost(t *testing.T, story func(t *testing.T, h *host)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{t: t, net: newNetwork(), links: map[*agent]*link{}, taken: make(chan struct{}, 1)}
+		defer func() {
+			for _, a := range h.agents {
+				if a.end != nil {
+					a.end(nil)
+				}
+			}
+			for _, a := range h.agents {
+				a.wg.Wait()
+			}
+			time.Sleep(time.Minute) // what memberlist has under way ends by its own limits
+		}()
+		story(t, h)
 	})
-	return h
 }
+
+// pass lets time go by.
+func (h *host) pass(d time.Duration) { time.Sleep(d) }
 
 // add makes an agent that does not run yet.
 func (h *host) add(name string, born uint64) *agent {
@@ -98,15 +111,38 @@ func (h *host) add(name string, born uint64) *agent {
 	return a
 }
 
-// start runs the agents until they die or the test ends.
+// run runs an agent's Elector until the agent dies or the test ends.
+func (h *host) run(a *agent) context.Context {
+	ctx, end := context.WithCancelCause(context.Background())
+	a.end = end
+	a.wg.Go(func() { a.Run(ctx) })
+	return ctx
+}
+
+// start runs agents, which follow whoever leads.
 func (h *host) start(agents ...*agent) {
 	for _, a := range agents {
-		ctx, end := context.WithCancelCause(context.Background())
-		a.end = end
-		a.wg.Go(func() { a.Run(ctx) })
+		ctx := h.run(a)
 		a.wg.Go(func() { a.follow(ctx) })
 		a.wg.Go(func() { a.tell(ctx) })
 	}
+}
+
+// denies has an agent fail to take office, and returns what counts its tries.
+func (h *host) denies(a *agent, err error) (tries func() int) {
+	a.set(func() { a.deny = err })
+	return func() int {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return a.takes
+	}
+}
+
+// set changes what an agent does, from now on.
+func (a *agent) set(change func()) {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	change()
 }
 
 // starts adds and starts n agents, the oldest first.
@@ -163,6 +199,9 @@ func (a *agent) dial(ctx context.Context) error {
 	if a.h.holder == nil || a.dead {
 		return cardbroker.Errorf(cardbroker.Unavailable, "nobody is there")
 	}
+	if a.h.holder == a && self.Gossip.IsValid() {
+		a.h.t.Errorf("%s leads, and says that it gossips: others would wait for it after its death", a.self.Name)
+	}
 	a.link = &link{voter: self, gone: make(chan struct{})}
 	a.h.links[a] = a.link
 	a.linked++
@@ -183,33 +222,17 @@ func (h *host) appoint() {
 	}
 }
 
+// take binds the port, and takes a while for the rest.
 func (a *agent) take(ctx context.Context) (election.Term, error) {
-	h := a.h
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case a.takes > 0 || h.holder == a:
-		h.t.Errorf("%s takes office twice", a.self.Name)
-	case ctx.Err() != nil:
-		h.t.Errorf("%s takes office after its end", a.self.Name)
-	case a.dead:
-		return nil, cardbroker.Errorf(cardbroker.Unavailable, "dead")
-	case a.deny != nil:
-		return nil, a.deny
-	case h.holder != nil:
-		return nil, cardbroker.Errorf(cardbroker.Conflict, "the port is taken")
+	err := a.bind(ctx)
+	if err != nil {
+		return nil, err
 	}
-	h.holder = a
-	h.terms = append(h.terms, a)
-	select {
-	case h.taken <- struct{}{}:
-	default:
-	}
+	a.h.pass(5 * time.Millisecond)
+	var term func(context.Context) error
+	a.set(func() { a.taking, term = false, a.term })
 	return func(ctx context.Context) error {
-		h.mu.Lock()
-		term := a.term
-		h.mu.Unlock()
-		defer h.free(a)
+		defer a.h.free(a)
 		if term != nil {
 			return term(ctx)
 		}
@@ -218,11 +241,33 @@ func (a *agent) take(ctx context.Context) (election.Term, error) {
 	}, nil
 }
 
-// free lets go of the port: all links end.
+func (a *agent) bind(ctx context.Context) error {
+	h := a.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a.takes++
+	switch {
+	case a.taking || h.holder == a:
+		h.t.Errorf("%s takes office twice", a.self.Name)
+	case ctx.Err() != nil:
+		h.t.Errorf("%s takes office after its end", a.self.Name)
+	case a.dead:
+		return cardbroker.Errorf(cardbroker.Unavailable, "dead")
+	case a.deny != nil:
+		return a.deny
+	case h.holder != nil:
+		return cardbroker.Errorf(cardbroker.Conflict, "the port is taken")
+	}
+	h.holder, a.taking = a, true
+	h.terms = append(h.terms, a)
+	loop.Signal(h.taken)
+	return nil
+}
+
+// free lets go of the port, if he holds it: all links end.
 func (h *host) free(a *agent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.links, a)
 	if h.holder != a {
 		return
 	}
@@ -240,6 +285,7 @@ func (a *agent) kill() {
 	a.h.net.cut(a.self.Name)
 	a.h.mu.Lock()
 	a.dead = true
+	delete(a.h.links, a)
 	a.h.mu.Unlock()
 	a.h.free(a)
 	a.end(errKilled)

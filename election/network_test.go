@@ -19,6 +19,7 @@ type network struct {
 	ports map[string]*port // by address
 	gone  map[string]bool  // names that nothing goes to or comes from
 	next  uint16
+	full  bool // there are no ports left
 }
 
 // port is one transport. What nobody takes is lost.
@@ -40,6 +41,9 @@ func (n *network) listener(name string) func() (memberlist.NodeAwareTransport, e
 	return func() (memberlist.NodeAwareTransport, error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		if n.full {
+			return nil, errUnreachable
+		}
 		n.next++
 		p := &port{net: n, name: name, packets: make(chan *memberlist.Packet, 64), streams: make(chan net.Conn, 8)}
 		p.addr = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), n.next)

@@ -72,7 +72,8 @@ func (e *Elector) start() *memberlist.Memberlist {
 	}
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = e.cfg.Self.Name
-	conf.Transport = transport
+	conf.Transport = newGate(transport)
+	conf.IndirectChecks = 0                     // on one host nobody sees who we do not
 	conf.TCPTimeout = time.Second               // on one host
 	conf.DeadNodeReclaimTime = 10 * time.Second // a voter may gossip at another port than before
 	conf.EnableCompression = false              // a packet is short; and what is compressed may be endless
@@ -82,7 +83,7 @@ func (e *Elector) start() *memberlist.Memberlist {
 	conf.Delegate, conf.Events, conf.Alive, conf.Merge = d, d, d, d
 	list, err := memberlist.Create(conf)
 	if err != nil {
-		transport.Shutdown()
+		conf.Transport.Shutdown()
 		e.cfg.Log.Warn("cannot gossip", "err", err)
 		return nil
 	}
@@ -99,14 +100,24 @@ func (e *Elector) part(list *memberlist.Memberlist) {
 	e.publish(nil)
 }
 
-// join makes us known to the other voters. Each is asked once for an appointment: who cannot be reached now will ask us,
-// when he hears of his own.
+// join makes us known to the voters that we do not know. Each is asked once for an appointment: who cannot be reached now, or
+// does not know us yet, will ask us when he hears of his own.
 func (e *Elector) join(ctx context.Context, list *memberlist.Memberlist, voters []api.Voter) {
+	lives := livesIn(list)
 	for _, v := range voters {
-		if ctx.Err() == nil && v.Name != e.cfg.Self.Name && v.Gossip.IsValid() {
+		if ctx.Err() == nil && !lives[v.Name] && v.Gossip.IsValid() {
 			list.Join([]string{v.Gossip.String()}) // its failures are in the log of gossip
 		}
 	}
+}
+
+// livesIn returns who lives as far as the gossip knows, by name, and ourselves.
+func livesIn(list *memberlist.Memberlist) map[string]bool {
+	lives := map[string]bool{}
+	for _, m := range list.Members() {
+		lives[m.Name] = true
+	}
+	return lives
 }
 
 // publish lets the others see what we know now.
@@ -116,10 +127,7 @@ func (e *Elector) publish(list *memberlist.Memberlist) {
 		local := list.LocalNode()
 		addr, _ := netip.AddrFromSlice(local.Addr)
 		c.self = netip.AddrPortFrom(addr.Unmap(), local.Port)
-		c.lives = map[string]bool{}
-		for _, m := range list.Members() {
-			c.lives[m.Name] = true
-		}
+		c.lives = livesIn(list)
 	}
 	old := e.circle.Load()
 	if c.self == old.self && maps.Equal(c.lives, old.lives) {

@@ -21,12 +21,15 @@ import (
 
 // lookPorts says who listens on the broker's port for web pages, and on the agent's.
 func (w *World) lookPorts(ctx context.Context, cfg Config) []Port {
-	broker := listener(cfg.Port)
-	broker.Of = "broker"
-	if broker.Held {
-		broker.Ours = speaks(ctx, cfg.Port)
+	var ports []Port
+	if !w.stands() || w.BrokerErr == nil { // else it is the registry's
+		broker := listener(cfg.Port)
+		broker.Of = "broker"
+		if broker.Held {
+			broker.Ours = speaks(ctx, cfg.Port)
+		}
+		ports = append(ports, broker)
 	}
-	ports := []Port{broker}
 	switch {
 	case w.Agent != nil && w.Agent.State == cardbroker.Registered:
 		agent := listener(w.Agent.Port)

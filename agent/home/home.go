@@ -26,6 +26,9 @@ type Home struct{ dir string }
 // Dir returns its path.
 func (h Home) Dir() string { return h.dir }
 
+// ElectedFile is the store of the registry, in the state directory of the agent that is elected.
+const ElectedFile = "elected.db"
+
 const (
 	secretFile = "secret"
 	noteFile   = "agent.json"
@@ -38,7 +41,7 @@ type Note struct {
 	Port    cardbroker.Port      `json:"port"`
 	Listen  []string             `json:"listen"`
 	Broker  string               `json:"broker"` // the local socket
-	Elects  bool                 `json:"elects"` // it stands for election where no service is
+	Elects  cardbroker.Port      `json:"elects"` // where it looks for whoever was elected, in a host without a service; 0: it does not
 }
 
 // Open makes the directory where it is missing. One that others could read is refused.

@@ -30,6 +30,7 @@ func insist(t *testing.T, network, address string) (net.Listener, error) {
 		}
 		return failed
 	}}
+	lc.SetMultipathTCP(false)
 	return lc.Listen(t.Context(), network, address)
 }
 

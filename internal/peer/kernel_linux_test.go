@@ -300,6 +300,26 @@ func TestListenerProcess(t *testing.T) {
 	}
 }
 
+// TestLockedBy: it is found as long as the lock is held.
+func TestLockedBy(t *testing.T) {
+	f, err := os.Create(t.TempDir() + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, test := range []struct{ how, pid int }{{unix.LOCK_EX, os.Getpid()}, {unix.LOCK_UN, 0}} {
+		if err := unix.Flock(int(f.Fd()), test.how); err != nil {
+			t.Fatal(err)
+		}
+		if pid, name := peer.LockedBy(f.Name()); pid != test.pid || (name == "") != (pid == 0) {
+			t.Errorf("LockedBy = %d (%s), want %d", pid, name, test.pid)
+		}
+	}
+	if pid, _ := peer.LockedBy(f.Name() + ".missing"); pid != 0 {
+		t.Errorf("LockedBy(missing) = %d", pid)
+	}
+}
+
 // TestKernelKeepsPorts: what the kernel itself denies a squatter, so that CheckListener need not look for it.
 func TestKernelKeepsPorts(t *testing.T) {
 	port := freePort(t)

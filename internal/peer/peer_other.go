@@ -41,6 +41,9 @@ func (k *Kernel) Listener(port cardbroker.Port) (Listener, error) { return Liste
 // Process finds nobody.
 func (l Listener) Process() (pid int, name string) { return 0, "" }
 
+// LockedBy finds nobody.
+func LockedBy(path string) (pid int, name string) { return 0, "" }
+
 // Established is Unsupported.
 func Established(conn *net.TCPConn) error { return unsupported() }
 
