@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -11,20 +12,29 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 )
 
+// insertedReader is the reader with alice's card, as a page sees it that she has consented to.
+func (st *story) insertedReader() (id string, err error) {
+	var readers []api.CardReader
+	if _, err = st.asks(&st.Users[0], shop, http.MethodGet, "/v3/readers?cardInserted=true", nil, &readers); err == nil && len(readers) == 0 {
+		err = errors.New("alice has no card")
+	}
+	if err != nil {
+		return "", err
+	}
+	return string(readers[0].ID), nil
+}
+
 // remoteLoading has a page send commands to alice's card: in a session that is its own, and without one.
 func (st *story) remoteLoading() error {
 	st.scene("A web page sends commands to alice's card: remote loading")
 	alice := &st.Users[0]
-	if _, err := st.askConsent(alice); err != nil {
+	reader, err := st.insertedReader()
+	if err != nil {
 		return err
-	}
-	var readers []api.CardReader
-	if _, err := st.asks(alice, shop, http.MethodGet, "/v3/readers?cardInserted=true", nil, &readers); err != nil || len(readers) == 0 {
-		return fmt.Errorf("alice has no card: %w", err)
 	}
 	var problem error
 	call := func(origin, name string, body map[string]any, v any) got {
-		said, err := st.asks(alice, origin, http.MethodPost, "/v3/modules/remoteloading/apps/hsm/readers/"+string(readers[0].ID)+"/"+name, body, v)
+		said, err := st.asks(alice, origin, http.MethodPost, "/v3/modules/remoteloading/apps/hsm/readers/"+reader+"/"+name, body, v)
 		if err != nil {
 			problem = err
 		}

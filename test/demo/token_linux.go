@@ -42,23 +42,23 @@ func (st *story) newHSM() (policy string, err error) {
 
 // tokens has a page and a program of alice's use the tokens of PKCS#11 modules, over REST.
 func (st *story) tokens() error {
-	if len(st.beds) == 0 {
-		st.scene("Tokens of PKCS#11 modules")
-		st.note("left out: modules stand in machine policy, which only root can make")
-		return nil
-	}
-	st.scene("A web page signs with alice's card through its PKCS#11 module: the PIN is encrypted in the page")
 	if _, err := st.askConsent(&st.Users[0]); err != nil {
 		return err
 	}
+	reader, err := st.insertedReader()
+	if err != nil {
+		return err
+	}
+	card := held{st, "opensc", reader, shop, pin}
+	if st.policy == "" {
+		st.scene("A web page encrypts alice's PIN, and her card compares it")
+		st.note("PKCS#11 modules, and with them signatures, are not shown: only root can make machine policy")
+		return card.tellsTries()
+	}
+	st.scene("A web page signs with alice's card through its PKCS#11 module: the PIN is encrypted in the page")
 	if err := st.modules(); err != nil {
 		return err
 	}
-	var readers []api.CardReader
-	if _, err := st.asks(&st.Users[0], shop, http.MethodGet, "/v3/readers?cardInserted=true", nil, &readers); err != nil || len(readers) == 0 {
-		return fmt.Errorf("alice has no card: %w", err)
-	}
-	card := held{st, "opensc", string(readers[0].ID), shop, pin}
 	if err := card.uses(); err != nil {
 		return err
 	}
@@ -137,26 +137,38 @@ func (h held) uses() error {
 	return nil
 }
 
-// tellsTries shows what only the card itself tells, which is asked without a module, and that alice can be asked instead of the page.
+// tellsTries has the card itself compare PINs, without a module: it tells how many tries are left. Then it is the right one's turn, for which
+// alice is asked at her desk, where policy says how.
 func (h held) tellsTries() error {
-	dialog := map[string]any{"reference": "80", "aid": "A000000308", "osDialog": true}
-	wrong := map[string]any{"reference": "80", "aid": "A000000308"}
-	var err error
-	if wrong["pin"], err = h.encrypt("000000"); err != nil {
-		return err
+	what, dialog, right := "the right one, encrypted likewise, is right", false, h.pin
+	if h.policy != "" {
+		what, dialog, right = "the page has alice asked at her desk, and she enters the right one", true, ""
 	}
-	path := "/cb/v1/readers/" + h.id + "/verify-pin"
-	said, err := h.asks(&h.Users[0], h.origin, http.MethodPost, path, wrong, nil)
+	said, err := h.compare("000000", false)
 	if err != nil {
 		return err
 	}
 	var body api.ErrorBody
 	json.Unmarshal(said.Body, &body)
-	h.check(body.Reason == cardbroker.PINIncorrect && body.Retries != nil, "asked without a module, the card tells its tries", said.text())
-	var right api.PINVerified
-	said, err = h.asks(&h.Users[0], h.origin, http.MethodPost, path, dialog, &right)
-	h.check(right.Verified, "the page wants alice to be asked at her desk, and she enters the right one", said.text())
-	return err
+	h.check(body.Reason == cardbroker.PINIncorrect && body.Retries != nil, "asked without a module, the card tells how many tries are left", said.text())
+	if said, err = h.compare(right, dialog); err != nil {
+		return err
+	}
+	var verified api.PINVerified
+	json.Unmarshal(said.Body, &verified)
+	h.check(verified.Verified, what, said.text())
+	return nil
+}
+
+// compare has the card compare a PIN of its PIV application; with dialog one that the agent asks for.
+func (h held) compare(pin string, dialog bool) (said got, err error) {
+	body := map[string]any{"reference": "80", "aid": "A000000308", "osDialog": dialog}
+	if !dialog {
+		if body["pin"], err = h.encrypt(pin); err != nil {
+			return said, err
+		}
+	}
+	return h.asks(&h.Users[0], h.origin, http.MethodPost, "/cb/v1/readers/"+h.id+"/verify-pin", body, nil)
 }
 
 // signs has the token sign, and openssl judge.
