@@ -75,26 +75,32 @@ func (d demoPage) signs(module, id, pin string) {
 		t.Fatal(err)
 	}
 	agent := strings.Replace(d.h.users[0].agent, "localhost", "127.0.0.1", 1)
-	der, err := base64.StdEncoding.DecodeString(d.h.do(d.Page, fmt.Sprintf(`(async () => {
+	certificate := d.h.do(d.Page, fmt.Sprintf(`(async () => {
 		const place = by('list').querySelector(':checked').value;
 		const {data} = await (await fetch('%s/v3/modules/%s/apps/token/readers/' + place + '/cert-list')).json();
 		return Object.values(data).flatMap(kind => kind.certificates ?? []).find(c => c.id === '%s').certificate;
-	})()`, agent, module, id)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, ok := certificate.PublicKey.(*rsa.PublicKey)
-	if !ok {
-		t.Fatalf("the key %s of %s is a %T", id, module, certificate.PublicKey)
-	}
-	digest := sha256.Sum256([]byte("I agree to that."))
-	if err := rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], signature); err != nil {
+	})()`, agent, module, id))
+	if err := judge(certificate, "I agree to that.", signature); err != nil {
 		t.Errorf("the page says that the signature %X by %s is good: %v", signature, module, err)
 	}
+}
+
+// judge says whether a signature of a text (RSASSA-PKCS1-v1_5 with SHA-256) is one by a certificate's key; the certificate is base64 of DER.
+func judge(certificate, text string, signature []byte) error {
+	der, err := base64.StdEncoding.DecodeString(certificate)
+	if err != nil {
+		return err
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		return err
+	}
+	key, ok := parsed.PublicKey.(*rsa.PublicKey)
+	if !ok {
+		return fmt.Errorf("the key is a %T", parsed.PublicKey)
+	}
+	digest := sha256.Sum256([]byte(text))
+	return rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], signature)
 }
 
 // refused takes what the browser complains of: refusals with those statuses of HTTP, and nothing else.

@@ -97,7 +97,7 @@ function inside({ card, token, title }) {
   if (token) {
     return `Token in no reader, by ${title}`;
   }
-  return card ? card.description?.[0] ?? (card.atr ? "Card inserted" : "Card does not answer") : "No card";
+  return card ? card.description?.[0] ?? (card.atr ? "Card inserted" : "Card does not answer") : "No card: put one in";
 }
 
 // modulesOf are the names of the modules that a card or token can be asked through.
