@@ -144,6 +144,6 @@ func TestDemoCard(t *testing.T) {
 	if err := bed.Remove(h.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	d.see("removed", "list", "No card")
+	d.see("removed", "list", bed.Readers()[0]+" No card")
 	d.h.says(d.Page, "by('card').hidden + ' ' + by('sign').hidden", "true true")
 }
