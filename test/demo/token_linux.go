@@ -114,23 +114,25 @@ func (h held) uses() error {
 		return err
 	}
 	own := list["authenticationCertificate"].Certificates
-	if !h.check(len(own) > 0, "it reads the certificates", fmt.Sprintf("%d kinds, first %s", len(list), subject(own))) {
+	i := slices.IndexFunc(own, func(c api.TokenCertificate) bool { return c.Exponent != "" }) // RSA: openssl takes the signature as it is
+	if !h.check(i >= 0, "it reads the certificates", fmt.Sprintf("%d kinds, of which %d to log in by", len(list), len(own))) {
 		return nil
 	}
+	by := own[i]
 	message := []byte("signed through REST and " + h.module)
-	if err := h.signs(own[0], message, "a signature with the encrypted PIN is good"); err != nil {
+	if err := h.signs(by, message, "a signature by "+by.Subject+", with the encrypted PIN, is good"); err != nil {
 		return err
 	}
 	wrong, err := h.encrypt("000000")
 	if err != nil {
 		return err
 	}
-	said, err := h.does(http.MethodPost, "sign", wish(own[0].ID, message, wrong), nil)
+	said, err := h.does(http.MethodPost, "sign", wish(by.ID, message, wrong), nil)
 	if err != nil {
 		return err
 	}
 	h.check(reasonOf(said) == cardbroker.PINIncorrect, "a wrong PIN is refused", fmt.Sprintf("%d %s", said.Status, reasonOf(said)))
-	if said, err = h.does(http.MethodPost, "sign", wish(own[0].ID, message, h.pin), nil); err != nil {
+	if said, err = h.does(http.MethodPost, "sign", wish(by.ID, message, h.pin), nil); err != nil {
 		return err
 	}
 	h.check(reasonOf(said) == cardbroker.PINNotEncrypted, "a PIN in clear is refused, whether it is right or not", fmt.Sprintf("%d %s", said.Status, reasonOf(said)))
@@ -230,11 +232,4 @@ func (h held) does(method, call string, body, v any) (got, error) {
 func wish(id string, message []byte, pin string) map[string]any {
 	digest := sha256.Sum256(message)
 	return map[string]any{"algorithm": "sha256", "id": id, "data": base64.StdEncoding.EncodeToString(digest[:]), "pin": pin}
-}
-
-func subject(list []api.TokenCertificate) string {
-	if len(list) == 0 {
-		return "none"
-	}
-	return list[0].Subject
 }
