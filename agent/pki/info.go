@@ -16,7 +16,7 @@ import (
 
 // listModules lists the modules of machine policy. It starts none of them, but for ?library=true.
 func (p *PKI) listModules(w http.ResponseWriter, r *http.Request) error {
-	all, _, err := httpserver.QueryBool(r, "library")
+	all, _, err := httpserver.QueryBool(r.URL.Query(), "library")
 	if err != nil {
 		return err
 	}

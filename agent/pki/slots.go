@@ -232,7 +232,7 @@ func (p *PKI) listSlots(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	present, _, err := httpserver.QueryBool(r, "present")
+	present, _, err := httpserver.QueryBool(r.URL.Query(), "present")
 	if err != nil {
 		return err
 	}
