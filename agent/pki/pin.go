@@ -122,9 +122,8 @@ func shapeOf(t *token.Token) pin.Shape {
 // maxTimeout is the longest timeout of a request's body, in seconds.
 const maxTimeout = 60
 
-// at does something at the place that a request names. It ends after the timeout that the body asks for, whatever it waits for by then; 0: as
-// long as the request may take.
-func (p *PKI) at(r *http.Request, seconds int, do func(r *http.Request, in place) error) error {
+// limited does what a request asks for, and ends that after the timeout of its body, whatever it waits for by then; 0: when the request ends.
+func limited(r *http.Request, seconds int, do func(r *http.Request) error) error {
 	if seconds < 0 || seconds > maxTimeout {
 		return cardbroker.Errorf(cardbroker.Invalid, "timeout: %d, want 1 to %d seconds", seconds, maxTimeout)
 	}
@@ -133,11 +132,18 @@ func (p *PKI) at(r *http.Request, seconds int, do func(r *http.Request, in place
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
-	in, err := p.place(r)
-	if err != nil {
-		return err
-	}
-	return do(r, in)
+	return do(r)
+}
+
+// at is limited for what is done at the place that the request names.
+func (p *PKI) at(r *http.Request, seconds int, do func(r *http.Request, in place) error) error {
+	return limited(r, seconds, func(r *http.Request) error {
+		in, err := p.place(r)
+		if err != nil {
+			return err
+		}
+		return do(r, in)
+	})
 }
 
 // unpaced refuses a PACE secret, which no module here takes.
