@@ -16,7 +16,7 @@ func TestTurnsGoRound(t *testing.T) {
 		said := make(chan string, 1)
 		turns := b.turns.Load()
 		go func() { said <- b.post(other, plain, "command", `{"command":"00120000"}`) }()
-		b.until(func() bool { return b.turns.Load() > turns }) // it is about to wait
+		b.until(func() bool { return b.turns.Load() > turns || len(said) > 0 }) // it is about to wait
 		for served, again := false, 0; !served; again++ {
 			select {
 			case got := <-said:
