@@ -42,7 +42,7 @@ func (b *bench) startBed(ctx context.Context, name string, card pcscbed.Card) (*
 	return bed, nil
 }
 
-// desk is a PC/SC service with the software card in both of its readers, and the agent that has them.
+// desk is a PC/SC service with the software card in its first reader, and the agent that has them.
 type desk struct {
 	bed   *pcscbed.Bed
 	host  *host
@@ -58,9 +58,6 @@ func (b *bench) startDesk(ctx context.Context, name string) (_ *desk, err error)
 		}
 	}()
 	if d.bed, err = b.startBed(ctx, name, pcscbed.Card{}); err != nil {
-		return nil, err
-	}
-	if err := d.bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // who has a reader for himself leaves the other
 		return nil, err
 	}
 	if d.host, err = b.startHost(name); err != nil {
@@ -159,6 +156,9 @@ func (b *bench) chain(ctx context.Context) (_ []measured, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
+	if err := d.bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // a reader has one lease at a time
+		return nil, err
+	}
 	native, err := b.help(nil, nil, helpCalls, d.bed.Socket(), d.bed.Readers()[0])
 	if err != nil {
 		return nil, err

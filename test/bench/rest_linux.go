@@ -33,6 +33,9 @@ func (b *bench) restAPDUs(ctx context.Context) (_ []measured, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
+	if err := d.bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // a session has its reader for itself
+		return nil, err
+	}
 	native, err := b.help(nil, nil, helpCalls, d.bed.Socket(), d.bed.Readers()[0])
 	if err != nil {
 		return nil, err
