@@ -206,11 +206,7 @@ func (h held) encrypt(pin string) (string, error) {
 		if _, err := h.asks(alice, program, http.MethodGet, "/device-key", nil, &text); err != nil {
 			return "", err
 		}
-		key, err := sealed.PublicKey(text)
-		if err != nil {
-			return "", err
-		}
-		return sealed.PKCS1(key, []byte(pin))
+		return sealed.PKCS1(text, []byte(pin))
 	}
 	var keys api.DeviceKeys
 	if _, err := h.asks(alice, h.origin, http.MethodGet, "/cb/v1/device-key", nil, &keys); err != nil {
