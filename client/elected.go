@@ -45,6 +45,7 @@ type Elected struct {
 	cfg    ElectedConfig
 	kernel *peer.Kernel
 	links  *socket.Maker
+	limit  time.Duration // for the first answer of whoever is elected
 
 	mode   string            // of the last link: service, elected or none; empty: there was none yet
 	leader cardbroker.UserID // of the last link, if its mode is elected
@@ -54,7 +55,7 @@ type Elected struct {
 
 // NewElected returns a client that has not connected yet.
 func NewElected(cfg ElectedConfig) *Elected {
-	return &Elected{cfg: cfg, kernel: peer.NewKernel(), links: socket.NewMaker(api.LinkProtocol)}
+	return &Elected{cfg: cfg, kernel: peer.NewKernel(), links: socket.NewMaker(api.LinkProtocol), limit: answerTimeout}
 }
 
 // Close gives the client's resources back.

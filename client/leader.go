@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/user"
 	"slices"
 	"syscall"
@@ -30,7 +31,7 @@ func (e *Elected) dialLeader(ctx context.Context) (*socket.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	limited, cancel := context.WithTimeout(ctx, answerTimeout)
+	limited, cancel := context.WithTimeout(ctx, e.limit)
 	defer cancel()
 	var below *net.TCPConn
 	conn, response, err := e.links.Dial(limited, socket.Dial{
@@ -49,7 +50,7 @@ func (e *Elected) dialLeader(ctx context.Context) (*socket.Conn, error) {
 	case err == nil:
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case limited.Err() != nil:
+	case limited.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, e.hangs(listener)
 	case response != nil:
 		return nil, e.refused(api.ReadError(response))
@@ -75,7 +76,7 @@ func (e *Elected) listener() (peer.Listener, error) {
 	case cardbroker.RuleOf(err) == cardbroker.RuleListenerMissing:
 		return l, nobody(err, e.cfg.Port)
 	case cardbroker.RuleOf(err) == cardbroker.RuleListenerForeign:
-		return l, cardbroker.Wrapf(err, cardbroker.CallerRefused, "port %d, where the registry of this host is elected, is not one user's on 127.0.0.1 and [::1]: %s; "+
+		return l, cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleListenerForeign, "port %d, where the registry of this host is elected, is not one user's on 127.0.0.1 and [::1]: %s; "+
 			"have that program ended, or a service started (cardbroker host run)", e.cfg.Port, api.Describe(err).Description)
 	case err != nil:
 		return l, err
@@ -127,7 +128,7 @@ func (e *Elected) hangs(l peer.Listener) error {
 		who = fmt.Sprintf("process %d (%s)", pid, name)
 	}
 	return cardbroker.Errorf(cardbroker.Timeout, "the registry of this host hangs: %s of user %s has port %d and does not answer within %v; end it",
-		who, named(l.User), e.cfg.Port, answerTimeout)
+		who, named(l.User), e.cfg.Port, e.limit)
 }
 
 func nobody(err error, port cardbroker.Port) error {

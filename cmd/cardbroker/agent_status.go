@@ -29,13 +29,13 @@ type agentStatusAnswer struct {
 	Port     cardbroker.Port      `json:"port"`
 	State    cardbroker.State     `json:"state"`
 	Broker   string               `json:"broker"` // its local socket, or the address of the registry that was elected
-	Mode     string               `json:"mode"`   // service, elected or none: how the host finds the agent
 	Readers  []api.CardReader     `json:"readers"`
 	Leases   []api.Lease          `json:"leases"`
 	Consents int                  `json:"consents"`
 	Modules  []api.Module         `json:"modules"`
 	Presence string               `json:"presence"` // present, locked, away or unknown; empty: no broker answers
 	Closed   *api.ErrorBody       `json:"closed"`   // why there are no readers, though there may be some; null: they are open
+	Mode     string               `json:"mode"`     // service, elected or none: how the host finds the agent
 }
 
 func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
