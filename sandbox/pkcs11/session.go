@@ -89,12 +89,6 @@ func (s *session) mayLogin() error {
 	return s.login(p11.CKU_USER)
 }
 
-// The flags of a token that tell of the security officer's PIN, §3.2, where those of the user's are in package token.
-const (
-	flagSOPINFinal  = 0x00200000
-	flagSOPINLocked = 0x00400000
-)
-
 // explainPIN returns what err is that a PIN of the user's has led to. How many tries are left, a token tells at the end only.
 func (s *session) explainPIN(err error, user uint) error {
 	if codeOf(err) != p11.CKR_PIN_INCORRECT {
@@ -102,7 +96,7 @@ func (s *session) explainPIN(err error, user uint) error {
 	}
 	word, final, locked := "PIN", uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
 	if user == p11.CKU_SO {
-		word, final, locked = "PUK", flagSOPINFinal, flagSOPINLocked
+		word, final, locked = "PUK", token.FlagSOPINFinal, token.FlagSOPINLocked
 	}
 	info, failed := s.ctx.GetTokenInfo(s.slot)
 	if failed == nil && info.Flags&locked != 0 {
