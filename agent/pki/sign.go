@@ -70,11 +70,7 @@ func (p *PKI) makeSignature(w http.ResponseWriter, r *http.Request, kinds ...kin
 		return err
 	}
 	defer cancel()
-	in, err := p.place(r)
-	if err != nil {
-		return err
-	}
-	c, err := p.signer(r.Context(), in, wish.ID, kinds...)
+	in, c, err := p.signer(r, wish.ID, kinds...)
 	if err != nil {
 		return err
 	}
