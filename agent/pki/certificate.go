@@ -93,7 +93,7 @@ func (p *PKI) signer(r *http.Request, id string, kinds ...kind) (place, *certifi
 // yet: then the module need not look for its slots. Whether the token is there, and still as it was, it sees when it is asked.
 func (p *PKI) stillAt(r *http.Request, in place) bool {
 	m, err := p.module(r.PathValue("module"))
-	if err != nil || m.Name != in.module.Name || p.slotID(m, in.slot) != cardbroker.ReaderID(r.PathValue("id")) {
+	if err != nil || m.Name != in.module.Name || in.slot.Token.Serial == "" || p.slotID(m, in.slot) != cardbroker.ReaderID(r.PathValue("id")) {
 		return false
 	}
 	_, card, err := p.readerOf(r.Context(), m, in.slot)

@@ -310,3 +310,14 @@ func TestSignsAgainBySlot(t *testing.T) {
 		})
 	}
 }
+
+// TestSignsAgainWithoutSerial: a token that has no serial number cannot be told from the next one: the module looks for its slots.
+func TestSignsAgainWithoutSerial(t *testing.T) {
+	b := newBed(t, config.PINPolicy{})
+	b.Token.Change(func(s *softtoken.State) { s.Serial = "" })
+	b.base = "/v3/modules/soft/apps/token/readers/" + string(b.slots("soft")[0].ID) + "/"
+	body := fields{"id": "02", "algorithm": "sha256", "data": hashed(), "pin": b.pin(softtoken.PIN)}
+	b.want("", "POST", "sign", body, nil)
+	b.Token.FailSlots(cardbroker.Errorf(cardbroker.CardMute, "the module looks for its slots"))
+	b.want(cardbroker.CardMute, "POST", "sign", body, nil)
+}

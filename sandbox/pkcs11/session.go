@@ -30,7 +30,7 @@ func (a ask) within(flags uint, f func(*session) error) error {
 	}
 	s := &session{ask: a, handle: handle}
 	defer s.close()
-	if a.Serial != "" {
+	if a.Serial != "" || a.Refuse != 0 {
 		info, err := a.ctx.GetTokenInfo(a.slot)
 		if err != nil {
 			return explain(err)
@@ -46,8 +46,7 @@ func (a ask) within(flags uint, f func(*session) error) error {
 // is not for.
 func (a ask) meant(is p11.TokenInfo) error {
 	switch {
-	case a.Serial == "":
-	case a.Serial != text(is.SerialNumber):
+	case a.Serial != "" && a.Serial != text(is.SerialNumber):
 		return cardbroker.Errorf(cardbroker.ObjectUnknown, "the token in this slot is another one")
 	case a.Refuse&is.Flags != 0, a.Protected && is.Flags&token.FlagProtectedPath == 0:
 		return cardbroker.Errorf(cardbroker.Conflict, "the token is not as it was when it was looked at")
