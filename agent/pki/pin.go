@@ -138,16 +138,28 @@ func shapeOf(t *token.Token) pin.Shape {
 // maxTimeout is the longest timeout of a request's body, in seconds.
 const maxTimeout = 60
 
-// limited ends a request after the timeout that its body asks for, whatever it waits for by then.
-func limited(r *http.Request, seconds int) (*http.Request, context.CancelFunc, error) {
+// limited does what a request asks for, and ends that after the timeout of its body, whatever it waits for by then; 0: when the request ends.
+func limited(r *http.Request, seconds int, do func(r *http.Request) error) error {
 	if seconds < 0 || seconds > maxTimeout {
-		return nil, nil, cardbroker.Errorf(cardbroker.Invalid, "timeout: %d, want 1 to %d seconds", seconds, maxTimeout)
+		return cardbroker.Errorf(cardbroker.Invalid, "timeout: %d, want 1 to %d seconds", seconds, maxTimeout)
 	}
-	if seconds == 0 {
-		return r, func() {}, nil
+	if seconds > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds)*time.Second)
+		defer cancel()
+		r = r.WithContext(ctx)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds)*time.Second)
-	return r.WithContext(ctx), cancel, nil
+	return do(r)
+}
+
+// at is limited for what is done at the place that the request names.
+func (p *PKI) at(r *http.Request, seconds int, do func(r *http.Request, in place) error) error {
+	return limited(r, seconds, func(r *http.Request) error {
+		in, err := p.place(r)
+		if err != nil {
+			return err
+		}
+		return do(r, in)
+	})
 }
 
 // unpaced refuses a PACE secret, which no module here takes.
@@ -178,20 +190,12 @@ func (p *PKI) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 	if err := unpaced(&wish.Pace); err != nil {
 		return err
 	}
-	r, cancel, err := limited(r, wish.Timeout)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	in, err := p.place(r)
-	if err != nil {
-		return err
-	}
-	_, err = p.enter(r, in, token.Question{Call: token.CallLogin}, entry{pin: wish.PIN, dialog: wish.OSDialog})
-	if err != nil {
-		return err
-	}
-	return httpserver.Data(w, api.PINVerified{Verified: true})
+	return p.at(r, wish.Timeout, func(r *http.Request, in place) error {
+		if _, err := p.enter(r, in, token.Question{Call: token.CallLogin}, entry{pin: wish.PIN, dialog: wish.OSDialog}); err != nil {
+			return err
+		}
+		return httpserver.Data(w, api.PINVerified{Verified: true})
+	})
 }
 
 // resetWish is api.ResetTokenPIN as it is read.
@@ -216,13 +220,7 @@ func (p *PKI) resetPIN(w http.ResponseWriter, r *http.Request) error {
 	if wish.ResetOnly {
 		return cardbroker.Errorf(cardbroker.Unsupported, "resetOnly: PKCS#11 unblocks a PIN by setting a new one; send it as pin")
 	}
-	r, cancel, err := limited(r, wish.Timeout)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	return p.setPIN(w, r, token.CallUnblock, cardbroker.EventPINUnblocked,
-		entry{act: pin.Unblock, pin: wish.PUK, next: wish.PIN, dialog: wish.OSDialog})
+	return p.setPIN(w, r, wish.Timeout, entry{act: pin.Unblock, pin: wish.PUK, next: wish.PIN, dialog: wish.OSDialog})
 }
 
 // changeWish is api.ChangeTokenPIN as it is read.
@@ -242,25 +240,22 @@ func (p *PKI) changePIN(w http.ResponseWriter, r *http.Request) error {
 	if err := httpserver.Decode(r, &wish); err != nil {
 		return err
 	}
-	r, cancel, err := limited(r, wish.Timeout)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	return p.setPIN(w, r, token.CallChangePIN, cardbroker.EventPINChanged,
-		entry{act: pin.Change, pin: wish.PIN, next: wish.NewPIN, dialog: wish.OSDialog})
+	return p.setPIN(w, r, wish.Timeout, entry{act: pin.Change, pin: wish.PIN, next: wish.NewPIN, dialog: wish.OSDialog})
 }
 
-func (p *PKI) setPIN(w http.ResponseWriter, r *http.Request, call token.Call, event cardbroker.EventName, e entry) error {
-	in, err := p.place(r)
-	if err != nil {
-		return err
+// setPIN gives a token another PIN, by the old one or by the PUK.
+func (p *PKI) setPIN(w http.ResponseWriter, r *http.Request, timeout int, e entry) error {
+	call, event := token.CallChangePIN, cardbroker.EventPINChanged
+	if e.act == pin.Unblock {
+		call, event = token.CallUnblock, cardbroker.EventPINUnblocked
 	}
-	if _, err := p.enter(r, in, token.Question{Call: call}, e); err != nil {
-		return err
-	}
-	p.cfg.Record(cardbroker.Event{Name: event, Origin: pageOf(r), Reader: in.reader, Detail: "module " + in.module.Name})
-	return httpserver.Data(w, api.PINVerified{Verified: true})
+	return p.at(r, timeout, func(r *http.Request, in place) error {
+		if _, err := p.enter(r, in, token.Question{Call: call}, e); err != nil {
+			return err
+		}
+		p.cfg.Record(cardbroker.Event{Name: event, Origin: pageOf(r), Reader: in.reader, Detail: "module " + in.module.Name})
+		return httpserver.Data(w, api.PINVerified{Verified: true})
+	})
 }
 
 // resetBulkPIN ends the PIN sessions of the page that asks, of all its tokens.

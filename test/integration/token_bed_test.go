@@ -206,11 +206,7 @@ func (l place) does(want, call string, body map[string]any, v any) answer {
 // pkcs1 encrypts a PIN as existing clients do.
 func (u *holder) pkcs1(pin string) string {
 	u.t.Helper()
-	key, err := sealed.PublicKey(u.deviceKey(u.p, u.at))
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	blob, err := sealed.PKCS1(key, []byte(pin))
+	blob, err := sealed.PKCS1(u.deviceKey(u.p, u.at), []byte(pin))
 	if err != nil {
 		u.t.Fatal(err)
 	}
