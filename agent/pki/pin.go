@@ -24,6 +24,7 @@ type job struct {
 	q      token.Question
 	act    pin.Act
 	answer *token.Answer
+	found  *time.Time // when the place was, which the next job is for, too
 }
 
 var _ pin.Pad = job{}
@@ -31,10 +32,7 @@ var _ pin.Pad = job{}
 // Tries reads the flags of the token, PKCS#11 v2.40 §3.2. Of the PUK they are the security officer's. That a PIN was wrong before
 // (CKF_USER_PIN_COUNT_LOW) says nothing of the tries left: there are modules that never say which is the last.
 func (j job) Tries(context.Context) (left int, known bool, err error) {
-	final, locked := uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
-	if j.act == pin.Unblock {
-		final, locked = token.FlagSOPINFinal, token.FlagSOPINLocked
-	}
+	final, locked := j.judged()
 	switch flags := j.in.slot.Token.Flags; {
 	case flags&locked != 0:
 		return 0, true, nil
@@ -44,7 +42,16 @@ func (j job) Tries(context.Context) (left int, known bool, err error) {
 	return 0, false, nil
 }
 
-// Verify asks the question with the PIN. What the token did with a right PIN is no matter of the PIN's.
+// judged are the flags that Tries goes by.
+func (j job) judged() (final, locked uint) {
+	if j.act == pin.Unblock {
+		return token.FlagSOPINFinal, token.FlagSOPINLocked
+	}
+	return token.FlagUserPINFinal, token.FlagUserPINLocked
+}
+
+// Verify asks the question with the PIN, of the token as Tries has judged it: one that has come to its last try since is looked for and judged
+// anew. What the token did with a right PIN is no matter of the PIN's.
 func (j job) Verify(ctx context.Context, entered, next []byte) error {
 	var secrets []cardbroker.Secret
 	for _, text := range [][]byte{entered, next} {
@@ -52,9 +59,14 @@ func (j job) Verify(ctx context.Context, entered, next []byte) error {
 			secrets = append(secrets, cardbroker.NewSecret(append(make([]byte, 0, len(text)), text...))) // Do overwrites it
 		}
 	}
+	final, locked := j.judged()
+	j.q.Refuse = (final | locked | token.FlagProtectedPath) &^ j.in.slot.Token.Flags
 	answer, err := j.pki.do(ctx, j.in, j.q, secrets...)
 	*j.answer = answer
 	switch cardbroker.ReasonOf(err) {
+	case cardbroker.Conflict:
+		*j.found = time.Time{}
+		return pin.Changed(removed())
 	case cardbroker.ObjectUnknown, cardbroker.Unsupported, cardbroker.Invalid, cardbroker.Forbidden, cardbroker.PINCanceled:
 		return pin.Job(err)
 	}
@@ -95,15 +107,19 @@ func (p *PKI) enter(r *http.Request, in place, q token.Question, e entry) (token
 		Which: what + " of " + t.Label, Shape: shapeOf(t), Act: e.act, PIN: e.pin, Next: e.next, Dialog: e.dialog, Pad: q.Protected, Once: !e.keeps,
 		Present: func() *cardbroker.Card { return p.present(in) },
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
-			in, loan, err := p.lend(ctx, in)
+			now, loan, err := p.lend(ctx, in)
 			if err != nil {
 				return nil, cardbroker.Card{}, err
 			}
-			var card cardbroker.Card
-			if in.present != nil {
-				card = *in.present
+			if (now.slot.Token.Flags^t.Flags)&token.FlagProtectedPath != 0 {
+				loan.Close()
+				return nil, cardbroker.Card{}, removed()
 			}
-			return job{pki: p, in: in, loan: loan, q: q, act: e.act, answer: &answer}, card, nil
+			var card cardbroker.Card
+			if now.present != nil {
+				card = *now.present
+			}
+			return job{pki: p, in: now, loan: loan, q: q, act: e.act, answer: &answer, found: &in.at}, card, nil
 		},
 		Still: func() error { return httpserver.StillThere(r.Context()) },
 	})

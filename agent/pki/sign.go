@@ -65,8 +65,8 @@ func (p *PKI) makeSignature(w http.ResponseWriter, r *http.Request, kinds ...kin
 	if err != nil {
 		return err
 	}
-	return p.at(r, wish.Timeout, func(r *http.Request, in place) error {
-		c, err := p.signer(r.Context(), in, wish.ID, kinds...)
+	return limited(r, wish.Timeout, func(r *http.Request) error {
+		in, c, err := p.signer(r, wish.ID, kinds...)
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ type session struct {
 }
 
 // within opens a session for f, §5.6. Nobody is logged in to the token when it returns. A session ends with its token, so the one that
-// is looked at here is the one that f meets. Errors: ObjectUnknown, before f: it is not the one that is meant.
+// is looked at here is the one that f meets. Errors: ObjectUnknown and Conflict, before f: it is not the one that is meant, or not as it was.
 func (a ask) within(flags uint, f func(*session) error) error {
 	handle, err := a.ctx.OpenSession(a.slot, flags)
 	if err != nil {
@@ -30,7 +30,7 @@ func (a ask) within(flags uint, f func(*session) error) error {
 	}
 	s := &session{ask: a, handle: handle}
 	defer s.close()
-	if a.Serial != "" {
+	if a.Serial != "" || a.Refuse != 0 {
 		info, err := a.ctx.GetTokenInfo(a.slot)
 		if err != nil {
 			return explain(err)
@@ -42,10 +42,14 @@ func (a ask) within(flags uint, f func(*session) error) error {
 	return f(s)
 }
 
-// meant returns ObjectUnknown unless that is the token that the question is for.
+// meant returns ObjectUnknown unless that is the token that the question is for, and Conflict if it has come into a state that the question
+// is not for.
 func (a ask) meant(is p11.TokenInfo) error {
-	if a.Serial != "" && a.Serial != text(is.SerialNumber) {
+	switch {
+	case a.Serial != "" && a.Serial != text(is.SerialNumber):
 		return cardbroker.Errorf(cardbroker.ObjectUnknown, "the token in this slot is another one")
+	case a.Refuse&is.Flags != 0, a.Protected && is.Flags&token.FlagProtectedPath == 0:
+		return cardbroker.Errorf(cardbroker.Conflict, "the token is not as it was when it was looked at")
 	}
 	return nil
 }
