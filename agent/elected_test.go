@@ -8,9 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,10 +26,10 @@ import (
 // polls is a registry that was elected, or a service, as the agent meets it. Its terms are the test's goroutine's.
 type polls struct {
 	fakeRegistry
-	t      *testing.T
-	server *httptest.Server
-	maker  *socket.Maker
-	links  chan *socket.Conn // that the agent has opened
+	t     *testing.T
+	at    string
+	maker *socket.Maker
+	links chan *socket.Conn // that the agent has opened
 
 	leader    cardbroker.UserID
 	service   atomic.Bool
@@ -53,14 +51,20 @@ func newPolls(t *testing.T, leader cardbroker.UserID) (p *polls, a *Agent, ended
 		}
 		return api.Reservation{Port: cardbroker.Port(free[0].Addr().(*net.TCPAddr).Port)}, err
 	}
-	p.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	listener, err := httpserver.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.at = listener.Addr().String()
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if conn, err := p.maker.Upgrade(w, r); err == nil {
 			p.links <- conn
 		}
-	}))
-	t.Cleanup(p.server.Close)
-	a, err := New(Config{Session: "1", State: t.TempDir() + "/state", Ready: func(home.Note) {}, Log: slog.New(slog.DiscardHandler), Election: p}, p)
-	if err != nil {
+	})}
+	done := make(chan struct{})
+	go func() { defer close(done); server.Serve(listener) }()
+	t.Cleanup(func() { server.Close(); <-done })
+	if a, err = New(Config{Session: "1", State: t.TempDir() + "/state", Ready: func(home.Note) {}, Log: slog.New(slog.DiscardHandler), Election: p}, p); err != nil {
 		t.Fatal(err)
 	}
 	group := run.New(t.Context())
@@ -70,7 +74,7 @@ func newPolls(t *testing.T, leader cardbroker.UserID) (p *polls, a *Agent, ended
 }
 
 func (p *polls) Link(ctx context.Context) (*socket.Conn, error) {
-	conn, _, err := p.maker.Dial(ctx, socket.Dial{URL: "ws" + strings.TrimPrefix(p.server.URL, "http")})
+	conn, _, err := p.maker.Dial(ctx, socket.Dial{URL: "ws://" + p.at})
 	return conn, err
 }
 func (p *polls) Leader() (cardbroker.UserID, bool) { return p.leader, !p.service.Load() }

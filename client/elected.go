@@ -117,7 +117,7 @@ func (e *Elected) Link(ctx context.Context) (conn *socket.Conn, err error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case failed != nil:
-		e.turn(api.ModeNone, failed)
+		e.turn(api.ModeNone, cardbroker.UserID{}, failed)
 		return nil, failed
 	}
 	return conn, nil
@@ -129,7 +129,7 @@ func (e *Elected) seek(ctx context.Context, why error, dial func(context.Context
 		return err
 	}
 	if e.mode == api.ModeService {
-		e.turn(api.ModeNone, why)
+		e.turn(api.ModeNone, cardbroker.UserID{}, why)
 	}
 	var notBefore time.Time
 	if !e.seen.IsZero() {
@@ -147,7 +147,7 @@ func (e *Elected) dial(ctx context.Context) (*socket.Conn, error) {
 	case there:
 		conn, err := e.cfg.Service.Link(ctx)
 		if err == nil {
-			e.turn(api.ModeService, nil)
+			e.turn(api.ModeService, cardbroker.UserID{}, nil)
 		}
 		return conn, err
 	}
@@ -196,12 +196,12 @@ func (e *Elected) mayStand() error {
 		"the service that was at %s does not answer, and machine policy (election.after_service: deny) has agents wait for it; have it started again", e.cfg.Service.cfg.Socket)
 }
 
-// turn notes what the link leads to, and logs it where that is another kind of registry than before.
-func (e *Elected) turn(mode string, why error) {
-	if mode == e.mode {
+// turn notes what the link leads to, and logs it where that is another kind of registry than before, or another user's.
+func (e *Elected) turn(mode string, leader cardbroker.UserID, why error) {
+	same := mode == e.mode && leader == e.leader
+	if e.mode, e.leader = mode, leader; same {
 		return
 	}
-	e.mode = mode
 	switch mode {
 	case api.ModeService:
 		e.cfg.Log.Info("the registry is the host's service: it answers at its socket")
