@@ -35,6 +35,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/remoteloading"
 	"github.com/cardbroker/cardbroker/agent/sharing"
 	"github.com/cardbroker/cardbroker/agent/tokens"
+	"github.com/cardbroker/cardbroker/agent/trust"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
@@ -58,6 +59,17 @@ type Config struct {
 	Version string
 	Ready   func(home.Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
+
+	Election Election        // that the agent stands for; nil: none
+	Elects   cardbroker.Port // where whoever is elected listens, for the note
+}
+
+// Election is the agent's part in the election of a registry; package election and client.Elected have it.
+type Election interface {
+	Leader() (user cardbroker.UserID, elected bool) // whom the last link leads to, if he was elected
+	Appoint(voters []api.Voter)
+	Self() api.Voter
+	Changed() <-chan struct{} // delivers when Self is another
 }
 
 // cardModules are the modules that may find the cards of the session's readers: software readers are none of PC/SC.
@@ -68,7 +80,7 @@ func (c *Config) cardModules() []config.Module {
 	return c.Policy.Modules()
 }
 
-// registry is what the agent needs of the broker; client.Broker has it.
+// registry is what the agent needs of the broker; client.Broker and client.Elected have it.
 type registry interface {
 	Reserve(ctx context.Context, claim api.Claim) (api.Reservation, error)
 	Release(ctx context.Context, claim api.Claim) error
@@ -116,6 +128,8 @@ type Agent struct {
 	consents *consent.Book
 	pages    *pagejwt.Judge
 
+	epochs       trust.Epochs                   // owned by enrol
+	voter        api.Voter                      // that the registry was told of; owned by the link
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
 	recorded     chan api.Event                 // for the broker's audit log; bounded
@@ -200,7 +214,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, a.present.leave = context.WithCancel(ctx)
 	defer a.present.leave()
 	defer a.kernel.Close()
-	defer a.home.TakeNote(os.Getpid())
+	defer a.home.TakeNote(a.cfg.Session, os.Getpid())
 	owners := run.New(context.WithoutCancel(ctx))
 	owners.Go("cards", a.cards.Run)
 	owners.Go("tokens", a.tokens.Run)

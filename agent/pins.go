@@ -86,7 +86,7 @@ func (a *Agent) askPIN(ctx context.Context, q pin.Question) ([]cardbroker.Secret
 // enterAtReader tells the user that he is to enter a PIN at a reader, until end is called; while his screen is locked or he is away it is
 // PINCanceled.
 func (a *Agent) enterAtReader(ctx context.Context, q pin.Question) (end func(), err error) {
-	_, leave, err := a.present.prompts.enter(ctx)
+	_, leave, err := a.present.prompts.Enter(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -442,34 +442,6 @@ func TestWatchLost(t *testing.T) {
 	}
 }
 
-// TestGate closes a gate on those who are inside and on those who come.
-func TestGate(t *testing.T) {
-	g := newGate()
-	inside, leave, err := g.enter(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer leave()
-	why := cardbroker.Errorf(cardbroker.Forbidden, "closed")
-	g.close(why)
-	<-inside.Done()
-	if context.Cause(inside) != why || g.closed() != why {
-		t.Errorf("the cause is %v, want %v", context.Cause(inside), why)
-	}
-	if _, _, err := g.enter(t.Context()); err != why {
-		t.Errorf("enter = %v, want %v", err, why)
-	}
-	g.open()
-	if _, leave, err := g.enter(t.Context()); err != nil {
-		t.Errorf("enter after open = %v", err)
-	} else {
-		leave()
-	}
-	if inside.Err() == nil {
-		t.Error("who was turned out is inside again")
-	}
-}
-
 // quickAsker is a prompt whose user answers while the screen is being locked.
 type quickAsker struct{ lock func() }
 

@@ -24,7 +24,7 @@ func (a *Agent) remoteConfig() remoteloading.Config {
 		},
 		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
 		Watch:    a.cards.Watch,
-		Enter:    a.present.uses.enter,
+		Enter:    a.present.uses.Enter,
 		Asking:   a.pins.Asking,
 		Asker:    a.asker,
 		PagePINs: a.cfg.Policy.PagePINs,

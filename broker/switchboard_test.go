@@ -14,6 +14,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
@@ -23,21 +24,28 @@ var (
 )
 
 // startHub runs a hub with one link, alice's, whose messages go to sent.
-func startHub(t *testing.T, sent chan api.FromBroker) (*hub, cardbroker.Route) {
+// newBoard returns a switchboard with its hub, which runs.
+func newBoard(t *testing.T) (*switchboard, *run.Group) {
 	t.Helper()
-	h := newHub()
+	h := newSwitchboard()
+	h.Hub = coordinator.NewHub(h.leave)
 	group := run.New(t.Context())
 	group.Go("hub", h.Run)
-	t.Cleanup(func() { group.Stop() })
-	agent := cardbroker.Agent{Key: cardbroker.AgentKey{User: alice, Session: "1"}, Route: "0123456789abcdef"}
-	err := h.join(t.Context(), &link{linkView: linkView{agent: agent}, send: func(m api.FromBroker) error { sent <- m; return nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h, agent.Route
+	return h, group
 }
 
-// testLeg is a leg that only knows whether it was closed.
+func startHub(t *testing.T, sent chan api.FromBroker) (*switchboard, *coordinator.Link) {
+	t.Helper()
+	h, group := newBoard(t)
+	t.Cleanup(func() { group.Stop() })
+	agent := cardbroker.Agent{Key: cardbroker.AgentKey{User: alice, Session: "1"}, Route: "0123456789abcdef"}
+	l := &coordinator.Link{View: coordinator.View{Agent: agent}, Send: func(m api.FromBroker) error { sent <- m; return nil }}
+	if err := h.Join(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	return h, l
+}
+
 type testLeg struct{ closed chan struct{} }
 
 func newTestLeg() *testLeg               { return &testLeg{closed: make(chan struct{})} }
@@ -48,7 +56,7 @@ func (l *testLeg) Close() error          { close(l.closed); return nil }
 
 func TestHubOpensATunnel(t *testing.T) {
 	sent := make(chan api.FromBroker, 1)
-	h, route := startHub(t, sent)
+	h, l := startHub(t, sent)
 	brought := newTestLeg()
 	group := run.New(t.Context())
 	group.Go("agent", func(ctx context.Context) error {
@@ -67,7 +75,7 @@ func TestHubOpensATunnel(t *testing.T) {
 		}
 		return nil
 	})
-	got, err := h.open(t.Context(), route, api.TunnelOpen{Tenant: "issuer"}, refuseTicket())
+	got, err := h.open(t.Context(), l.Agent.Route, api.TunnelOpen{Tenant: "issuer"}, refuseTicket())
 	if err != nil || got != brought {
 		t.Errorf("open = %v, %v, want the leg that was brought", got, err)
 	}
@@ -76,7 +84,7 @@ func TestHubOpensATunnel(t *testing.T) {
 
 func TestHubRefusals(t *testing.T) {
 	sent := make(chan api.FromBroker, 1)
-	h, route := startHub(t, sent)
+	h, l := startHub(t, sent)
 	if _, err := h.open(t.Context(), "fedcba9876543210", api.TunnelOpen{}, refuseTicket()); cardbroker.RuleOf(err) != cardbroker.RuleTicket {
 		t.Errorf("open(unknown route) = %v, want what a wrong ticket gets", err)
 	}
@@ -85,7 +93,7 @@ func TestHubRefusals(t *testing.T) {
 	group.Go("agent", func(ctx context.Context) error {
 		return h.deliver(ctx, (<-sent).Open.ID, alice, legAnswer{err: busy})
 	})
-	if _, err := h.open(t.Context(), route, api.TunnelOpen{}, refuseTicket()); !errors.Is(err, busy) {
+	if _, err := h.open(t.Context(), l.Agent.Route, api.TunnelOpen{}, refuseTicket()); !errors.Is(err, busy) {
 		t.Errorf("open = %v, want the agent's %v", err, busy)
 	}
 	if err := group.Wait(); err != nil {
@@ -97,9 +105,9 @@ func TestHubRefusals(t *testing.T) {
 func TestHubSilentAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := make(chan api.FromBroker, 1)
-		h, route := startHub(t, sent)
+		h, l := startHub(t, sent)
 		start := time.Now()
-		_, err := h.open(t.Context(), route, api.TunnelOpen{}, refuseTicket())
+		_, err := h.open(t.Context(), l.Agent.Route, api.TunnelOpen{}, refuseTicket())
 		if cardbroker.ReasonOf(err) != cardbroker.Timeout || time.Since(start) != openTimeout {
 			t.Errorf("open = %v after %v, want timeout after %v", err, time.Since(start), openTimeout)
 		}
@@ -110,22 +118,22 @@ func TestHubSilentAgent(t *testing.T) {
 }
 
 func TestHubWatch(t *testing.T) {
-	h, route := startHub(t, make(chan api.FromBroker, 1))
-	changed, stop, err := h.watch(t.Context())
+	h, l := startHub(t, make(chan api.FromBroker, 1))
+	changed, stop, err := h.Watch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	<-changed // the view as it is
 	offers := api.Offers{Offers: []api.OfferedReader{{Tenant: "issuer", ID: "1", Name: "R"}}}
-	if err := h.setOffers(t.Context(), route, offers); err != nil {
+	if err := h.setOffers(t.Context(), l.Agent.Route, offers); err != nil {
 		t.Fatal(err)
 	}
 	<-changed
-	if view := *h.view.Load(); len(view) != 1 || len(view[0].offers) != 1 {
+	if view := h.View(); len(view) != 1 || len(view[0].Offers) != 1 {
 		t.Errorf("view = %+v, want the offer", view)
 	}
 	stop()
-	if err := h.leave(h.state.links[route]); err != nil {
+	if err := h.Leave(l); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -133,7 +141,7 @@ func TestHubWatch(t *testing.T) {
 		t.Error("a signal after stop")
 	default:
 	}
-	if view := *h.view.Load(); len(view) != 0 {
+	if view := h.View(); len(view) != 0 {
 		t.Errorf("view = %+v after the link's end, want none", view)
 	}
 }
@@ -146,9 +154,9 @@ func TestHubKeepsTheLastRefusals(t *testing.T) {
 		h.refused(refusal{client: client(1000 + n), server: server})
 	}
 	var kept []bool
-	err := h.loop.Do(t.Context(), func(s *hubState) error {
+	err := h.Do(t.Context(), func(*coordinator.Links) error {
 		for _, n := range []int{0, 9, 10, keptRefusals + 9} {
-			kept = append(kept, s.lastRefusal(client(1000+n), server) != nil)
+			kept = append(kept, h.lastRefusal(client(1000+n), server) != nil)
 		}
 		return nil
 	})

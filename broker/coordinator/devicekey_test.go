@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package coordinator
 
 import (
 	"crypto/ecdsa"

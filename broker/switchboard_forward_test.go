@@ -12,6 +12,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
@@ -27,7 +28,7 @@ func (l *testForward) Close() error      { l.closed = true; return nil }
 // TestHubForwards gives a connection's leg to who waits for it, once, and from the agent's user alone.
 func TestHubForwards(t *testing.T) {
 	sent := make(chan api.FromBroker, 1)
-	h, route := startHub(t, sent)
+	h, l := startHub(t, sent)
 	brought := &testForward{}
 	group := run.New(t.Context())
 	group.Go("agent", func(ctx context.Context) error {
@@ -46,7 +47,7 @@ func TestHubForwards(t *testing.T) {
 		}
 		return nil
 	})
-	got, err := h.forward(t.Context(), route, api.Forward{ID: "1"})
+	got, err := h.forward(t.Context(), l.Agent.Route, api.Forward{ID: "1"})
 	if err != nil || got != brought {
 		t.Errorf("forward = %v, %v, want the leg that was brought", got, err)
 	}
@@ -58,30 +59,28 @@ func TestHubForwards(t *testing.T) {
 func TestHubForwardsToNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := make(chan api.FromBroker, 1)
-		h := newHub()
-		group := run.New(t.Context())
-		group.Go("hub", h.Run)
+		h, group := newBoard(t)
 		defer group.Stop()
 		agent := cardbroker.Agent{Key: cardbroker.AgentKey{User: alice, Session: "1"}, Route: "0123456789abcdef"}
-		var joined *link
+		var joined *coordinator.Link
 		join := func() {
-			joined = &link{linkView: linkView{agent: agent}, send: func(m api.FromBroker) error { sent <- m; return nil }}
-			err := h.join(t.Context(), joined)
+			joined = &coordinator.Link{View: coordinator.View{Agent: agent}, Send: func(m api.FromBroker) error { sent <- m; return nil }}
+			err := h.Join(t.Context(), joined)
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
 		want := func(what string, err error) {
 			t.Helper()
-			if cardbroker.ReasonOf(err) != cardbroker.Unavailable || len(h.state.forwards) != 0 {
-				t.Errorf("%s: %v, %d wait, want unavailable and none", what, err, len(h.state.forwards))
+			if cardbroker.ReasonOf(err) != cardbroker.Unavailable || len(h.forwards) != 0 {
+				t.Errorf("%s: %v, %d wait, want unavailable and none", what, err, len(h.forwards))
 			}
 		}
 		_, err := h.forward(t.Context(), agent.Route, api.Forward{ID: "1"})
 		want("no link", err)
 		join()
 		gone := run.New(t.Context())
-		gone.Go("leaves", func(context.Context) error { <-sent; return h.leave(joined) })
+		gone.Go("leaves", func(context.Context) error { <-sent; return h.Leave(joined) })
 		_, err = h.forward(t.Context(), agent.Route, api.Forward{ID: "2"})
 		want("an agent that goes", err)
 		gone.Wait()

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package coordinator
 
 import (
 	"context"
@@ -11,22 +11,22 @@ import (
 
 // tellSharing tells every agent when agents of another user come to the host, and when there are none any more: a PC/SC
 // service that all users can reach is good for one user only. No agent waits for another.
-func (b *Broker) tellSharing(ctx context.Context) error {
+func (c *Coordinator) tellSharing(ctx context.Context) error {
 	for {
 		select {
-		case <-b.registry.Turned():
+		case <-c.cfg.Registry.Turned():
 		case <-ctx.Done():
 			return nil
 		}
-		sharing := b.sharing()
-		b.cfg.Log.Info("agents are told whether other users have agents", "status", sharing.Shared)
-		senders, err := b.hub.senders(ctx)
+		sharing := c.sharing()
+		c.cfg.Log.Info("agents are told whether other users have agents", "status", sharing.Shared)
+		senders, err := c.Hub.senders(ctx)
 		if err != nil {
 			return nil // the hub ends, and so do we
 		}
 		for _, send := range senders {
-			b.conns.Go("tell sharing", func(context.Context) error {
-				send(api.FromBroker{Sharing: b.sharing()}) // a failure ends the link, and the agent comes back
+			c.Go("tell sharing", func(context.Context) error {
+				send(api.FromBroker{Sharing: c.sharing()}) // a failure ends the link, and the agent comes back
 				return nil
 			})
 		}
@@ -34,7 +34,7 @@ func (b *Broker) tellSharing(ctx context.Context) error {
 }
 
 // sharing is what agents are told of the host at the moment.
-func (b *Broker) sharing() *api.Sharing {
-	s := b.registry.View().Sharing()
+func (c *Coordinator) sharing() *api.Sharing {
+	s := c.cfg.Registry.View().Sharing()
 	return &api.Sharing{Shared: s.Shared, Turns: s.Turns}
 }

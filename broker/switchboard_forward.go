@@ -8,6 +8,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/broker/forward"
 )
 
@@ -19,31 +20,31 @@ type waitingForward struct {
 }
 
 // forward tells the agent behind route of a connection with a new id, and waits for its leg. Errors: Unavailable.
-func (h *hub) forward(ctx context.Context, route cardbroker.Route, f api.Forward) (forward.Leg, error) {
+func (s *switchboard) forward(ctx context.Context, route cardbroker.Route, f api.Forward) (forward.Leg, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	answer := make(chan forward.Leg, 1)
-	defer h.forgetForward(f.ID, answer)
+	defer s.forgetForward(f.ID, answer)
 	var send func(api.FromBroker) error
-	err := h.loop.Do(ctx, func(s *hubState) error {
-		l := s.links[route]
+	err := s.Do(ctx, func(links *coordinator.Links) error {
+		l := links.Of(route)
 		if l == nil {
-			return agentGone(nil)
+			return coordinator.AgentGone(nil)
 		}
-		send = l.send
-		s.forwards[f.ID] = &waitingForward{route: route, user: l.agent.Key.User, answer: answer}
+		send = l.Send
+		s.forwards[f.ID] = &waitingForward{route: route, user: l.Agent.Key.User, answer: answer}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	if err := send(api.FromBroker{Forward: &f}); err != nil {
-		return nil, agentGone(err)
+		return nil, coordinator.AgentGone(err)
 	}
 	select {
 	case leg := <-answer:
 		if leg == nil {
-			return nil, agentGone(nil)
+			return nil, coordinator.AgentGone(nil)
 		}
 		return leg, nil
 	case <-ctx.Done():
@@ -52,8 +53,8 @@ func (h *hub) forward(ctx context.Context, route cardbroker.Route, f api.Forward
 }
 
 // forgetForward ends the wait for a leg and closes one that came too late.
-func (h *hub) forgetForward(id string, answer chan forward.Leg) {
-	h.loop.Must(func(s *hubState) error {
+func (s *switchboard) forgetForward(id string, answer chan forward.Leg) {
+	s.Must(func(*coordinator.Links) error {
 		delete(s.forwards, id)
 		return nil
 	})
@@ -67,13 +68,13 @@ func (h *hub) forgetForward(id string, answer chan forward.Leg) {
 }
 
 // expectsForward says whether the connection id waits for an agent of this user.
-func (h *hub) expectsForward(ctx context.Context, id string, user cardbroker.UserID) error {
-	return h.loop.Do(ctx, func(s *hubState) error { return s.checkForward(id, user) })
+func (s *switchboard) expectsForward(ctx context.Context, id string, user cardbroker.UserID) error {
+	return s.Do(ctx, func(*coordinator.Links) error { return s.checkForward(id, user) })
 }
 
 // deliverForward gives the leg to who waits for it. It takes the leg over only if it returns nil.
-func (h *hub) deliverForward(ctx context.Context, id string, user cardbroker.UserID, leg forward.Leg) error {
-	return h.loop.Do(ctx, func(s *hubState) error {
+func (s *switchboard) deliverForward(ctx context.Context, id string, user cardbroker.UserID, leg forward.Leg) error {
+	return s.Do(ctx, func(*coordinator.Links) error {
 		if err := s.checkForward(id, user); err != nil {
 			return err
 		}
@@ -83,7 +84,7 @@ func (h *hub) deliverForward(ctx context.Context, id string, user cardbroker.Use
 	})
 }
 
-func (s *hubState) checkForward(id string, user cardbroker.UserID) error {
+func (s *switchboard) checkForward(id string, user cardbroker.UserID) error {
 	if f := s.forwards[id]; f == nil || f.user != user {
 		return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleForward, "no connection waits for this leg")
 	}
@@ -91,7 +92,7 @@ func (s *hubState) checkForward(id string, user cardbroker.UserID) error {
 }
 
 // leaveForwards tells those who wait for an agent that has gone.
-func (s *hubState) leaveForwards(route cardbroker.Route) {
+func (s *switchboard) leaveForwards(route cardbroker.Route) {
 	for id, f := range s.forwards {
 		if f.route == route {
 			f.answer <- nil // capacity 1, and this is the only answer

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package coordinator
 
 import (
 	"context"
@@ -29,7 +29,7 @@ const (
 
 // consent has the caller's own agent ask its user whether the page may use his cards. The broker relays: it decides nothing and
 // keeps nothing.
-func (b *Broker) consent(w http.ResponseWriter, r *http.Request) error {
+func (c *Coordinator) consent(w http.ResponseWriter, r *http.Request) error {
 	var wish api.ConsentRequest
 	if err := httpserver.Decode(r, &wish); err != nil {
 		return err
@@ -43,28 +43,28 @@ func (b *Broker) consent(w http.ResponseWriter, r *http.Request) error {
 			return cardbroker.Errorf(cardbroker.Invalid, "durationInDays is %d, want 1 or more", ask.Days)
 		}
 	}
-	return b.relay(w, r, ask, consentLimit)
+	return c.relay(w, r, ask, consentLimit)
 }
 
 // validate has the caller's own agent say whether a consent of the page still counts, and where the agent is now.
-func (b *Broker) validate(w http.ResponseWriter, r *http.Request) error {
+func (c *Coordinator) validate(w http.ResponseWriter, r *http.Request) error {
 	var wish api.ValidateRequest
 	if err := httpserver.Decode(r, &wish); err != nil {
 		return err
 	}
-	return b.relay(w, r, api.Ask{Kind: api.AskValidate, Consents: presented(wish.Consents)}, validateTimeout)
+	return c.relay(w, r, api.Ask{Kind: api.AskValidate, Consents: presented(wish.Consents)}, validateTimeout)
 }
 
 // relay asks the caller's own agent, for the page that asks, and answers with what it says.
-func (b *Broker) relay(w http.ResponseWriter, r *http.Request, ask api.Ask, limit time.Duration) error {
+func (c *Coordinator) relay(w http.ResponseWriter, r *http.Request, ask api.Ask, limit time.Duration) error {
 	if ask.Origin = cardbroker.Origin(r.Header.Get("Origin")); ask.Origin == "" {
 		return cardbroker.Errorf(cardbroker.Invalid, "only web pages need consent: there is no Origin")
 	}
-	agent, err := b.resolve(httpserver.CallerOf(r.Context()))
+	agent, err := c.Resolve(httpserver.CallerOf(r.Context()))
 	if err != nil {
 		return err
 	}
-	answer, err := b.askAgent(r, agent, ask, limit)
+	answer, err := c.askAgent(r, agent, ask, limit)
 	if err != nil {
 		return err
 	}
@@ -78,10 +78,10 @@ func (b *Broker) relay(w http.ResponseWriter, r *http.Request, ask api.Ask, limi
 }
 
 // askAgent asks an agent for the caller of r, who must still be there when it answers: the user may have taken his time.
-func (b *Broker) askAgent(r *http.Request, agent cardbroker.Agent, ask api.Ask, limit time.Duration) (api.Answer, error) {
+func (c *Coordinator) askAgent(r *http.Request, agent cardbroker.Agent, ask api.Ask, limit time.Duration) (api.Answer, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
-	answer, err := b.hub.ask(ctx, agent.Route, ask)
+	answer, err := c.Hub.ask(ctx, agent.Route, ask)
 	if err != nil {
 		return answer, err
 	}
@@ -89,20 +89,20 @@ func (b *Broker) askAgent(r *http.Request, agent cardbroker.Agent, ask api.Ask, 
 }
 
 // t1cAgents lists the caller's own agents, that of his session first. A page needs the user's consent.
-func (b *Broker) t1cAgents(w http.ResponseWriter, r *http.Request) error {
+func (c *Coordinator) t1cAgents(w http.ResponseWriter, r *http.Request) error {
 	caller := httpserver.CallerOf(r.Context())
-	own, err := b.resolve(caller)
+	own, err := c.Resolve(caller)
 	if err != nil {
 		return err
 	}
-	days, err := b.consentDays(r, own)
+	days, err := c.consentDays(r, own)
 	if err != nil {
 		return err
 	}
-	agents := []api.T1CAgent{b.t1cAgent(own, days)}
-	for _, agent := range b.registry.View().ByUser(caller.User) {
+	agents := []api.T1CAgent{c.t1cAgent(own, days)}
+	for _, agent := range c.cfg.Registry.View().ByUser(caller.User) {
 		if agent.Key != own.Key && agent.State == cardbroker.Registered {
-			agents = append(agents, b.t1cAgent(agent, days))
+			agents = append(agents, c.t1cAgent(agent, days))
 		}
 	}
 	return httpserver.Data(w, agents)
@@ -110,19 +110,19 @@ func (b *Broker) t1cAgents(w http.ResponseWriter, r *http.Request) error {
 
 // consentDays has the caller's own agent say for how many days its user has consented to the page that asks. That is empty where none
 // does, but a program; a page without consent is refused.
-func (b *Broker) consentDays(r *http.Request, own cardbroker.Agent) (string, error) {
+func (c *Coordinator) consentDays(r *http.Request, own cardbroker.Agent) (string, error) {
 	origin := cardbroker.Origin(r.Header.Get("Origin"))
 	if origin == "" {
 		return "", nil
 	}
-	answer, err := b.askAgent(r, own, api.Ask{Kind: api.AskKnown, Origin: origin}, validateTimeout)
+	answer, err := c.askAgent(r, own, api.Ask{Kind: api.AskKnown, Origin: origin}, validateTimeout)
 	return strconv.Itoa(answer.Days), err
 }
 
-func (b *Broker) t1cAgent(agent cardbroker.Agent, days string) api.T1CAgent {
+func (c *Coordinator) t1cAgent(agent cardbroker.Agent, days string) api.T1CAgent {
 	return api.T1CAgent{
-		Username: userName(agent.Key.User), APIIP: "127.0.0.1", APIPort: strconv.Itoa(int(agent.Port)), APIPID: strconv.Itoa(agent.PID),
-		APILastUsed: agent.Since.UTC().Format(api.T1CTime), ValidityInDays: days, ConnectionState: "CONSENT", Hostname: b.cfg.HostName,
+		Username: UserName(agent.Key.User), APIIP: "127.0.0.1", APIPort: strconv.Itoa(int(agent.Port)), APIPID: strconv.Itoa(agent.PID),
+		APILastUsed: agent.Since.UTC().Format(api.T1CTime), ValidityInDays: days, ConnectionState: "CONSENT", Hostname: c.cfg.HostName,
 	}
 }
 

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package coordinator
 
 import (
 	"crypto/rsa"
@@ -44,12 +44,12 @@ func checkDeviceKey(key api.DeviceKey) error {
 
 // deviceKey answers with the device key of the caller's own agent: existing clients ask here before they ask there, and keep
 // what they hear.
-func (b *Broker) deviceKey(w http.ResponseWriter, r *http.Request) error {
-	agent, err := b.resolve(httpserver.CallerOf(r.Context()))
+func (c *Coordinator) deviceKey(w http.ResponseWriter, r *http.Request) error {
+	agent, err := c.Resolve(httpserver.CallerOf(r.Context()))
 	if err != nil {
 		return err
 	}
-	key := b.hub.keyOf(agent.Route)
+	key := c.Hub.keyOf(agent.Route)
 	if key.PEM == "" {
 		w.Header().Set("Retry-After", "1")
 		return cardbroker.Errorf(cardbroker.Unavailable, "your agent is making its device key; try again")

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package coordinator
 
 import (
 	"context"
@@ -18,6 +18,11 @@ import (
 )
 
 // startRegistry runs a registry on a real store until the end of the test.
+var (
+	alice = cardbroker.UserID{UID: 61001}
+	bob   = cardbroker.UserID{UID: 61002}
+)
+
 func startRegistry(t *testing.T) *registry.Registry {
 	t.Helper()
 	ports, err := cardbroker.ParsePorts(cardbroker.DefaultPorts)
@@ -87,14 +92,14 @@ func TestSharingTurns(t *testing.T) {
 // TestSharingIsTold: each agent with a link hears of a turn, and one whose link is stuck keeps nobody waiting.
 func TestSharingIsTold(t *testing.T) {
 	h := startRegistry(t)
-	b := &Broker{cfg: Config{Log: slog.New(slog.DiscardHandler)}, registry: h, hub: newHub()}
+	c := New(Config{Registry: h, Log: slog.New(slog.DiscardHandler)})
 	group := run.New(t.Context())
-	group.Go("hub", b.hub.Run)
-	b.conns = run.New(group.Context())
-	group.Go("sharing", b.tellSharing)
+	group.Go("hub", c.Hub.Run)
+	c.conns = run.New(group.Context())
+	group.Go("sharing", c.tellSharing)
 	defer group.Stop()
 	stuck := make(chan struct{})
-	defer b.conns.Stop()
+	defer c.conns.Stop()
 	defer close(stuck)
 	told := make(chan api.Sharing, 8)
 	for i, send := range []func(api.FromBroker) error{
@@ -102,7 +107,7 @@ func TestSharingIsTold(t *testing.T) {
 		func(m api.FromBroker) error { told <- *m.Sharing; return nil },
 	} {
 		agent := cardbroker.Agent{Route: cardbroker.Route([]string{"0123456789abcdef", "1123456789abcdef"}[i])}
-		if err := b.hub.join(t.Context(), &link{linkView: linkView{agent: agent}, send: send}); err != nil {
+		if err := c.Hub.Join(t.Context(), &Link{View: View{Agent: agent}, Send: send}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,7 +1,7 @@
 // Copyright 2026 The cardbroker authors
 // SPDX-License-Identifier: Apache-2.0
 
-package broker
+package coordinator
 
 import (
 	"context"
@@ -23,22 +23,22 @@ type openAsk struct {
 
 // ask asks an agent over its link and waits for the answer, or until ctx ends; the agent is told of that. An agent that is gone
 // is Unavailable.
-func (h *hub) ask(ctx context.Context, route cardbroker.Route, ask api.Ask) (api.Answer, error) {
+func (h *Hub) ask(ctx context.Context, route cardbroker.Route, ask api.Ask) (api.Answer, error) {
 	var id [16]byte
 	rand.Read(id[:]) // never fails
 	ask.ID = hex.EncodeToString(id[:])
 	answer := make(chan api.Answer, 1)
 	defer h.forgetAsk(ask.ID) // also what is open although its asker had just left
 	var send func(api.FromBroker) error
-	err := h.loop.Do(ctx, func(s *hubState) error {
+	err := h.loop.Do(ctx, func(s *Links) error {
 		l := s.links[route]
 		if l == nil {
-			return agentGone(nil)
+			return AgentGone(nil)
 		}
 		if s.countAsks(route) >= maxAsks {
 			return cardbroker.Errorf(cardbroker.Overloaded, "%d questions to your agent are open", maxAsks)
 		}
-		send = l.send
+		send = l.Send
 		s.asks[ask.ID] = &openAsk{route: route, answer: answer}
 		return nil
 	})
@@ -46,7 +46,7 @@ func (h *hub) ask(ctx context.Context, route cardbroker.Route, ask api.Ask) (api
 		return api.Answer{}, err
 	}
 	if err := send(api.FromBroker{Ask: &ask}); err != nil {
-		return api.Answer{}, agentGone(err)
+		return api.Answer{}, AgentGone(err)
 	}
 	select {
 	case a := <-answer:
@@ -61,8 +61,8 @@ func (h *hub) ask(ctx context.Context, route cardbroker.Route, ask api.Ask) (api
 }
 
 // answered gives an agent's answer to who waits for it. An answer to nobody, or to another agent's question, is dropped.
-func (h *hub) answered(ctx context.Context, route cardbroker.Route, a api.Answer) error {
-	return h.loop.Do(ctx, func(s *hubState) error {
+func (h *Hub) answered(ctx context.Context, route cardbroker.Route, a api.Answer) error {
+	return h.loop.Do(ctx, func(s *Links) error {
 		if open := s.asks[a.ID]; open != nil && open.route == route {
 			open.answer <- a // capacity 1, and this is the only answer
 			delete(s.asks, a.ID)
@@ -71,14 +71,14 @@ func (h *hub) answered(ctx context.Context, route cardbroker.Route, a api.Answer
 	})
 }
 
-func (h *hub) forgetAsk(id string) {
-	h.loop.Must(func(s *hubState) error { // fails only when all ends
+func (h *Hub) forgetAsk(id string) {
+	h.loop.Must(func(s *Links) error { // fails only when all ends
 		delete(s.asks, id)
 		return nil
 	})
 }
 
-func (s *hubState) countAsks(route cardbroker.Route) (n int) {
+func (s *Links) countAsks(route cardbroker.Route) (n int) {
 	for _, open := range s.asks {
 		if open.route == route {
 			n++
@@ -88,8 +88,8 @@ func (s *hubState) countAsks(route cardbroker.Route) (n int) {
 }
 
 // endAsks answers all who wait for an agent that has gone.
-func (s *hubState) endAsks(route cardbroker.Route) {
-	gone := api.Describe(agentGone(nil))
+func (s *Links) endAsks(route cardbroker.Route) {
+	gone := api.Describe(AgentGone(nil))
 	for id, open := range s.asks {
 		if open.route == route {
 			open.answer <- api.Answer{ID: id, Error: &gone} // capacity 1, and this is the only answer
