@@ -140,6 +140,9 @@ func (p *program) agentDoctor(flags *agentFlags) *cobra.Command {
 	c.Flags().StringVar(&policy, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, broker, err := flags.resolve()
+		if at := elects(cfg); at != 0 && !c.Flags().Changed("port") {
+			port = uint16(at)
+		}
 		if broker == nil {
 			flags.socket, flags.state = cmp.Or(flags.socket, defaultSocket("")), cmp.Or(flags.state, defaultAgentState())
 			broker = client.NewBroker(brokerAt(flags.socket, false))
