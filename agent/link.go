@@ -316,6 +316,7 @@ func (a *Agent) tellRefused(r httpserver.Refusal) {
 	told := api.CallerRefused{
 		Client: r.Caller.Client.String(),
 		Server: r.Caller.Server.String(),
+		Reason: described.Reason,
 		Rule:   described.Rule,
 		Detail: described.Description,
 	}

@@ -48,6 +48,7 @@ func (a *Agent) pkiConfig() pki.Config {
 		Cache:    a.kept,
 		Excludes: len(a.cfg.Policy.Exclude) > 0,
 		Readers:  a.cards.Readers,
+		Free:     a.sole,
 		Lend:     func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
 		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
 		Secret:   a.secret,

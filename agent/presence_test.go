@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +21,7 @@ import (
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
@@ -126,17 +125,6 @@ func (b *backEnd) Shutdown(error) {
 	}
 }
 func (b *backEnd) Close() error { return nil }
-
-func sandboxProgram(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "cardsandbox")
-	build := exec.Command("go", "build", "-o", program, "github.com/cardbroker/cardbroker/cmd/cardsandbox")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build = %v: %s", err, out)
-	}
-	return program
-}
 
 func newLife(t *testing.T, program string) *life {
 	t.Helper()
@@ -362,7 +350,7 @@ func (v *life) drop() {
 
 // TestSessionEvents has every event of docs/sessions.md happen to an agent, and compares each cell.
 func TestSessionEvents(t *testing.T) {
-	program := sandboxProgram(t)
+	program := testenv.Sandbox(t, false)
 	columns, rows := table(t)
 	if len(columns) != 10 || len(rows) != 7 {
 		t.Fatalf("docs/sessions.md has %d columns and %d events, want 10 and 7", len(columns), len(rows))

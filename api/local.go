@@ -228,11 +228,12 @@ type TunnelRefused struct {
 
 // CallerRefused tells the broker of a caller that the agent refused, for `cardbroker host explain`.
 type CallerRefused struct {
-	Client string          `json:"client"` // address and port
-	Server string          `json:"server"`
-	UID    *uint32         `json:"uid"`
-	Rule   cardbroker.Rule `json:"rule"`
-	Detail string          `json:"detail"`
+	Client string            `json:"client"` // address and port
+	Server string            `json:"server"`
+	UID    *uint32           `json:"uid"`
+	Reason cardbroker.Reason `json:"reason"`
+	Rule   cardbroker.Rule   `json:"rule"`
+	Detail string            `json:"detail"`
 }
 
 // Event tells the broker of something that its audit log records.

@@ -63,7 +63,7 @@ func caller(c peer.Caller) *cardbroker.AgentKey {
 
 // sayRefused records a caller that an agent says it has refused.
 func (b *Broker) sayRefused(of cardbroker.AgentKey, m api.CallerRefused) {
-	e := cardbroker.Event{Name: cardbroker.EventCallerRefused, Rule: m.Rule, Address: m.Client, Detail: m.Detail}
+	e := cardbroker.Event{Name: cardbroker.EventCallerRefused, Reason: m.Reason, Rule: m.Rule, Address: m.Client, Detail: m.Detail}
 	if m.UID != nil {
 		e.Detail = fmt.Sprintf("uid %d: %s", *m.UID, m.Detail)
 	}

@@ -6,6 +6,7 @@ package client
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -130,19 +131,9 @@ func (a *Agent) DeviceKeys(ctx context.Context) (api.DeviceKeys, error) {
 	return askAgent[api.DeviceKeys](ctx, a, "GET", "/cb/v1/device-key", nil)
 }
 
-// ModuleErrors has the agent start the modules of machine policy, and returns why those are not there that are not, by name.
-func (a *Agent) ModuleErrors(ctx context.Context) (map[string]string, error) {
-	type answer struct {
-		Modules []struct{ Name, Error string }
-	}
-	said, err := askAgent[answer](ctx, a, "GET", "/cb/v1/modules?library=true", nil)
-	why := map[string]string{}
-	for _, m := range said.Modules {
-		if m.Error != "" {
-			why[m.Name] = m.Error
-		}
-	}
-	return why, err
+// Modules lists the PKCS#11 modules of the agent's machine policy. With start it has those started that do not run, and waits 4 s for that.
+func (a *Agent) Modules(ctx context.Context, start bool) (api.Modules, error) {
+	return askAgent[api.Modules](ctx, a, "GET", fmt.Sprintf("/cb/v1/modules?library=%t", start), nil)
 }
 
 // AnswerConsent gives the user's answer to a web page, also before it asks.

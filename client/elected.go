@@ -88,13 +88,20 @@ func (e *Elected) Reserve(ctx context.Context, claim api.Claim) (api.Reservation
 	return api.Reservation{}, cardbroker.Errorf(cardbroker.PortsExhausted, "none of the %d ports is left to try", len(ports))
 }
 
-// Release gives the session's port back to a service. An elected registry keeps none for who is gone: the end of the link is
-// all that it wants to know.
+// Release gives the session's port back, where the last link led: else who ends would be waited for. A claim is worth nothing to
+// another user, so whoever is elected need not be asked twice who he is.
 func (e *Elected) Release(ctx context.Context, claim api.Claim) error {
-	if e.mode != api.ModeService {
-		return nil
+	switch e.mode {
+	case api.ModeService:
+		return e.cfg.Service.Release(ctx, claim)
+	case api.ModeElected:
+		if _, err := e.listener(); err != nil {
+			return err
+		}
+		_, err := askStranger[struct{}](ctx, "POST", e.cfg.Port, "/local/v1/release", claim)
+		return err
 	}
-	return e.cfg.Service.Release(ctx, claim)
+	return nil
 }
 
 // Link opens the agent's link: to the service, else to whoever is elected, which may become we. It says nothing to whoever listens at the
@@ -111,25 +118,26 @@ func (e *Elected) Link(ctx context.Context) (conn *socket.Conn, err error) {
 	}
 	failed := dial(ctx)
 	if cardbroker.ReasonOf(failed) == cardbroker.Unavailable {
-		failed = e.seek(ctx, failed, dial)
+		failed = e.seek(ctx, dial)
 	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case failed != nil:
-		e.turn(api.ModeNone, failed)
+		e.turn(api.ModeNone, cardbroker.UserID{}, failed)
 		return nil, failed
 	}
 	return conn, nil
 }
 
-// seek has the election go on until somebody is there. why says that nobody is.
-func (e *Elected) seek(ctx context.Context, why error, dial func(context.Context) error) error {
+// seek has the election go on until somebody is there.
+func (e *Elected) seek(ctx context.Context, dial func(context.Context) error) error {
 	if err := e.mayStand(); err != nil {
 		return err
 	}
 	if e.mode == api.ModeService {
-		e.turn(api.ModeNone, why)
+		e.turn(api.ModeNone, cardbroker.UserID{}, cardbroker.Errorf(cardbroker.Unavailable,
+			"the service at %s has gone; unless it is back, an agent is elected after %v", e.cfg.Service.cfg.Socket, afterService))
 	}
 	var notBefore time.Time
 	if !e.seen.IsZero() {
@@ -147,7 +155,7 @@ func (e *Elected) dial(ctx context.Context) (*socket.Conn, error) {
 	case there:
 		conn, err := e.cfg.Service.Link(ctx)
 		if err == nil {
-			e.turn(api.ModeService, nil)
+			e.turn(api.ModeService, cardbroker.UserID{}, nil)
 		}
 		return conn, err
 	}
@@ -196,12 +204,12 @@ func (e *Elected) mayStand() error {
 		"the service that was at %s does not answer, and machine policy (election.after_service: deny) has agents wait for it; have it started again", e.cfg.Service.cfg.Socket)
 }
 
-// turn notes what the link leads to, and logs it where that is another kind of registry than before.
-func (e *Elected) turn(mode string, why error) {
-	if mode == e.mode {
+// turn notes what the link leads to, and logs it where that is another kind of registry than before, or another user's.
+func (e *Elected) turn(mode string, leader cardbroker.UserID, why error) {
+	same := mode == e.mode && leader == e.leader
+	if e.mode, e.leader = mode, leader; same {
 		return
 	}
-	e.mode = mode
 	switch mode {
 	case api.ModeService:
 		e.cfg.Log.Info("the registry is the host's service: it answers at its socket")

@@ -210,6 +210,35 @@ func TestLinkToService(t *testing.T) {
 	}
 }
 
+// TestReleaseWhereLinked: to the service, or to whoever was elected.
+func TestReleaseWhereLinked(t *testing.T) {
+	released := make(chan string, 2)
+	where := func(name string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/local/v1/release" {
+				released <- name
+				w.Write([]byte("{}"))
+				return
+			}
+			links(w, r)
+		}
+	}
+	listeners, port := listen(t, peer.Self())
+	serve(t, listeners[0], where("elected"))
+	e, _ := newElected(t, port, nil)
+	for _, want := range []string{"elected", "service"} {
+		if want == "service" {
+			serveService(t, e, where("service"))
+		}
+		if _, err := link(t, e); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Release(t.Context(), api.Claim{Session: "1"}); err != nil || <-released != want {
+			t.Errorf("Release = %v, want it at the %s", err, want)
+		}
+	}
+}
+
 // TestServiceThatSaysNo is one all the same: nobody stands beside it.
 func TestServiceThatSaysNo(t *testing.T) {
 	_, port := listen(t, peer.Self())

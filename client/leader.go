@@ -63,8 +63,7 @@ func (e *Elected) dialLeader(ctx context.Context) (*socket.Conn, error) {
 		conn.Close()
 		return nil, err
 	}
-	e.leader = listener.User
-	e.turn(api.ModeElected, nil)
+	e.turn(api.ModeElected, listener.User, nil)
 	return conn, nil
 }
 

@@ -20,7 +20,7 @@ const resignTimeout = time.Second
 func AskToResign(ctx context.Context, port cardbroker.Port) error {
 	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
 	defer cancel()
-	_, err := askStranger[struct{}](ctx, "POST", port, "/local/v1/resign")
+	_, err := askStranger[struct{}](ctx, "POST", port, "/local/v1/resign", nil)
 	switch reason := cardbroker.ReasonOf(err); {
 	case errors.Is(err, syscall.ECONNREFUSED), reason == "", reason == cardbroker.CallerRefused, reason == cardbroker.Timeout, reason == cardbroker.Canceled:
 		return err

@@ -15,24 +15,24 @@ import (
 
 // AskHealth asks whoever holds the well-known port whether he works. Errors: what he says; Unavailable: nobody answers; Timeout.
 func AskHealth(ctx context.Context, port cardbroker.Port) error {
-	_, err := askStranger[struct{}](ctx, "GET", port, "/healthz")
+	_, err := askStranger[struct{}](ctx, "GET", port, "/healthz", nil)
 	return err
 }
 
 // AskInfo asks whoever holds the well-known port what he is. Nobody vouches for the answer. Errors: as AskHealth.
 func AskInfo(ctx context.Context, port cardbroker.Port) (api.Info, error) {
-	return askStranger[api.Info](ctx, "GET", port, "/info")
+	return askStranger[api.Info](ctx, "GET", port, "/info", nil)
 }
 
-// askStranger makes a request without a body of whoever holds the port.
-func askStranger[T any](ctx context.Context, method string, port cardbroker.Port, path string) (T, error) {
+// askStranger makes a request of whoever holds the port; body nil: none.
+func askStranger[T any](ctx context.Context, method string, port cardbroker.Port, path string, body any) (T, error) {
 	var dialer net.Dialer
 	dialer.SetMultipathTCP(false)
 	h := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return do[T](ctx, h, method, "http://"+loopbackAddress(port)+path, nil)
+	return do[T](ctx, h, method, "http://"+loopbackAddress(port)+path, body)
 }
 
 func loopbackAddress(port cardbroker.Port) string {

@@ -199,7 +199,10 @@ func (a *agent) dial(ctx context.Context) error {
 	if a.h.holder == nil || a.dead {
 		return cardbroker.Errorf(cardbroker.Unavailable, "nobody is there")
 	}
-	if a.h.holder == a && self.Gossip.IsValid() {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if a.h.holder == a && !a.taking && self.Gossip.IsValid() {
 		a.h.t.Errorf("%s leads, and says that it gossips: others would wait for it after its death", a.self.Name)
 	}
 	a.link = &link{voter: self, gone: make(chan struct{})}

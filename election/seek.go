@@ -73,7 +73,7 @@ func (c *candidacy) wait(ctx context.Context) bool {
 		return false
 	}
 	c.try(ctx)
-	return true
+	return ctx.Err() == nil
 }
 
 // turn returns when we may take office. Who has left it stands back as a watcher does: he may have hung.

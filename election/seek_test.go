@@ -143,3 +143,19 @@ func TestCannotTakeOffice(t *testing.T) {
 		h.settle(2)
 	})
 }
+
+// TestConflictIsNoFailure has an agent come second to the port, whose holder is gone a moment later: it tries again at once.
+func TestConflictIsNoFailure(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		a := h.add("a", 1)
+		tries := h.denies(a, cardbroker.Errorf(cardbroker.Conflict, "the port is taken"))
+		h.start(a)
+		for tries() == 0 {
+			h.pass(time.Millisecond)
+		}
+		a.set(func() { a.deny = nil })
+		if _, took := h.elected(); took > 45*time.Millisecond {
+			t.Errorf("took office after %v, want 45ms at most", took)
+		}
+	})
+}

@@ -42,14 +42,14 @@ func (e *Elector) gossip(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			e.part(list)
+			e.depart(list)
 			return nil
 		case <-e.wake:
 		}
 		voters := *e.appointed.Load()
 		wanted := slices.ContainsFunc(voters, named(e.cfg.Self.Name)) && !e.Leads()
 		if list != nil && (!wanted || list.NumMembers() > maxMembers) {
-			e.part(list)
+			e.depart(list)
 			list, known = nil, nil
 		}
 		if list == nil && wanted {
@@ -90,8 +90,8 @@ func (e *Elector) start() *memberlist.Memberlist {
 	return list
 }
 
-// part ends the gossip, if there is one. The others hear of it, so that nobody waits for us.
-func (e *Elector) part(list *memberlist.Memberlist) {
+// depart ends the gossip, if there is one. The others hear of it, so that nobody waits for us.
+func (e *Elector) depart(list *memberlist.Memberlist) {
 	if list == nil {
 		return
 	}

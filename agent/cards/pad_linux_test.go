@@ -105,7 +105,7 @@ func TestPad(t *testing.T) {
 			t.Errorf("Serve() = %v", err)
 		}
 	})
-	s := runBeside(t, cards.Config{Program: buildSandboxWith(t, "CGO_ENABLED=1"), Args: []string{"pcsc"}, Env: []string{"PCSCLITE_CSOCK_NAME=" + socket}})
+	s := runBeside(t, cards.Config{Program: testenv.Sandbox(t, true), Args: []string{"pcsc"}, Env: []string{"PCSCLITE_CSOCK_NAME=" + socket}})
 	readers, err := s.Readers(ctx)
 	if err != nil || len(readers) != 1 || !readers[0].PINPad {
 		t.Fatalf("Readers() = %+v, %v, want one with a pin pad", readers, err)

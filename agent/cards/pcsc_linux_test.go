@@ -23,26 +23,9 @@ const pcscReader = "Bed 0 00 00"
 // newBed starts a PC/SC service with a card in its first reader, and returns how a sandbox reaches it.
 func newBed(t testing.TB) (context.Context, *pcscbed.Bed, cards.Config) {
 	t.Helper()
-	if err := pcscbed.Supported(); err != nil {
-		testenv.Skip(t, err.Error())
-	}
-	testenv.Tool(t, "gcc")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	bed, err := pcscbed.Start(ctx, pcscbed.Config{Dir: filepath.Join(t.TempDir(), "bed"), Readers: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := bed.Stop(); err != nil {
-			t.Errorf("Stop() = %v", err)
-		}
-	})
-	if err := bed.Insert(ctx, 0, pcscbed.Card{}); err != nil {
-		t.Fatal(err)
-	}
+	ctx, bed := pcscbed.New(t)
 	return ctx, bed, cards.Config{
-		Program: buildSandboxWith(t, "CGO_ENABLED=1"),
+		Program: testenv.Sandbox(t, true),
 		Args:    []string{"pcsc"},
 		Env:     []string{"PCSCLITE_CSOCK_NAME=" + bed.Socket()},
 	}
@@ -155,7 +138,7 @@ func TestPCSCWithoutService(t *testing.T) {
 	testenv.Tool(t, "gcc")
 	socket := filepath.Join(t.TempDir(), "pcscd.comm")
 	s := newSandbox(t, cards.Config{
-		Program: buildSandboxWith(t, "CGO_ENABLED=1"),
+		Program: testenv.Sandbox(t, true),
 		Args:    []string{"pcsc"},
 		Env:     []string{"PCSCLITE_CSOCK_NAME=" + socket},
 	})
@@ -168,7 +151,7 @@ func TestPCSCWithoutService(t *testing.T) {
 
 // TestPCSCWithoutCgo: a program without cgo says so.
 func TestPCSCWithoutCgo(t *testing.T) {
-	s := newSandbox(t, cards.Config{Program: buildSandbox(t), Args: []string{"pcsc"}})
+	s := newSandbox(t, cards.Config{Program: testenv.Sandbox(t, false), Args: []string{"pcsc"}})
 	_, err := s.Readers(t.Context())
 	wantReason(t, "Readers()", err, cardbroker.Unavailable)
 	if err != nil && !bytes.Contains([]byte(err.Error()), []byte("without cgo")) {

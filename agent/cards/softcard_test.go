@@ -21,23 +21,6 @@ import (
 	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
-// buildSandbox returns the real cardsandbox, built for this test without cgo.
-func buildSandbox(t testing.TB) string {
-	t.Helper()
-	return buildSandboxWith(t, "CGO_ENABLED=0")
-}
-
-func buildSandboxWith(t testing.TB, env string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "cardsandbox")
-	build := exec.Command("go", "build", "-o", program, "github.com/cardbroker/cardbroker/cmd/cardsandbox")
-	build.Env = append(os.Environ(), env)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build = %v: %s", err, out)
-	}
-	return program
-}
-
 // softReader is the name of the software reader.
 const softReader = "cardbroker Software Reader 00 00"
 
@@ -45,7 +28,7 @@ const softReader = "cardbroker Software Reader 00 00"
 var echo = append([]byte{0x80, 0xEE, 0, 0, 0, 300 >> 8, 300 & 0xFF}, bytes.Repeat([]byte{0x5A}, 300)...)
 
 func TestSoftwareCard(t *testing.T) {
-	program := buildSandbox(t)
+	program := testenv.Sandbox(t, false)
 	s := newSandbox(t, cards.Config{Program: program, Args: []string{"softcard"}})
 	readers, err := s.Readers(t.Context())
 	if err != nil || names(readers) != softReader {
@@ -73,7 +56,7 @@ func TestSoftwareCard(t *testing.T) {
 
 // The child gives up what it does not need.
 func TestHardening(t *testing.T) {
-	program := buildSandbox(t)
+	program := testenv.Sandbox(t, false)
 	s := newSandbox(t, cards.Config{Program: program, Args: []string{"softcard"}})
 	if _, err := s.Readers(t.Context()); err != nil {
 		t.Fatal(err)
@@ -101,7 +84,7 @@ func TestHardening(t *testing.T) {
 
 // A confined card keeps its state in its file, and sees no other.
 func TestSoftwareCardFile(t *testing.T) {
-	program, dir := buildSandbox(t), t.TempDir()
+	program, dir := testenv.Sandbox(t, false), t.TempDir()
 	file := filepath.Join(dir, "card.json")
 	s := newSandbox(t, cards.Config{Program: program, Args: []string{"softcard", file}})
 	wrong := []byte("\x00\x20\x00\x80\x08000000\xFF\xFF")
@@ -140,7 +123,7 @@ func TestSoftwareCardFile(t *testing.T) {
 // What the child says of its confinement is told, and is no complaint.
 func TestConfinementIsTold(t *testing.T) {
 	var out bytes.Buffer
-	cfg := cards.Config{Program: buildSandbox(t), Args: []string{"softcard"}, Log: slog.New(slog.NewTextHandler(&out, nil))}
+	cfg := cards.Config{Program: testenv.Sandbox(t, false), Args: []string{"softcard"}, Log: slog.New(slog.NewTextHandler(&out, nil))}
 	s, stop := startSandbox(t, cfg)
 	if _, err := s.Readers(t.Context()); err != nil {
 		t.Fatal(err)
@@ -163,7 +146,7 @@ func TestConfinementIsTold(t *testing.T) {
 }
 
 func TestStartedByHand(t *testing.T) {
-	program := buildSandbox(t)
+	program := testenv.Sandbox(t, false)
 	tests := map[string]struct {
 		args   []string
 		status int
@@ -224,7 +207,7 @@ func report(b *testing.B, took []time.Duration) {
 
 // BenchmarkStart measures from nothing to the list of readers.
 func BenchmarkStart(b *testing.B) {
-	cfg := cards.Config{Program: buildSandbox(b), Args: []string{"softcard"}}
+	cfg := cards.Config{Program: testenv.Sandbox(b, false), Args: []string{"softcard"}}
 	var took []time.Duration
 	for b.Loop() {
 		s, stop := startSandbox(b, cfg)
@@ -240,7 +223,7 @@ func BenchmarkStart(b *testing.B) {
 
 // BenchmarkKillToAPDU measures from the child's death to the next good APDU.
 func BenchmarkKillToAPDU(b *testing.B) {
-	cfg := cards.Config{Program: buildSandbox(b), Args: []string{"softcard"}}
+	cfg := cards.Config{Program: testenv.Sandbox(b, false), Args: []string{"softcard"}}
 	var took []time.Duration
 	for b.Loop() {
 		s, stop := startSandbox(b, cfg)

@@ -116,6 +116,9 @@ func fits(pattern, atr string) bool {
 }
 
 func (w *World) modules() (findings []doctor.Finding) {
+	if w.ModulesErr != nil {
+		findings = append(findings, doctor.Unknown("module", "the agent could not be asked for its modules: %v", w.ModulesErr))
+	}
 	for _, m := range w.Modules {
 		switch {
 		case errors.Is(m.Err, fs.ErrNotExist):
@@ -126,7 +129,7 @@ func (w *World) modules() (findings []doctor.Finding) {
 			findings = append(findings, doctor.Fail(cardbroker.Unsupported, "module", "have the build of the middleware for this system installed",
 				"the module %s is of the wrong kind: %v", m.Name, m.Wrong))
 		case m.Died != "":
-			findings = append(findings, doctor.Fail(cardbroker.Unavailable, "module", "see the agent's log for what the module said; then ask the middleware's vendor", "the module %s crashes, or does not start: %s", m.Name, m.Died))
+			findings = append(findings, doctor.Fail(cardbroker.Unavailable, "module", "see the agent's log for what the module said; then ask the middleware's vendor", "the module %s hangs, crashes, or does not start: %s", m.Name, m.Died))
 		default:
 			findings = append(findings, doctor.OK("module", "the module %s is at %s", m.Name, m.Library))
 		}

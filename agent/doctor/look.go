@@ -122,7 +122,7 @@ func (w *World) askBroker(ctx context.Context, cfg Config) {
 }
 
 // askAgent asks the agent itself, if it is anywhere.
-func (w *World) askAgent(ctx context.Context, cfg Config) {
+func (w *World) askAgent(whole context.Context, cfg Config) {
 	var asked *client.Agent
 	switch {
 	case w.Agent != nil && w.Agent.State != cardbroker.Registered:
@@ -137,7 +137,7 @@ func (w *World) askAgent(ctx context.Context, cfg Config) {
 		return
 	}
 	defer asked.Close()
-	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	ctx, cancel := context.WithTimeout(whole, lookLimit)
 	defer cancel()
 	consents, err := asked.Consents(ctx)
 	if reason := cardbroker.ReasonOf(err); reason == cardbroker.Unavailable || reason == cardbroker.Timeout || reason == cardbroker.CallerRefused {
@@ -153,8 +153,17 @@ func (w *World) askAgent(ctx context.Context, cfg Config) {
 	}
 	w.Readers, w.ReadersErr = asked.Readers(ctx)
 	_, w.KeyErr = asked.DeviceKeys(ctx)
-	if len(w.Policy.Modules()) > 0 {
-		w.died, _ = asked.ModuleErrors(ctx) // an older agent does not say
+	w.askModules(whole, asked)
+}
+
+// askModules has the agent start its modules, and notes which of them do not.
+func (w *World) askModules(ctx context.Context, agent *client.Agent) {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	said, err := agent.Modules(ctx, true)
+	w.ModulesErr, w.died = err, map[string]string{}
+	for _, m := range said.Modules {
+		w.died[m.Name] = m.Error
 	}
 }
 

@@ -100,6 +100,20 @@ func TestProxies(t *testing.T) {
 	}
 }
 
+// TestHungDesktop: a program of the desktop's that does not answer is ended and waited for.
+func TestHungDesktop(t *testing.T) {
+	b := newBed(t)
+	b.write("usr/bin/gsettings", "#!/bin/sh\nexec sleep 1000\n")
+	begun := time.Now()
+	b.says("proxy", "ok", "")
+	if took := time.Since(begun); took > 15*time.Second {
+		t.Errorf("the doctor took %v", took)
+	}
+	if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err != syscall.ECHILD {
+		t.Errorf("Wait4() = %d, %v: a child is left", pid, err)
+	}
+}
+
 // TestBrowsers: machine policy and the user's own answers.
 func TestBrowsers(t *testing.T) {
 	b := newBed(t)

@@ -44,7 +44,7 @@ func (w *World) registry() []doctor.Finding {
 
 // leader says who it is, and why not a service.
 func (w *World) leader() doctor.Finding {
-	const start = "have the service started (cardbroker host run), or an agent: cardbroker agent run --elect"
+	const start = "wait 10 s if a service has just gone; else have it started (cardbroker host run), or an agent: cardbroker agent run --elect"
 	r := w.Registry
 	switch {
 	case w.BrokerErr == nil:

@@ -50,7 +50,8 @@ type World struct {
 	Readers    []api.CardReader
 	ReadersErr error
 	Modules    []Module
-	died       map[string]string // why modules are not there, by name
+	ModulesErr error             // why the agent cannot be asked for them
+	died       map[string]string // why those are not there that are not, by name
 	KeyErr     error
 	Consents   []cardbroker.Origin
 	ConsentErr error

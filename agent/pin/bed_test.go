@@ -194,11 +194,7 @@ func (b *bed) pkcs1(text string) string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	key, err := sealed.PublicKey(public.PEM)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	blob, err := sealed.PKCS1(key, []byte(text))
+	blob, err := sealed.PKCS1(public.PEM, []byte(text))
 	if err != nil {
 		b.t.Fatal(err)
 	}

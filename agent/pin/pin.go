@@ -29,7 +29,7 @@ type Target interface {
 	// Tries says how often the PIN may still be wrong; known is false where that cannot be told.
 	Tries(ctx context.Context) (left int, known bool, err error)
 	// Verify compares the PIN, and does with it what the wish is for; next is the new PIN, if there is to be one. Errors:
-	// PINIncorrect, with Retries, and PINBlocked; those of [Job]; else nobody knows what the card made of it.
+	// PINIncorrect, with Retries, and PINBlocked; those of [Job] and [Changed]; else nobody knows what the card made of it.
 	Verify(ctx context.Context, pin, next []byte) error
 	// Close ends the use of the target; nobody finds the PIN verified.
 	Close() error
@@ -72,11 +72,17 @@ func Job(err error) error {
 	if err == nil {
 		return nil
 	}
-	return jobError{err}
+	return jobError{error: err}
 }
 
+// Changed marks an error of a [Target] that is not any more what Tries said of it, and has seen no PIN: it is opened and judged anew, once.
+func Changed(err error) error { return jobError{err, true} }
+
 // jobError is the error of what was done with a PIN.
-type jobError struct{ error }
+type jobError struct {
+	error
+	changed bool
+}
 
 func (e jobError) Unwrap() error { return e.error }
 
@@ -310,6 +316,14 @@ func (fewTries) Error() string { return "few tries are left" }
 
 // try spends a try of the card, unless it has too few for who asks: fewTries.
 func (k *Keeper) try(ctx context.Context, w *Wish, pins entered, from source) error {
+	err := k.tryOnce(ctx, w, pins, from)
+	if job, ok := err.(jobError); ok && job.changed {
+		err = k.tryOnce(ctx, w, pins, from)
+	}
+	return err
+}
+
+func (k *Keeper) tryOnce(ctx context.Context, w *Wish, pins entered, from source) error {
 	present := w.Present()
 	target, card, err := w.Open(ctx)
 	if err != nil {

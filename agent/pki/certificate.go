@@ -63,20 +63,41 @@ type signable struct {
 const fresher = 10 * time.Second
 
 // signer returns the certificate whose key a request to sign means, as find has it.
-func (p *PKI) signer(ctx context.Context, in place, id string, kinds ...kind) (*certificate, error) {
-	if known := p.signable.Load(); id != "" && known != nil && known.same(in) && in.at.Sub(known.at) < fresher {
-		if c, err := find(known.all, id); err == nil {
-			return c, nil
-		}
+func (p *PKI) signer(r *http.Request, id string, kinds ...kind) (place, *certificate, error) {
+	var c *certificate
+	known := p.signable.Load()
+	if id != "" && known != nil && time.Since(known.at) < fresher {
+		c, _ = find(known.all, id)
 	}
-	all, err := p.certificates(ctx, in)
+	if c != nil && p.stillAt(r, known.place) {
+		in := known.place
+		in.at = time.Now()
+		return in, c, nil
+	}
+	in, err := p.place(r)
+	if err != nil || c != nil && known.same(in) {
+		return in, c, err
+	}
+	all, err := p.certificates(r.Context(), in)
 	if err != nil {
-		return nil, err
+		return in, nil, err
 	}
 	if !in.card {
 		p.signable.Store(&signable{in, all})
 	}
-	return find(all, id, kinds...)
+	c, err = find(all, id, kinds...)
+	return in, c, err
+}
+
+// stillAt says whether a request names the place by the id of its slot, which names the token, too, and that is in no reader of the session
+// yet: then the module need not look for its slots. Whether the token is there, and still as it was, it sees when it is asked.
+func (p *PKI) stillAt(r *http.Request, in place) bool {
+	m, err := p.module(r.PathValue("module"))
+	if err != nil || m.Name != in.module.Name || in.slot.Token.Serial == "" || p.slotID(m, in.slot) != cardbroker.ReaderID(r.PathValue("id")) {
+		return false
+	}
+	_, card, err := p.readerOf(r.Context(), m, in.slot)
+	return err == nil && !card
 }
 
 // parsed reads the certificates of a list.

@@ -4,39 +4,62 @@
 package pki
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/token"
 )
 
+// startLimit is how long a list of modules waits for those that start: one that hangs keeps nobody from hearing of the others, nor the doctor
+// from naming it. It starts on.
+const startLimit = 4 * time.Second
+
 // listModules lists the modules of machine policy. It starts none of them, but for ?library=true.
 func (p *PKI) listModules(w http.ResponseWriter, r *http.Request) error {
-	all, _, err := httpserver.QueryBool(r, "library")
+	all, _, err := httpserver.QueryBool(r.URL.Query(), "library")
 	if err != nil {
 		return err
 	}
-	rows := []api.Module{}
-	for _, m := range p.cfg.Modules() {
-		row := api.Module{Name: m.Name, Title: m.Title, PCSC: m.PCSC, State: "idle"}
+	ctx, cancel := context.WithTimeout(r.Context(), startLimit)
+	defer cancel()
+	starting := run.New(ctx)
+	modules := p.cfg.Modules()
+	rows := make([]api.Module, len(modules))
+	for i, m := range modules {
+		rows[i] = api.Module{Name: m.Name, Title: m.Title, PCSC: m.PCSC, State: "idle"}
 		if runs := p.cfg.Running != nil && p.cfg.Running(m.Name); runs || all {
-			library, err := p.cfg.Tokens.Library(r.Context(), m.Name)
-			if err != nil {
-				row.Error = string(api.Describe(err).Description)
-			} else {
-				row.State, row.Library = "running", &api.ModuleLibrary{
-					CryptokiVersion: library.Cryptoki, ManufacturerID: library.Manufacturer,
-					Description: library.Description, Version: library.Version,
-				}
-			}
+			starting.Go("module", func(ctx context.Context) error {
+				p.introduce(ctx, &rows[i])
+				return nil
+			})
 		}
-		rows = append(rows, row)
 	}
+	starting.Wait() // its error is that of the limit
 	return httpserver.JSON(w, api.Modules{Modules: rows})
+}
+
+// introduce has a module say what it is, or says why it does not.
+func (p *PKI) introduce(ctx context.Context, row *api.Module) {
+	library, err := p.cfg.Tokens.Library(ctx, row.Name)
+	switch cardbroker.ReasonOf(err) {
+	case "":
+		row.State, row.Library = "running", &api.ModuleLibrary{
+			CryptokiVersion: library.Cryptoki, ManufacturerID: library.Manufacturer,
+			Description: library.Description, Version: library.Version,
+		}
+	case cardbroker.Timeout:
+		row.Error = fmt.Sprintf("it hangs, or starts slowly: %v have passed", startLimit)
+	default:
+		row.Error = api.Describe(err).Description
+	}
 }
 
 // atrs lists for which cards machine policy has modules.

@@ -24,6 +24,7 @@ type job struct {
 	q      token.Question
 	act    pin.Act
 	answer *token.Answer
+	found  *time.Time // when the place was, which the next job is for, too
 }
 
 var _ pin.Pad = job{}
@@ -31,10 +32,7 @@ var _ pin.Pad = job{}
 // Tries reads the flags of the token, PKCS#11 v2.40 §3.2. Of the PUK they are the security officer's. That a PIN was wrong before
 // (CKF_USER_PIN_COUNT_LOW) says nothing of the tries left: there are modules that never say which is the last.
 func (j job) Tries(context.Context) (left int, known bool, err error) {
-	final, locked := uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
-	if j.act == pin.Unblock {
-		final, locked = token.FlagSOPINFinal, token.FlagSOPINLocked
-	}
+	final, locked := j.judged()
 	switch flags := j.in.slot.Token.Flags; {
 	case flags&locked != 0:
 		return 0, true, nil
@@ -44,7 +42,16 @@ func (j job) Tries(context.Context) (left int, known bool, err error) {
 	return 0, false, nil
 }
 
-// Verify asks the question with the PIN. What the token did with a right PIN is no matter of the PIN's.
+// judged are the flags that Tries goes by.
+func (j job) judged() (final, locked uint) {
+	if j.act == pin.Unblock {
+		return token.FlagSOPINFinal, token.FlagSOPINLocked
+	}
+	return token.FlagUserPINFinal, token.FlagUserPINLocked
+}
+
+// Verify asks the question with the PIN, of the token as Tries has judged it: one that has come to its last try since is looked for and judged
+// anew. What the token did with a right PIN is no matter of the PIN's.
 func (j job) Verify(ctx context.Context, entered, next []byte) error {
 	var secrets []cardbroker.Secret
 	for _, text := range [][]byte{entered, next} {
@@ -52,9 +59,14 @@ func (j job) Verify(ctx context.Context, entered, next []byte) error {
 			secrets = append(secrets, cardbroker.NewSecret(append(make([]byte, 0, len(text)), text...))) // Do overwrites it
 		}
 	}
+	final, locked := j.judged()
+	j.q.Refuse = (final | locked | token.FlagProtectedPath) &^ j.in.slot.Token.Flags
 	answer, err := j.pki.do(ctx, j.in, j.q, secrets...)
 	*j.answer = answer
 	switch cardbroker.ReasonOf(err) {
+	case cardbroker.Conflict:
+		*j.found = time.Time{}
+		return pin.Changed(removed())
 	case cardbroker.ObjectUnknown, cardbroker.Unsupported, cardbroker.Invalid, cardbroker.Forbidden, cardbroker.PINCanceled:
 		return pin.Job(err)
 	}
@@ -95,15 +107,19 @@ func (p *PKI) enter(r *http.Request, in place, q token.Question, e entry) (token
 		Which: what + " of " + t.Label, Shape: shapeOf(t), Act: e.act, PIN: e.pin, Next: e.next, Dialog: e.dialog, Pad: q.Protected, Once: !e.keeps,
 		Present: func() *cardbroker.Card { return p.present(in) },
 		Open: func(ctx context.Context) (pin.Target, cardbroker.Card, error) {
-			in, loan, err := p.lend(ctx, in)
+			now, loan, err := p.lend(ctx, in)
 			if err != nil {
 				return nil, cardbroker.Card{}, err
 			}
-			var card cardbroker.Card
-			if in.present != nil {
-				card = *in.present
+			if (now.slot.Token.Flags^t.Flags)&token.FlagProtectedPath != 0 {
+				loan.Close()
+				return nil, cardbroker.Card{}, removed()
 			}
-			return job{pki: p, in: in, loan: loan, q: q, act: e.act, answer: &answer}, card, nil
+			var card cardbroker.Card
+			if now.present != nil {
+				card = *now.present
+			}
+			return job{pki: p, in: now, loan: loan, q: q, act: e.act, answer: &answer, found: &in.at}, card, nil
 		},
 		Still: func() error { return httpserver.StillThere(r.Context()) },
 	})
@@ -122,16 +138,28 @@ func shapeOf(t *token.Token) pin.Shape {
 // maxTimeout is the longest timeout of a request's body, in seconds.
 const maxTimeout = 60
 
-// limited ends a request after the timeout that its body asks for, whatever it waits for by then.
-func limited(r *http.Request, seconds int) (*http.Request, context.CancelFunc, error) {
+// limited does what a request asks for, and ends that after the timeout of its body, whatever it waits for by then; 0: when the request ends.
+func limited(r *http.Request, seconds int, do func(r *http.Request) error) error {
 	if seconds < 0 || seconds > maxTimeout {
-		return nil, nil, cardbroker.Errorf(cardbroker.Invalid, "timeout: %d, want 1 to %d seconds", seconds, maxTimeout)
+		return cardbroker.Errorf(cardbroker.Invalid, "timeout: %d, want 1 to %d seconds", seconds, maxTimeout)
 	}
-	if seconds == 0 {
-		return r, func() {}, nil
+	if seconds > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds)*time.Second)
+		defer cancel()
+		r = r.WithContext(ctx)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds)*time.Second)
-	return r.WithContext(ctx), cancel, nil
+	return do(r)
+}
+
+// at is limited for what is done at the place that the request names.
+func (p *PKI) at(r *http.Request, seconds int, do func(r *http.Request, in place) error) error {
+	return limited(r, seconds, func(r *http.Request) error {
+		in, err := p.place(r)
+		if err != nil {
+			return err
+		}
+		return do(r, in)
+	})
 }
 
 // unpaced refuses a PACE secret, which no module here takes.
@@ -162,20 +190,12 @@ func (p *PKI) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 	if err := unpaced(&wish.Pace); err != nil {
 		return err
 	}
-	r, cancel, err := limited(r, wish.Timeout)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	in, err := p.place(r)
-	if err != nil {
-		return err
-	}
-	_, err = p.enter(r, in, token.Question{Call: token.CallLogin}, entry{pin: wish.PIN, dialog: wish.OSDialog})
-	if err != nil {
-		return err
-	}
-	return httpserver.Data(w, api.PINVerified{Verified: true})
+	return p.at(r, wish.Timeout, func(r *http.Request, in place) error {
+		if _, err := p.enter(r, in, token.Question{Call: token.CallLogin}, entry{pin: wish.PIN, dialog: wish.OSDialog}); err != nil {
+			return err
+		}
+		return httpserver.Data(w, api.PINVerified{Verified: true})
+	})
 }
 
 // resetWish is api.ResetTokenPIN as it is read.
@@ -200,13 +220,7 @@ func (p *PKI) resetPIN(w http.ResponseWriter, r *http.Request) error {
 	if wish.ResetOnly {
 		return cardbroker.Errorf(cardbroker.Unsupported, "resetOnly: PKCS#11 unblocks a PIN by setting a new one; send it as pin")
 	}
-	r, cancel, err := limited(r, wish.Timeout)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	return p.setPIN(w, r, token.CallUnblock, cardbroker.EventPINUnblocked,
-		entry{act: pin.Unblock, pin: wish.PUK, next: wish.PIN, dialog: wish.OSDialog})
+	return p.setPIN(w, r, wish.Timeout, entry{act: pin.Unblock, pin: wish.PUK, next: wish.PIN, dialog: wish.OSDialog})
 }
 
 // changeWish is api.ChangeTokenPIN as it is read.
@@ -226,25 +240,22 @@ func (p *PKI) changePIN(w http.ResponseWriter, r *http.Request) error {
 	if err := httpserver.Decode(r, &wish); err != nil {
 		return err
 	}
-	r, cancel, err := limited(r, wish.Timeout)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	return p.setPIN(w, r, token.CallChangePIN, cardbroker.EventPINChanged,
-		entry{act: pin.Change, pin: wish.PIN, next: wish.NewPIN, dialog: wish.OSDialog})
+	return p.setPIN(w, r, wish.Timeout, entry{act: pin.Change, pin: wish.PIN, next: wish.NewPIN, dialog: wish.OSDialog})
 }
 
-func (p *PKI) setPIN(w http.ResponseWriter, r *http.Request, call token.Call, event cardbroker.EventName, e entry) error {
-	in, err := p.place(r)
-	if err != nil {
-		return err
+// setPIN gives a token another PIN, by the old one or by the PUK.
+func (p *PKI) setPIN(w http.ResponseWriter, r *http.Request, timeout int, e entry) error {
+	call, event := token.CallChangePIN, cardbroker.EventPINChanged
+	if e.act == pin.Unblock {
+		call, event = token.CallUnblock, cardbroker.EventPINUnblocked
 	}
-	if _, err := p.enter(r, in, token.Question{Call: call}, e); err != nil {
-		return err
-	}
-	p.cfg.Record(cardbroker.Event{Name: event, Origin: pageOf(r), Reader: in.reader, Detail: "module " + in.module.Name})
-	return httpserver.Data(w, api.PINVerified{Verified: true})
+	return p.at(r, timeout, func(r *http.Request, in place) error {
+		if _, err := p.enter(r, in, token.Question{Call: call}, e); err != nil {
+			return err
+		}
+		p.cfg.Record(cardbroker.Event{Name: event, Origin: pageOf(r), Reader: in.reader, Detail: "module " + in.module.Name})
+		return httpserver.Data(w, api.PINVerified{Verified: true})
+	})
 }
 
 // resetBulkPIN ends the PIN sessions of the page that asks, of all its tokens.

@@ -50,7 +50,7 @@ func (p *PKI) makeSignature(w http.ResponseWriter, r *http.Request, kinds ...kin
 	if err := httpserver.Decode(r, &wish); err != nil {
 		return err
 	}
-	bulk, _, err := httpserver.QueryBool(r, "bulk")
+	bulk, _, err := httpserver.QueryBool(r.URL.Query(), "bulk")
 	if err != nil {
 		return err
 	}
@@ -65,39 +65,33 @@ func (p *PKI) makeSignature(w http.ResponseWriter, r *http.Request, kinds ...kin
 	if err != nil {
 		return err
 	}
-	r, cancel, err := limited(r, wish.Timeout)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	in, err := p.place(r)
-	if err != nil {
-		return err
-	}
-	c, err := p.signer(r.Context(), in, wish.ID, kinds...)
-	if err != nil {
-		return err
-	}
-	if a, err = a.by(c, in); err != nil {
-		return err
-	}
-	answer, err := p.enter(r, in, token.Question{
-		Call: token.CallSign,
-		Sign: &token.Sign{Key: c.ID, Scheme: a.scheme, Hash: a.hash, Inputs: []token.Input{input}},
-	}, entry{pin: wish.PIN, dialog: wish.OSDialog, keeps: bulk})
-	if err != nil {
-		p.signable.Store(nil) // the key may be another
-		return err
-	}
-	if len(answer.Signatures) != 1 {
-		return fmt.Errorf("a module has made %d signatures, want one", len(answer.Signatures))
-	}
-	key := sha256.Sum256(c.ID)
-	p.cfg.Record(cardbroker.Event{
-		Name: cardbroker.EventSigned, Origin: pageOf(r), Reader: in.reader,
-		Detail: fmt.Sprintf("module %s, key %x, %v", in.module.Name, key[:8], a),
+	return limited(r, wish.Timeout, func(r *http.Request) error {
+		in, c, err := p.signer(r, wish.ID, kinds...)
+		if err != nil {
+			return err
+		}
+		a, err := a.by(c, in)
+		if err != nil {
+			return err
+		}
+		answer, err := p.enter(r, in, token.Question{
+			Call: token.CallSign,
+			Sign: &token.Sign{Key: c.ID, Scheme: a.scheme, Hash: a.hash, Inputs: []token.Input{input}},
+		}, entry{pin: wish.PIN, dialog: wish.OSDialog, keeps: bulk})
+		if err != nil {
+			p.signable.Store(nil) // the key may be another
+			return err
+		}
+		if len(answer.Signatures) != 1 {
+			return fmt.Errorf("a module has made %d signatures, want one", len(answer.Signatures))
+		}
+		key := sha256.Sum256(c.ID)
+		p.cfg.Record(cardbroker.Event{
+			Name: cardbroker.EventSigned, Origin: pageOf(r), Reader: in.reader,
+			Detail: fmt.Sprintf("module %s, key %x, %v", in.module.Name, key[:8], a),
+		})
+		return httpserver.Data(w, api.TokenSignature{Data: base64.StdEncoding.EncodeToString(answer.Signatures[0])})
 	})
-	return httpserver.Data(w, api.TokenSignature{Data: base64.StdEncoding.EncodeToString(answer.Signatures[0])})
 }
 
 // by returns the algorithm as the key of a certificate makes it. Errors: Invalid, Unsupported, and Forbidden by policy.

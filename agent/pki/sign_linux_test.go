@@ -275,3 +275,49 @@ func TestSignsAgain(t *testing.T) {
 	b.Token.Change(func(st *softtoken.State) { st.Serial = "another" })
 	reads(1, "", fields{"id": "02"})
 }
+
+// TestSignsAgainBySlot: who names the slot, too, does not have the module look for its slots again; what has become of the token since, the
+// module sees when it is asked, before a PIN is tried.
+func TestSignsAgainBySlot(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*softtoken.State)
+		reason cardbroker.Reason
+		pins   int // that the token has seen
+		asked  bool
+	}{
+		"as it was":                    {func(*softtoken.State) {}, "", 1, false},
+		"another token":                {func(s *softtoken.State) { s.Serial = "another" }, cardbroker.ObjectUnknown, 0, false},
+		"one try is left":              {func(s *softtoken.State) { s.Left = 1 }, "", 1, true},
+		"none is left":                 {func(s *softtoken.State) { s.Left = 0 }, cardbroker.PINBlocked, 0, false},
+		"PINs are entered at a keypad": {func(s *softtoken.State) { s.Flags |= token.FlagProtectedPath }, cardbroker.CardRemoved, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, config.PINPolicy{})
+			b.base = "/v3/modules/soft/apps/token/readers/" + string(b.slots("soft")[0].ID) + "/"
+			body := fields{"id": "02", "algorithm": "sha256", "data": hashed(), "pin": b.pin(softtoken.PIN)}
+			b.want("", "POST", "sign", body, nil)
+			asked := b.answers(softtoken.PIN)
+			b.Token.Change(test.change)
+			b.Token.Asked()
+			before := b.Token.Logins()
+			if test.reason == "" && !test.asked {
+				b.Token.FailSlots(cardbroker.Errorf(cardbroker.CardMute, "the module looks for its slots"))
+			}
+			b.want(test.reason, "POST", "sign", body, nil)
+			if got := b.Token.Logins() - before; got != test.pins || (len(*asked) == 1) != test.asked {
+				t.Errorf("the token has seen %d PINs, want %d; the user was asked %+v", got, test.pins, *asked)
+			}
+		})
+	}
+}
+
+// TestSignsAgainWithoutSerial: a token that has no serial number cannot be told from the next one: the module looks for its slots.
+func TestSignsAgainWithoutSerial(t *testing.T) {
+	b := newBed(t, config.PINPolicy{})
+	b.Token.Change(func(s *softtoken.State) { s.Serial = "" })
+	b.base = "/v3/modules/soft/apps/token/readers/" + string(b.slots("soft")[0].ID) + "/"
+	body := fields{"id": "02", "algorithm": "sha256", "data": hashed(), "pin": b.pin(softtoken.PIN)}
+	b.want("", "POST", "sign", body, nil)
+	b.Token.FailSlots(cardbroker.Errorf(cardbroker.CardMute, "the module looks for its slots"))
+	b.want(cardbroker.CardMute, "POST", "sign", body, nil)
+}

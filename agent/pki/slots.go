@@ -34,11 +34,17 @@ func (a place) same(b place) bool {
 }
 
 // place finds the slot that a request names, by the id of its reader or its own. Errors: ObjectUnknown, ReaderUnknown,
-// CardAbsent (the slot is empty), CardUnexpected (the module does not know the card), and of the module's process.
+// CardAbsent (the slot is empty), CardUnexpected (the module does not know the card), ReaderBusy (a back end has the reader for itself, which a
+// module takes for an empty one), and of the module's process.
 func (p *PKI) place(r *http.Request) (place, error) {
 	found, err := p.emptyPlace(r)
 	if err == nil && found.slot.Token == nil {
 		err = p.absent(r.Context(), found)
+	}
+	if err != nil && found.card && p.cfg.Free != nil {
+		if busy := p.cfg.Free(found.reader); busy != nil {
+			err = busy
+		}
 	}
 	found.present, found.at = p.present(found), time.Now()
 	return found, err
@@ -232,7 +238,7 @@ func (p *PKI) listSlots(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	present, _, err := httpserver.QueryBool(r, "present")
+	present, _, err := httpserver.QueryBool(r.URL.Query(), "present")
 	if err != nil {
 		return err
 	}

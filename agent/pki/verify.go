@@ -53,31 +53,25 @@ func (p *PKI) validate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || len(signature) == 0 {
 		return cardbroker.Errorf(cardbroker.Invalid, "signedHash: want base64 of a signature")
 	}
-	r, cancel, err := limited(r, wish.Timeout)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	in, err := p.place(r)
-	if err != nil {
-		return err
-	}
-	all, err := p.certificates(r.Context(), in)
-	if err != nil {
-		return err
-	}
-	c, err := find(all, wish.ID, nonRepudiation, authentication)
-	if err != nil {
-		return err
-	}
-	if a, err = a.with(c.keyType()); err != nil {
-		return err
-	}
-	valid, err := p.verify(r.Context(), in, c, token.Verify{Key: c.ID, Scheme: a.scheme, Hash: a.hash, Input: input, Signature: signature})
-	if err != nil {
-		return err
-	}
-	return httpserver.Data(w, api.SignatureValid{Valid: valid})
+	return p.at(r, wish.Timeout, func(r *http.Request, in place) error {
+		all, err := p.certificates(r.Context(), in)
+		if err != nil {
+			return err
+		}
+		c, err := find(all, wish.ID, nonRepudiation, authentication)
+		if err != nil {
+			return err
+		}
+		a, err := a.with(c.keyType())
+		if err != nil {
+			return err
+		}
+		valid, err := p.verify(r.Context(), in, c, token.Verify{Key: c.ID, Scheme: a.scheme, Hash: a.hash, Input: input, Signature: signature})
+		if err != nil {
+			return err
+		}
+		return httpserver.Data(w, api.SignatureValid{Valid: valid})
+	})
 }
 
 // verify has the token verify a signature; where it cannot, the certificate's key does.

@@ -5,10 +5,10 @@ package readers
 
 import (
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
 )
 
 // maxTerms is how many terms a query may exclude.
@@ -24,11 +24,11 @@ type Filter struct {
 // of the terms in their names are left out. Errors: Invalid.
 func ParseFilter(query url.Values) (Filter, error) {
 	var f Filter
-	if text := query.Get("cardInserted"); text != "" {
-		inside, err := strconv.ParseBool(text)
-		if err != nil {
-			return f, cardbroker.Errorf(cardbroker.Invalid, "cardInserted: want true or false")
-		}
+	inside, given, err := httpserver.QueryBool(query, "cardInserted")
+	if err != nil {
+		return f, err
+	}
+	if given {
 		f.card = &inside
 	}
 	for _, list := range query["excluded"] {

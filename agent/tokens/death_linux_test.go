@@ -164,8 +164,8 @@ func TestUnfitLibrary(t *testing.T) {
 		s := newTokens(t, tokens.Config{Modules: []config.Module{{Name: "fake", Library: path}}})
 		_, err := s.Library(t.Context(), "fake")
 		wantReason(t, "Library()", err, cardbroker.Unavailable)
-		if !strings.Contains(err.Error(), words) {
-			t.Errorf("Library() of %s = %v, want %q", path, err, words)
+		if !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), path) {
+			t.Errorf("Library() of %s = %v, want %q and no path", path, err, words)
 		}
 	}
 }

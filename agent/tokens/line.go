@@ -171,16 +171,14 @@ func (l *line) exchange(ctx context.Context, limit time.Duration, c call) (token
 	return a, nil, nil
 }
 
-// send sends the secrets and then the question. The stream overwrites what it has sent.
+// send sends the secrets and then the question, all at once. The stream overwrites what it has sent.
 func (l *line) send(ctx context.Context, limit time.Time, c call) error {
 	seq, err := l.Ask(ctx, limit)
 	if err != nil {
 		return err
 	}
 	for _, s := range c.secrets {
-		if err := l.Send(wire.Header{Type: wire.TypeSecret, Seq: seq}, s.Reveal()); err != nil {
-			return err
-		}
+		l.Hold(wire.Header{Type: wire.TypeSecret, Seq: seq}, s.Reveal())
 	}
 	return wire.SendFrames(l, wire.Header{Type: wire.TypeCall, Seq: seq}, c.text)
 }

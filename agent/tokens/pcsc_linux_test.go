@@ -8,7 +8,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -63,30 +62,8 @@ type session struct {
 func newSession(t testing.TB) *session {
 	t.Helper()
 	testenv.Root(t)
-	if err := pcscbed.Supported(); err != nil {
-		testenv.Skip(t, err.Error())
-	}
-	testenv.Tool(t, "gcc")
-	program := filepath.Join(t.TempDir(), "cardsandbox")
-	build := exec.Command("go", "build", "-o", program, "github.com/cardbroker/cardbroker/cmd/cardsandbox")
-	build.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	bed, err := pcscbed.Start(ctx, pcscbed.Config{Dir: filepath.Join(t.TempDir(), "bed"), Readers: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := bed.Stop(); err != nil {
-			t.Errorf("Stop() = %v", err)
-		}
-	})
-	if err := bed.Insert(ctx, 0, pcscbed.Card{}); err != nil {
-		t.Fatal(err)
-	}
+	program := testenv.Sandbox(t, true)
+	_, bed := pcscbed.New(t)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	s := &session{t: t, bed: bed}
 	cfg := cards.Config{Program: program, Args: []string{"pcsc"}, Env: []string{"PCSCLITE_CSOCK_NAME=" + bed.Socket()}, Log: log}

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -77,13 +76,14 @@ func (t *Tokens) child(m *module) child.Config {
 	return child.Config{Program: t.cfg.Program, Args: []string{"pkcs11", m.Library}, Env: env, Log: t.cfg.Log.With("module", m.Name)}
 }
 
-// unfit says why a library is not loaded, if it is not: it may have changed since policy was read.
+// unfit says why a library is not loaded, if it is not: it may have changed since policy was read. Pages are told, so it names no path;
+// agent doctor does.
 func unfit(library string) string {
 	if _, err := os.Stat(library); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Sprintf("its library %s is not there", library)
+		return "its library is not there"
 	}
 	if err := peer.CheckFile(library); err != nil {
-		return fmt.Sprintf("its library %s is not root's alone", library)
+		return "its library is not root's alone"
 	}
 	return ""
 }

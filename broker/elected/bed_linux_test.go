@@ -57,7 +57,7 @@ func lead(t *testing.T, change func(*Config)) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ledger.Close() })
-	b := &bed{t: t, resigned: make(chan string, 1)}
+	b := &bed{t: t, resigned: make(chan string, 64)}
 	cfg := Config{
 		Registry: registry.Config{Ports: ports, Epoch: epoch.Next(0)},
 		Resign:   func(why string) { b.resigned <- why },

@@ -33,15 +33,16 @@ const (
 
 // Config is what a Leader is made of.
 type Config struct {
-	Listen   []net.Listener      // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
-	Registry registry.Config     // Ports, PerUser, Epoch; it begins empty
-	AnyUser  bool                // agents and pages of other users are served too
-	Accounts []cardbroker.UserID // that a service may run as, besides root: at their wish it resigns
-	Resign   func(why string)    // is called then; must not block
-	MaxConns int                 // of one user at a time; 0: 64
-	HostName string
-	Version  string
-	Log      *slog.Logger
+	Listen    []net.Listener      // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
+	Registry  registry.Config     // Ports, PerUser, Epoch; it begins empty
+	AnyUser   bool                // agents and pages of other users are served too
+	Accounts  []cardbroker.UserID // that a service may run as, besides root: at their wish it resigns
+	Resign    func(why string)    // is called then; must not block
+	MaxConns  int                 // of one user at a time; 0: 64
+	PerSecond int                 // requests of one user, in the long run; 0: 100
+	HostName  string
+	Version   string
+	Log       *slog.Logger
 }
 
 // Leader is an elected registry. Make it with [New].
@@ -89,6 +90,7 @@ func (l *Leader) serve(ctx context.Context) error {
 		Routes:    append(l.core.LoopbackRoutes(), l.localRoutes()...),
 		Authorize: l.authorize,
 		MaxConns:  l.cfg.MaxConns,
+		PerSecond: l.cfg.PerSecond,
 		MaxAll:    maxConns,
 		Patience:  patience,
 		Epoch:     l.epoch,

@@ -79,6 +79,12 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	}, nil
 }
 
+// What a registry has for its own user, where it serves nobody else.
+const (
+	ownConns     = 4096
+	ownPerSecond = 1000
+)
+
 // take binds the port of the registry on both loopback addresses, which makes us the only one, and opens a store of our own.
 func (o *office) take(ctx context.Context) (election.Term, error) {
 	listeners, err := httpserver.ListenLoopback(ctx, o.port)
@@ -90,7 +96,7 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 		closeAll(listeners)
 		return nil, err
 	}
-	leader, err := elected.New(ctx, elected.Config{
+	cfg := elected.Config{
 		Listen:   listeners,
 		Registry: registry.Config{Ports: o.ports, Epoch: epoch.Next(0)},
 		AnyUser:  o.scope.AnyUser,
@@ -99,7 +105,11 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 		HostName: hostName(""),
 		Version:  version(),
 		Log:      o.log,
-	}, ledger)
+	}
+	if !o.scope.AnyUser { // what is used up is our own user's
+		cfg.Registry.PerUser, cfg.MaxConns, cfg.PerSecond = len(o.ports), ownConns, ownPerSecond
+	}
+	leader, err := elected.New(ctx, cfg, ledger)
 	if err != nil {
 		closeAll(listeners)
 		ledger.Close()

@@ -32,23 +32,14 @@ type agentStatusAnswer struct {
 	Readers  []api.CardReader     `json:"readers"`
 	Leases   []api.Lease          `json:"leases"`
 	Consents int                  `json:"consents"`
-	Modules  []moduleAnswer       `json:"modules"`
+	Modules  []api.Module         `json:"modules"`
 	Presence string               `json:"presence"` // present, locked, away or unknown; empty: no broker answers
 	Closed   *api.ErrorBody       `json:"closed"`   // why there are no readers, though there may be some; null: they are open
 	Mode     string               `json:"mode"`     // service, elected or none: how the host finds the agent
 }
 
-// moduleAnswer is a PKCS#11 module of machine policy.
-type moduleAnswer struct {
-	Name    string `json:"name"`
-	Title   string `json:"title"`
-	Library string `json:"library"`
-}
-
 func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
-	var policy string
 	c := &cobra.Command{Use: "status", Short: "Say how the agent of this session is, what it serves and who holds it", Args: cobra.NoArgs}
-	policyFlag(c, &policy)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		asked, err := flags.askAgent(c.Context())
 		if err != nil {
@@ -78,11 +69,11 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 			return err
 		}
 		answer.Consents = len(consents.Consents)
-		if loaded, err := config.LoadPolicy(policy); err == nil {
-			for _, m := range loaded.Modules() {
-				answer.Modules = append(answer.Modules, moduleAnswer{m.Name, m.Title, m.Library})
-			}
+		modules, err := asked.Modules(c.Context(), false)
+		if err != nil {
+			return err
 		}
+		answer.Modules = modules.Modules
 		return p.write(answer, func(w io.Writer) { statusText(w, answer) })
 	}
 	return c
@@ -93,7 +84,7 @@ func (f *agentFlags) statusOf(ctx context.Context, asked foundAgent) (agentStatu
 	at := asked.session
 	answer := agentStatusAnswer{
 		Session: at.Session, Port: at.Port, State: at.State, Broker: f.socket, Presence: at.Presence,
-		Readers: []api.CardReader{}, Modules: []moduleAnswer{},
+		Readers: []api.CardReader{},
 	}
 	info, err := asked.Info(ctx)
 	if err != nil {
@@ -104,10 +95,6 @@ func (f *agentFlags) statusOf(ctx context.Context, asked foundAgent) (agentStatu
 		answer.State, answer.Broker = cardbroker.Registered, fmt.Sprintf("127.0.0.1:%d", asked.elects)
 	}
 	return answer, nil
-}
-
-func policyFlag(c *cobra.Command, dir *string) {
-	c.Flags().StringVar(dir, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 }
 
 func statusText(w io.Writer, answer agentStatusAnswer) {
@@ -129,8 +116,8 @@ func statusText(w io.Writer, answer agentStatusAnswer) {
 	readerRows(w, answer.Readers)
 	if len(answer.Modules) > 0 {
 		fmt.Fprintln(w)
-		rows(w, "MODULE\tTITLE\tLIBRARY", answer.Modules, func(m moduleAnswer) string {
-			return fmt.Sprintf("%s\t%s\t%s", m.Name, m.Title, m.Library)
+		rows(w, "MODULE\tTITLE\tSTATE", answer.Modules, func(m api.Module) string {
+			return fmt.Sprintf("%s\t%s\t%s", m.Name, m.Title, cmp.Or(m.Error, m.State))
 		})
 	}
 	if len(answer.Leases) > 0 {
@@ -150,9 +137,12 @@ func (p *program) agentDoctor(flags *agentFlags) *cobra.Command {
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
 	c.Flags().StringVar(&pcsc, "pcsc-socket", "", "socket of this session's PC/SC service (default: $PCSCLITE_CSOCK_NAME, else the system's)")
 	c.Flags().Uint16Var(&port, "port", wellKnown, "where web pages look for the broker")
-	policyFlag(c, &policy)
+	c.Flags().StringVar(&policy, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, broker, err := flags.resolve()
+		if at := elects(cfg); at != 0 && !c.Flags().Changed("port") {
+			port = uint16(at)
+		}
 		if broker == nil {
 			flags.socket, flags.state = cmp.Or(flags.socket, defaultSocket("")), cmp.Or(flags.state, defaultAgentState())
 			broker = client.NewBroker(brokerAt(flags.socket, false))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/cardbroker/cardbroker"
@@ -34,8 +35,8 @@ func Decode(r *http.Request, v any) error {
 }
 
 // QueryBool returns the value of ?name=true|false, and whether it was given. Errors: Invalid.
-func QueryBool(r *http.Request, name string) (value, given bool, err error) {
-	text := r.URL.Query().Get(name)
+func QueryBool(query url.Values, name string) (value, given bool, err error) {
+	text := query.Get(name)
 	if text == "" {
 		return false, false, nil
 	}

@@ -36,6 +36,7 @@ type Question struct {
 	Present   bool    `json:"present,omitempty"`   // slots: those with a token only
 	Protected bool    `json:"protected,omitempty"` // the PIN is entered at the reader: no secret, CKF_PROTECTED_AUTHENTICATION_PATH
 	Serial    string  `json:"serial,omitempty"`    // of a slot: the token that is meant, CK_TOKEN_INFO; empty: whichever is there
+	Refuse    uint    `json:"refuse,omitempty"`    // of a slot: flags of a token that nothing is to be done with, CKF_…; Conflict, and nothing was
 	Sign      *Sign   `json:"sign,omitempty"`
 	Verify    *Verify `json:"verify,omitempty"`
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,7 +24,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/tokenbed"
 )
 
-// startFake starts cardsandbox with the library of testdata/fake.c that does these things wrong.
+// startFake starts cardsandbox with the library of [tokenbed.Fake] that does these things wrong.
 func startFake(t *testing.T, wrongs string, env ...string) *child {
 	t.Helper()
 	return start(t, fake(t), append([]string{"FAKE=" + wrongs}, env...)...)
@@ -36,8 +37,9 @@ func fake(t *testing.T) string {
 	if _, err := os.Stat(library); err == nil {
 		return library
 	}
-	headers := strings.TrimSpace(run(t, nil, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/miekg/pkcs11"))
-	run(t, nil, "gcc", "-shared", "-fPIC", "-w", "-I", headers, "-o", library, "testdata/fake.c")
+	if err := tokenbed.Fake(t.Context(), library); err != nil {
+		t.Fatal(err)
+	}
 	return library
 }
 
@@ -110,6 +112,21 @@ func TestNoPINIsNoTry(t *testing.T) {
 	c := startFake(t, "each")
 	_, err := c.Ask(c.slot("a").Stream, signing(1, token.RSAPKCS1, token.SHA256, "data"))
 	want(t, "sign without a PIN", err, cardbroker.Forbidden)
+}
+
+// TestTries: of the tries that are left a token tells by its flags that the next is the last, or that there is none, §3.2.
+func TestTries(t *testing.T) {
+	for wrongs, tries := range map[string]int{"wrong": cardbroker.RetriesUnknown, "wrong final": 1} {
+		c := startFake(t, wrongs)
+		_, err := c.Ask(c.slot("a").Stream, token.Question{Call: token.CallLogin}, "123456")
+		want(t, wrongs, err, cardbroker.PINIncorrect)
+		if e, ok := errors.AsType[*cardbroker.Error](err); !ok || e.Retries != tries {
+			t.Errorf("%s: %+v, want %d tries left", wrongs, err, tries)
+		}
+	}
+	c := startFake(t, "wrong locked")
+	_, err := c.Ask(c.slot("a").Stream, token.Question{Call: token.CallLogin}, "123456")
+	want(t, "a PIN that is blocked by it", err, cardbroker.PINBlocked)
 }
 
 // TestKeypad: where the PIN is entered at the reader, the library is given none.

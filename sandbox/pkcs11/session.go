@@ -22,7 +22,7 @@ type session struct {
 }
 
 // within opens a session for f, §5.6. Nobody is logged in to the token when it returns. A session ends with its token, so the one that
-// is looked at here is the one that f meets. Errors: ObjectUnknown, before f: it is not the one that is meant.
+// is looked at here is the one that f meets. Errors: ObjectUnknown and Conflict, before f: it is not the one that is meant, or not as it was.
 func (a ask) within(flags uint, f func(*session) error) error {
 	handle, err := a.ctx.OpenSession(a.slot, flags)
 	if err != nil {
@@ -30,7 +30,7 @@ func (a ask) within(flags uint, f func(*session) error) error {
 	}
 	s := &session{ask: a, handle: handle}
 	defer s.close()
-	if a.Serial != "" {
+	if a.Serial != "" || a.Refuse != 0 {
 		info, err := a.ctx.GetTokenInfo(a.slot)
 		if err != nil {
 			return explain(err)
@@ -42,10 +42,14 @@ func (a ask) within(flags uint, f func(*session) error) error {
 	return f(s)
 }
 
-// meant returns ObjectUnknown unless that is the token that the question is for.
+// meant returns ObjectUnknown unless that is the token that the question is for, and Conflict if it has come into a state that the question
+// is not for.
 func (a ask) meant(is p11.TokenInfo) error {
-	if a.Serial != "" && a.Serial != text(is.SerialNumber) {
+	switch {
+	case a.Serial != "" && a.Serial != text(is.SerialNumber):
 		return cardbroker.Errorf(cardbroker.ObjectUnknown, "the token in this slot is another one")
+	case a.Refuse&is.Flags != 0, a.Protected && is.Flags&token.FlagProtectedPath == 0:
+		return cardbroker.Errorf(cardbroker.Conflict, "the token is not as it was when it was looked at")
 	}
 	return nil
 }
@@ -89,12 +93,6 @@ func (s *session) mayLogin() error {
 	return s.login(p11.CKU_USER)
 }
 
-// The flags of a token that tell of the security officer's PIN, §3.2, where those of the user's are in package token.
-const (
-	flagSOPINFinal  = 0x00200000
-	flagSOPINLocked = 0x00400000
-)
-
 // explainPIN returns what err is that a PIN of the user's has led to. How many tries are left, a token tells at the end only.
 func (s *session) explainPIN(err error, user uint) error {
 	if codeOf(err) != p11.CKR_PIN_INCORRECT {
@@ -102,7 +100,7 @@ func (s *session) explainPIN(err error, user uint) error {
 	}
 	word, final, locked := "PIN", uint(token.FlagUserPINFinal), uint(token.FlagUserPINLocked)
 	if user == p11.CKU_SO {
-		word, final, locked = "PUK", flagSOPINFinal, flagSOPINLocked
+		word, final, locked = "PUK", token.FlagSOPINFinal, token.FlagSOPINLocked
 	}
 	info, failed := s.ctx.GetTokenInfo(s.slot)
 	if failed == nil && info.Flags&locked != 0 {

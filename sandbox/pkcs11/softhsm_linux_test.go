@@ -197,6 +197,9 @@ func TestSoftHSMRefuses(t *testing.T) {
 	login := token.Question{Call: token.CallLogin}
 	this := token.Question{Call: token.CallLogin, Serial: slot.Token.Serial}
 	other := token.Question{Call: token.CallLogin, Serial: "f" + slot.Token.Serial[1:] + "f"}
+	needing := token.Question{Call: token.CallLogin, Serial: slot.Token.Serial, Refuse: token.FlagUserPINFinal | token.FlagLoginRequired}
+	whichever := token.Question{Call: token.CallLogin, Refuse: token.FlagLoginRequired}
+	keypad := token.Question{Call: token.CallLogin, Serial: slot.Token.Serial, Protected: true}
 	tests := []struct {
 		name    string
 		q       token.Question
@@ -206,6 +209,9 @@ func TestSoftHSMRefuses(t *testing.T) {
 		{"the right PIN", login, []string{h.PIN}, ""},
 		{"the right PIN for this token", this, []string{h.PIN}, ""},
 		{"the right PIN for another token", other, []string{h.PIN}, cardbroker.ObjectUnknown},
+		{"the right PIN for this token, but not as it is", needing, []string{h.PIN}, cardbroker.Conflict},
+		{"the right PIN for whichever token, but not as it is", whichever, []string{h.PIN}, cardbroker.Conflict},
+		{"a keypad that this token has not", keypad, nil, cardbroker.Conflict},
 		{"a wrong PIN", login, []string{"00" + h.PIN}, cardbroker.PINIncorrect},
 		{"a PIN that is too short", login, []string{"1"}, cardbroker.PINIncorrect},
 		{"no PIN", login, nil, cardbroker.Invalid},

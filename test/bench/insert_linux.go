@@ -21,26 +21,17 @@ func (b *bench) inserts(ctx context.Context) (_ []measured, err error) {
 	if why := pcscbed.Supported(); why != nil {
 		return skipAll(2, why), nil
 	}
-	bed, err := b.startBed(ctx, "inserts", pcscbed.Card{})
+	d, err := b.startDesk(ctx, "inserts")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
-	host, err := b.startHost("inserts")
-	if err != nil {
-		return nil, err
-	}
-	defer host.stop()
-	agent, err := host.startAgentOf("--pcsc-socket=" + bed.Socket())
-	if err != nil {
-		return nil, err
-	}
-	if _, err := agent.offer(ctx, bed.Readers()[0]); err != nil { // valid for longer than this takes
+	defer func() { err = errors.Join(err, d.stop()) }()
+	if _, err := d.agent.offer(ctx, d.bed.Readers()[0]); err != nil { // valid for longer than this takes
 		return nil, err
 	}
 	group := run.New(ctx)
 	defer group.Stop()
-	page, backEnd := agent.subscribe(group), host.watch(group)
+	page, backEnd := d.agent.subscribe(group), d.host.watch(group)
 	for _, events := range []calls.Moments{page, backEnd} {
 		if _, err := events.Next(ctx); err != nil { // the card that is in
 			return nil, err
@@ -48,11 +39,11 @@ func (b *bench) inserts(ctx context.Context) (_ []measured, err error) {
 	}
 	var found [2]measured
 	for range pick(b, 30, 8) {
-		if err := bed.Remove(ctx, 0); err != nil {
+		if err := d.bed.Remove(ctx, 0); err != nil {
 			return nil, err
 		}
 		seen := make(calls.Moments, 1)
-		if err := bed.Insert(ctx, 0, pcscbed.Card{Seen: seen}); err != nil {
+		if err := d.bed.Insert(ctx, 0, pcscbed.Card{Seen: seen}); err != nil {
 			return nil, err
 		}
 		at, err := seen.Next(ctx)

@@ -42,6 +42,41 @@ func (b *bench) startBed(ctx context.Context, name string, card pcscbed.Card) (*
 	return bed, nil
 }
 
+// desk is a PC/SC service with the software card in its first reader, and the agent that has them.
+type desk struct {
+	bed   *pcscbed.Bed
+	host  *host
+	agent *agent
+}
+
+// startDesk starts one. Whoever gets it stops it.
+func (b *bench) startDesk(ctx context.Context, name string) (_ *desk, err error) {
+	d := &desk{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.stop())
+		}
+	}()
+	if d.bed, err = b.startBed(ctx, name, pcscbed.Card{}); err != nil {
+		return nil, err
+	}
+	if d.host, err = b.startHost(name); err != nil {
+		return nil, err
+	}
+	d.agent, err = d.host.startAgentOf("--pcsc-socket=" + d.bed.Socket())
+	return d, err
+}
+
+func (d *desk) stop() error {
+	if d.host != nil {
+		d.host.stop()
+	}
+	if d.bed != nil {
+		return d.bed.Stop()
+	}
+	return nil
+}
+
 // apiRows are the calls of the API, by a C library's client: on our server with a software card, and on pcscd.
 func apiRows() []row {
 	var rows []row
@@ -116,43 +151,34 @@ func (b *bench) chain(ctx context.Context) (_ []measured, err error) {
 	if why := pcscbed.Supported(); why != nil {
 		return skipAll(4, why), nil
 	}
-	bed, err := b.startBed(ctx, "chain", pcscbed.Card{})
+	d, err := b.startDesk(ctx, "chain")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
-	if err := bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // a reader has one lease at a time
+	defer func() { err = errors.Join(err, d.stop()) }()
+	if err := d.bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // a reader has one lease at a time
 		return nil, err
 	}
-	native, err := b.help(nil, nil, helpCalls, bed.Socket(), bed.Readers()[0])
+	native, err := b.help(nil, nil, helpCalls, d.bed.Socket(), d.bed.Readers()[0])
 	if err != nil {
 		return nil, err
 	}
 	defer native.end()
-	host, err := b.startHost("chain")
-	if err != nil {
-		return nil, err
-	}
-	defer host.stop()
-	agent, err := host.startAgentOf("--pcsc-socket=" + bed.Socket())
-	if err != nil {
-		return nil, err
-	}
-	tunnel, err := agent.openTunnel(ctx, host, bed.Readers()[0])
+	tunnel, err := d.agent.openTunnel(ctx, d.host, d.bed.Readers()[0])
 	if err != nil {
 		return nil, err
 	}
 	defer tunnel.Close()
-	served, err := host.serveReader(ctx, agent, bed.Readers()[1])
+	served, err := d.host.serveReader(ctx, d.agent, d.bed.Readers()[1])
 	if err != nil {
 		return nil, err
 	}
 	defer served.end()
 	group := run.New(ctx)
 	defer group.Stop()
-	box := b.sandboxOn(bed)
+	box := b.sandboxOn(d.bed)
 	group.Go("sandbox", box.Run)
-	card, err := box.Open(group.Context(), bed.Readers()[0], cardbroker.ShareShared)
+	card, err := box.Open(group.Context(), d.bed.Readers()[0], cardbroker.ShareShared)
 	if err != nil {
 		return nil, err
 	}

@@ -28,31 +28,22 @@ func (b *bench) restAPDUs(ctx context.Context) (_ []measured, err error) {
 	if why := pcscbed.Supported(); why != nil {
 		return skipAll(1, why), nil
 	}
-	bed, err := b.startBed(ctx, "rest", pcscbed.Card{})
+	d, err := b.startDesk(ctx, "rest")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, bed.Stop()) }()
-	if err := bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // a session has its reader for itself
+	defer func() { err = errors.Join(err, d.stop()) }()
+	if err := d.bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // a session has its reader for itself
 		return nil, err
 	}
-	native, err := b.help(nil, nil, helpCalls, bed.Socket(), bed.Readers()[0])
+	native, err := b.help(nil, nil, helpCalls, d.bed.Socket(), d.bed.Readers()[0])
 	if err != nil {
 		return nil, err
 	}
 	defer native.end()
-	host, err := b.startHost("rest")
-	if err != nil {
-		return nil, err
-	}
-	defer host.stop()
-	agent, err := host.startAgentOf("--pcsc-socket=" + bed.Socket())
-	if err != nil {
-		return nil, err
-	}
-	client := rest.NewClient(agent.port)
+	client := rest.NewClient(d.agent.port)
 	defer client.Close()
-	session, err := client.Open(ctx, bed.Readers()[1])
+	session, err := client.Open(ctx, d.bed.Readers()[1])
 	if err != nil {
 		return nil, err
 	}

@@ -37,18 +37,24 @@ type page interface {
 	Told() []string
 }
 
-// jsdom is a page in a node process of the user's: test/t1csdk/page.mjs.
-type jsdom struct {
+// node is a page in a node process of the user's: of jsdom (test/t1csdk/page.mjs), or one that has only what node has (testdata/node.mjs).
+type node struct {
 	in    io.WriteCloser
 	lines *bufio.Reader
 	told  []string
 }
 
-// jsdom starts one, until the test ends.
-func (u *user) jsdom(url string) *jsdom {
+// jsdom starts one of jsdom, until the test ends.
+func (u *user) jsdom(url string) *node {
+	u.h.t.Helper()
+	return u.node(packages(u.h.t, "page.mjs"), url)
+}
+
+// node starts a program that is a page, until the test ends.
+func (u *user) node(program, url string) *node {
 	t := u.h.t
 	t.Helper()
-	cmd := exec.CommandContext(u.h.Context(), testenv.Tool(t, "node"), packages(t, "page.mjs"))
+	cmd := exec.CommandContext(u.h.Context(), testenv.Tool(t, "node"), program)
 	cmd.Dir, cmd.Env = u.Home, []string{"PATH=/usr/bin:/bin", "HOME=" + u.Home}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.Cred}
 	cmd.Stderr = os.Stderr
@@ -63,7 +69,7 @@ func (u *user) jsdom(url string) *jsdom {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &jsdom{in: in, lines: bufio.NewReader(out)}
+	p := &node{in: in, lines: bufio.NewReader(out)}
 	t.Cleanup(func() {
 		in.Close()
 		cmd.Wait()
@@ -74,19 +80,19 @@ func (u *user) jsdom(url string) *jsdom {
 	return p
 }
 
-func (p *jsdom) Load(url string) error { return p.ask(map[string]string{"load": url}, nil) }
+func (p *node) Load(url string) error { return p.ask(map[string]string{"load": url}, nil) }
 
-func (p *jsdom) Run(script string, value any) error {
+func (p *node) Run(script string, value any) error {
 	return p.ask(map[string]string{"run": script}, value)
 }
 
-func (p *jsdom) Told() []string {
+func (p *node) Told() []string {
 	told := p.told
 	p.told = nil
 	return told
 }
 
-func (p *jsdom) ask(question map[string]string, value any) error {
+func (p *node) ask(question map[string]string, value any) error {
 	text, err := json.Marshal(question)
 	if err != nil {
 		return err

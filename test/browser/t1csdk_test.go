@@ -29,28 +29,16 @@ type session struct {
 // sessions logs both users on, each with a PC/SC service, a card and a browser of his own.
 func (h *host) sessions() []*session {
 	h.t.Helper()
-	if err := pcscbed.Supported(); err != nil {
-		testenv.Skip(h.t, err.Error())
-	}
-	testenv.Tool(h.t, "gcc")
+	h.needsPCSC()
 	policy := h.policy(h.t, modules)
 	var all []*session
 	for i := range h.users {
 		all = append(all, &session{user: &h.users[i]})
 	}
 	h.each(all, func(s *session) {
-		bed, err := pcscbed.Start(h.Context(), pcscbed.Config{
-			Dir: h.Path("bed-" + s.Name), UID: int(s.Cred.Uid), GID: int(s.Cred.Gid), Readers: 2, Card: filepath.Join(os.Getenv(programs), "vcard"),
-		})
-		if err != nil {
-			h.t.Error(err)
-			return
+		if bed := s.bed(); bed != nil {
+			s.cards = []string{"--pcsc-socket", bed.Socket(), "--policy", policy}
 		}
-		h.t.Cleanup(func() { bed.Stop() })
-		if err := bed.Insert(h.Context(), 0, pcscbed.Card{}); err != nil {
-			h.t.Error(err)
-		}
-		s.cards = []string{"--pcsc-socket", bed.Socket(), "--policy", policy}
 	})
 	for _, s := range all {
 		s.logon(s.cards...)
@@ -64,6 +52,31 @@ func (h *host) sessions() []*session {
 	}
 	h.t.Log(all[0].Version)
 	return all
+}
+
+// needsPCSC skips a test where agents cannot reach PC/SC, or there is none.
+func (h *host) needsPCSC() {
+	h.t.Helper()
+	if err := pcscbed.Supported(); err != nil {
+		testenv.Skip(h.t, err.Error())
+	}
+	testenv.Tool(h.t, "gcc")
+}
+
+// bed gives the user a PC/SC service with a card in its first reader; nil: the test has failed.
+func (u *user) bed() *pcscbed.Bed {
+	bed, err := pcscbed.Start(u.h.Context(), pcscbed.Config{
+		Dir: u.h.Path("bed-" + u.Name), UID: int(u.Cred.Uid), GID: int(u.Cred.Gid), Readers: 2, Card: filepath.Join(os.Getenv(programs), "vcard"),
+	})
+	if err != nil {
+		u.h.t.Error(err)
+		return nil
+	}
+	u.h.t.Cleanup(func() { bed.Stop() })
+	if err := bed.Insert(u.h.Context(), 0, pcscbed.Card{}); err != nil {
+		u.h.t.Error(err)
+	}
+	return bed
 }
 
 // each has all users do something at the same time.

@@ -32,11 +32,9 @@ func (h *host) pinsSeen(broker, agent asked, reader api.CardReader) {
 	}
 	agent.ask("GET", "/cb/v1/device-key").want(200, "")
 	agent.ask("POST", "/cb/v1/pin-challenges", body("{}")).want(200, "")
-	key, err := sealed.PublicKey(own.Data)
-	h.check(err)
 	verify := "/cb/v1/readers/" + string(reader.ID) + "/verify-pin"
 	seal := func(reference, pin string) option {
-		blob, err := sealed.PKCS1(key, []byte(pin))
+		blob, err := sealed.PKCS1(own.Data, []byte(pin))
 		h.check(err)
 		return body(fmt.Sprintf(`{"reference":%q,"aid":%q,"pin":%q}`, reference, piv, blob))
 	}

@@ -23,7 +23,7 @@ import (
 // What a user of the demo does himself, in a process of his own: the kernel must see him, not the demo.
 //
 //	get URL              asks, keeps the connection open until standard input ends
-//	page ORIGIN METHOD URL BODY asks as a page of that origin does in his browser
+//	page ORIGIN METHOD URL BODY asks as a page of that origin does in his browser; without an origin, as a program of his
 //	reserve SOCKET CLAIM reserves a port for a session "guest" with that claim
 //	register SOCKET CLAIM registers that session
 const guestSession = "guest"
@@ -72,6 +72,9 @@ type got struct {
 	Body   json.RawMessage `json:"body"`
 }
 
+// text is the answer in a line.
+func (g got) text() string { return fmt.Sprintf("%d %s", g.Status, strings.TrimSpace(string(g.Body))) }
+
 // get asks as a local program would, prints the answer and holds the connection, so that it can be explained.
 func get(ctx context.Context, address string) error {
 	var answer got
@@ -105,16 +108,18 @@ func get(ctx context.Context, address string) error {
 	return nil
 }
 
-// page asks with the headers that a browser gives to a request of a web page.
+// page asks with the headers that a browser gives to a request of a web page; with none of them if there is no origin.
 func page(ctx context.Context, origin, method, address, body string) (got, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		return got{}, err
 	}
-	request.Header.Set("Origin", origin)
-	request.Header.Set("Sec-Fetch-Site", "cross-site")
-	request.Header.Set("Sec-Fetch-Mode", "cors")
-	request.Header.Set("X-CSRF-Token", "demo")
+	if origin != program {
+		request.Header.Set("Origin", origin)
+		request.Header.Set("Sec-Fetch-Site", "cross-site")
+		request.Header.Set("Sec-Fetch-Mode", "cors")
+		request.Header.Set("X-CSRF-Token", "demo")
+	}
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -41,6 +42,34 @@ func (st *story) offerTo(to string) (api.Offered, error) {
 // agent asks a user's agent, as that user.
 func (st *story) agent(p *stage.Person, args ...string) (stage.Outcome, error) {
 	return st.Run(p, "cardbroker", slices.Concat([]string{"agent"}, args, []string{"--socket", st.socket, "--state", p.Home + "/state", "--json"})...)
+}
+
+// asks has a page of the user's ask his agent, or a program, and decodes what it is told if that is good, and v not nil.
+func (st *story) asks(p *stage.Person, origin, method, path string, body, v any) (said got, err error) {
+	var text []byte
+	if body != nil {
+		if text, err = json.Marshal(body); err != nil {
+			return said, err
+		}
+	}
+	i := slices.IndexFunc(st.Users, func(u stage.Person) bool { return u.Name == p.Name })
+	said, err = st.page(p, origin, method, fmt.Sprintf("http://127.0.0.1:%d%s", st.ports[i].Port, path), string(text))
+	if err != nil || said.Status != http.StatusOK || v == nil {
+		return said, err
+	}
+	var envelope struct{ Data json.RawMessage }
+	json.Unmarshal(said.Body, &envelope)
+	if envelope.Data == nil {
+		envelope.Data = said.Body
+	}
+	return said, json.Unmarshal(envelope.Data, v)
+}
+
+// reasonOf is why somebody was refused; empty: he was not.
+func reasonOf(said got) cardbroker.Reason {
+	var body api.ErrorBody
+	json.Unmarshal(said.Body, &body)
+	return body.Reason
 }
 
 // door returns the flags of a back end's commands.

@@ -67,6 +67,8 @@ const (
 tenants:
   ` + tenant + `: {pin: agent}
   ` + station + `: {pin: passthrough}
+modules:
+  opensc: {title: OpenSC and its cards}
 `
 )
 
@@ -74,10 +76,14 @@ tenants:
 func (st *story) setPolicy() error {
 	program := st.Path("bin", "prompt")
 	st.policy = st.Path("policy")
+	hsm, err := st.newHSM()
+	if err != nil {
+		return err
+	}
 	return errors.Join(
 		os.WriteFile(program, []byte(prompt), 0o755),
 		os.Mkdir(st.policy, 0o755),
-		os.WriteFile(st.policy+"/demo.yaml", fmt.Appendf(nil, policy, program), 0o644),
+		os.WriteFile(st.policy+"/demo.yaml", fmt.Appendf(nil, policy+hsm, program), 0o644),
 	)
 }
 

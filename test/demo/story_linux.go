@@ -14,6 +14,7 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/test/pcscbed"
 	"github.com/cardbroker/cardbroker/test/stage"
+	"github.com/cardbroker/cardbroker/test/tokenbed"
 )
 
 // story is what the scenes share.
@@ -27,6 +28,7 @@ type story struct {
 	ports  []stage.Ready  // the agents', in the order of users
 	beds   []*pcscbed.Bed // the users' PC/SC services; none: software readers
 	policy string         // directory of the machine policy; "": there is none
+	hsm    *tokenbed.HSM  // alice's; nil: she has none
 	count  string         // file with a byte for each command that alice's card has got; "": there is none
 }
 
@@ -42,7 +44,7 @@ func play(s *stage.Stage, r *report) error {
 	st := &story{Stage: s, report: r, socket: s.Path("run", "broker.sock")}
 	defer st.unplug()
 	for _, scene := range []func() error{
-		st.plugIn, st.logon, st.whoIsWho, st.pagesAsk, st.offerAndUse, st.runScript, st.issueTokens, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies, st.dialsOut,
+		st.plugIn, st.logon, st.whoIsWho, st.pagesAsk, st.tokens, st.remoteLoading, st.doctor, st.offerAndUse, st.runScript, st.issueTokens, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies, st.dialsOut,
 	} {
 		if err := scene(); err != nil {
 			return err

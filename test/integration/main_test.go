@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -274,6 +275,18 @@ func (h *host) until(what string, wanted func() bool) {
 			h.t.Fatalf("never saw %s", what)
 		}
 	}
+}
+
+// auditTells waits until something stands in the audit log.
+func (h *host) auditTells(want string) {
+	h.t.Helper()
+	h.until(want+" in the audit log", func() bool {
+		out, err := h.Run(nil, "cardbroker", "host", "audit", "show", "--socket", h.socket, "--state", h.Path("state"), "--json")
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return strings.Contains(string(out.Stdout), want)
+	})
 }
 
 // offer has a user offer his reader to the tenant "issuer".

@@ -212,11 +212,7 @@ func (h *host) pinPaths(alice *stage.Person, at, reader, public, pin string, cle
 	}
 	paths := []pinPath{
 		{"RSA PKCS#1 v1.5", 200, 1, func() answer {
-			key, err := sealed.PublicKey(public)
-			if err != nil {
-				h.t.Fatal(err)
-			}
-			blob, err := sealed.PKCS1(key, []byte(pin))
+			blob, err := sealed.PKCS1(public, []byte(pin))
 			if err != nil {
 				h.t.Fatal(err)
 			}
@@ -239,11 +235,7 @@ func (h *host) pinPaths(alice *stage.Person, at, reader, public, pin string, cle
 	page := func(pin string) func() answer {
 		return func() answer {
 			if pin != "" {
-				key, err := sealed.PublicKey(public)
-				if err != nil {
-					h.t.Fatal(err)
-				}
-				blob, err := sealed.PKCS1(key, []byte(pin))
+				blob, err := sealed.PKCS1(public, []byte(pin))
 				if err != nil {
 					h.t.Fatal(err)
 				}

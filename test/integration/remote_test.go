@@ -81,6 +81,7 @@ func TestRemoteLoading(t *testing.T) {
 	const tries, pinOK = "00200080", "0020008008313233343536FFFF"
 
 	says("bob at alice's agent", remote{h, bob, hers.at, hers.reader}.sw("", tries), "caller_refused other_user")
+	h.auditTells(`"event":"caller_refused","reason":"caller_refused","rule":"other_user"`)
 	says("bob with alice's reader at his", remote{h, bob, his.at, hers.reader}.sw("", tries), "reader_unknown")
 	session := strings.Trim(hers.post("open-session", `{"timeout":60}`), `"`)
 	says("alice", hers.sw(session, choosePIV, pinOK, tries), "612D 9000 9000")

@@ -14,7 +14,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -70,8 +69,7 @@ func holders(t *testing.T, policy string) (alice, bob *holder) {
 	for _, p := range []*stage.Person{a, b} {
 		u := &holder{host: h, p: p, pin: tokenbed.Digits(8)}
 		u.newHSM()
-		text += fmt.Sprintf("  hsm-%s: {preset: softhsm2, env: ['SOFTHSM2_CONF=%s'], read: ['%s'], write: ['%s']}\n", p.Name, u.hsm.Conf,
-			strings.Join(u.hsm.Read, "', '"), strings.Join(u.hsm.Write, "', '"))
+		text += "  hsm-" + p.Name + ": " + u.hsm.Module() + "\n"
 		both = append(both, u)
 	}
 	if err := os.WriteFile(h.Path("policy.d", "c.yaml"), []byte(text), 0o644); err != nil {
@@ -89,12 +87,7 @@ func (u *holder) newHSM() {
 		u.hsm, err = tokenbed.NewHSM(u.Context(), dir)
 	}
 	if err == nil {
-		err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			return os.Lchown(path, int(u.p.Cred.Uid), int(u.p.Cred.Gid))
-		})
+		err = tokenbed.Give(dir, int(u.p.Cred.Uid), int(u.p.Cred.Gid))
 	}
 	if err != nil {
 		u.t.Fatal(err)
@@ -206,11 +199,7 @@ func (l place) does(want, call string, body map[string]any, v any) answer {
 // pkcs1 encrypts a PIN as existing clients do.
 func (u *holder) pkcs1(pin string) string {
 	u.t.Helper()
-	key, err := sealed.PublicKey(u.deviceKey(u.p, u.at))
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	blob, err := sealed.PKCS1(key, []byte(pin))
+	blob, err := sealed.PKCS1(u.deviceKey(u.p, u.at), []byte(pin))
 	if err != nil {
 		u.t.Fatal(err)
 	}

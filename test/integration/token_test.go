@@ -186,6 +186,14 @@ func (u *holder) besideBackEnd() {
 	}
 	says(choosePIV, "61")
 	says("00200080", "63c")
+	if _, err := tunnel.Connect(u.Context(), cardbroker.ShareExclusive); err != nil {
+		u.t.Fatal(err)
+	}
+	for call, body := range map[string]fields{"sign": wish("x", u.pkcs1(u.pin)), "verify-pin": {"pin": u.pkcs1(u.pin)}} {
+		if a := l.does("reader_busy", call, body, nil); !strings.Contains(string(a.Body), "a back end (tenant issuer) holds the reader for itself until ") {
+			u.t.Errorf("%s beside a back end that has the reader for itself is answered %s", call, a.Body)
+		}
+	}
 }
 
 // loads: a program sends its PIN to the card itself.
@@ -210,7 +218,7 @@ func (u *holder) inProcesses(kept canaries) {
 	}
 	agent := []string{"--socket", u.socket, "--state", u.p.Home + "/state"}
 	for _, args := range [][]string{
-		{"agent", "doctor", "--policy", u.policy, "--pcsc-socket", u.bed.Socket()}, {"agent", "status", "--policy", u.policy}, {"agent", "cache"},
+		{"agent", "doctor", "--policy", u.policy, "--pcsc-socket", u.bed.Socket()}, {"agent", "status"}, {"agent", "cache"},
 	} {
 		for _, more := range []string{"--json", "--log-level=debug"} {
 			out, err := u.Run(u.p, "cardbroker", append(append(args, agent...), more)...)

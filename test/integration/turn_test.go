@@ -25,11 +25,7 @@ func TestLocalTurn(t *testing.T) {
 	h.start()
 	_, line := h.logon(alice)
 	at := fmt.Sprintf("127.0.0.1:%d", line.Port)
-	public, err := sealed.PublicKey(h.deviceKey(alice, at))
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob, err := sealed.PKCS1(public, []byte("123456"))
+	blob, err := sealed.PKCS1(h.deviceKey(alice, at), []byte("123456"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,8 +41,12 @@ func PublicKey(text string) (*rsa.PublicKey, error) {
 	return public, nil
 }
 
-// PKCS1 encrypts as JSEncrypt does: base64 of RSAES-PKCS1-v1_5.
-func PKCS1(key *rsa.PublicKey, pin []byte) (string, error) {
+// PKCS1 encrypts to the key of /device-key as JSEncrypt does: base64 of RSAES-PKCS1-v1_5.
+func PKCS1(device string, pin []byte) (string, error) {
+	key, err := PublicKey(device)
+	if err != nil {
+		return "", err
+	}
 	//lint:ignore SA1019 as existing clients do
 	blob, err := rsa.EncryptPKCS1v15(rand.Reader, key, pin)
 	return base64.StdEncoding.EncodeToString(blob), err

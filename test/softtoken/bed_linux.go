@@ -69,13 +69,8 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 	}
 	keeper := pin.New(pin.Config{
 		Keys: b.Keys, Policy: cfg.Policy, Ask: b.ask,
-		Held: func(string) bool { return false },
-		Free: func(string) error {
-			if busy := b.Busy.Load(); busy != nil {
-				return *busy
-			}
-			return nil
-		},
+		Held:    func(string) bool { return false },
+		Free:    b.free,
 		Present: func(string) *cardbroker.Card { return b.present.Load() },
 		Watch:   func() (<-chan struct{}, func()) { return b.changed, func() {} },
 		Record:  b.record,
@@ -86,6 +81,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 		Readers: func(context.Context) ([]cardbroker.Reader, error) {
 			return []cardbroker.Reader{{Name: b.reader, Card: b.present.Load()}, {Name: "Empty Reader 01"}}, nil
 		},
+		Free:    b.free,
 		Present: func(reader string) *cardbroker.Card { return b.present.Load() },
 		Lend: func(context.Context, string) (pki.Loan, error) {
 			if !b.Lent.CompareAndSwap(0, 1) {
@@ -112,6 +108,13 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 		return server.Serve(ctx, httpserver.Listener{Listener: listener, Kind: httpserver.Loopback{Kernel: peer.NewKernel()}})
 	})
 	return b, nil
+}
+
+func (b *Bed) free(string) error {
+	if busy := b.Busy.Load(); busy != nil {
+		return *busy
+	}
+	return nil
 }
 
 func (b *Bed) deviceKey(w http.ResponseWriter, _ *http.Request) error {

@@ -48,6 +48,7 @@ type Token struct {
 	secrets  []cardbroker.Secret // of all questions: they have to be overwritten
 	asked    []token.Question
 	verifies bool
+	logins   int
 }
 
 // key is a key with its certificate.
@@ -203,6 +204,9 @@ func (t *Token) Do(_ context.Context, _ string, slot token.Slot, q token.Questio
 	if q.Serial != "" && q.Serial != t.serial {
 		return token.Answer{}, cardbroker.Errorf(cardbroker.ObjectUnknown, "the token in this slot is another one")
 	}
+	if q.Refuse&t.info().Flags != 0 {
+		return token.Answer{}, cardbroker.Errorf(cardbroker.Conflict, "the token is not as it was when it was looked at")
+	}
 	switch q.Call {
 	case token.CallToken:
 		info := t.info()
@@ -237,7 +241,15 @@ func (t *Token) Do(_ context.Context, _ string, slot token.Slot, q token.Questio
 	return token.Answer{}, nil
 }
 
+// Logins says how many PINs the token has seen.
+func (t *Token) Logins() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.logins
+}
+
 func (t *Token) login(pin cardbroker.Secret) error {
+	t.logins++
 	if t.left == 0 {
 		return cardbroker.Errorf(cardbroker.PINBlocked, "the PIN is blocked")
 	}

@@ -14,6 +14,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"os/exec"
@@ -124,6 +125,21 @@ func (h *HSM) run(ctx context.Context, program string, args ...string) error {
 		return fmt.Errorf("%s %s: %w: %s", program, args[0], err, out)
 	}
 	return nil
+}
+
+// Give gives a directory, and what is in it, to a user.
+func Give(dir string, uid, gid int) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	})
+}
+
+// Module is what machine policy says of it, below `modules:` and the name.
+func (h *HSM) Module() string {
+	return fmt.Sprintf("{preset: softhsm2, env: ['SOFTHSM2_CONF=%s'], read: ['%s'], write: ['%s']}", h.Conf, strings.Join(h.Read, "', '"), strings.Join(h.Write, "', '"))
 }
 
 // Env is the environment of cardsandbox for this HSM.

@@ -138,11 +138,7 @@ func (p *page) pin(text string) string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	key, err := sealed.PublicKey(public.PEM)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	blob, err := sealed.PKCS1(key, []byte(text))
+	blob, err := sealed.PKCS1(public.PEM, []byte(text))
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ const Streams = 16
 // buffers have grown to the largest frame seen.
 type Stream struct {
 	conn net.Conn
-	out  []byte
+	out  []byte // frames that are held
 	in   []byte // in[read:fill] is what has arrived and was not returned yet
 	read int
 	fill int
@@ -38,13 +38,23 @@ func NewStream(conn net.Conn) *Stream {
 // Conn returns the connection below, for deadlines.
 func (s *Stream) Conn() net.Conn { return s.conn }
 
-// Send sends one frame in one write.
+// Send sends one frame, and those that are held before it, in one write.
 func (s *Stream) Send(h Header, payload []byte) error {
-	out := binary.BigEndian.AppendUint32(s.out[:0], uint32(HeaderSize+len(payload)))
-	s.out = Append(out, h, payload)
+	s.Hold(h, payload)
 	_, err := s.conn.Write(s.out)
-	clear(s.out[lengthSize+HeaderSize:]) // a command may hold a PIN
+	clear(s.out) // a command may hold a PIN
+	s.out = s.out[:0]
 	return err
+}
+
+// Hold keeps a frame until the next is sent: the other end wakes up once.
+func (s *Stream) Hold(h Header, payload []byte) {
+	if size := len(s.out) + lengthSize + HeaderSize + len(payload); size > cap(s.out) {
+		held := s.out
+		s.out = append(make([]byte, 0, size), held...)
+		clear(held)
+	}
+	s.out = Append(binary.BigEndian.AppendUint32(s.out, uint32(HeaderSize+len(payload))), h, payload)
 }
 
 // Receive returns the next frame. After a passed deadline it may be called again and goes on where it was.

@@ -69,6 +69,10 @@ func TestStreamRoundTrip(t *testing.T) {
 		sizes := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(0, 2000), rapid.Just(wire.MaxPayload)), 0, 8).Draw(t, "sizes")
 		for i, size := range sizes {
 			headers = append(headers, header(t))
+			if i < len(sizes)-1 && rapid.Bool().Draw(t, "held") {
+				s.Hold(headers[i], bytes.Repeat([]byte{byte(i + 1)}, size))
+				continue
+			}
 			if err := s.Send(headers[i], bytes.Repeat([]byte{byte(i + 1)}, size)); err != nil {
 				t.Fatal(err)
 			}
@@ -133,6 +137,23 @@ func TestStreamResumesAfterDeadline(t *testing.T) {
 	go theirs.Write(frame[len(frame)-1:])
 	if h, p, err := s.Receive(); err != nil || h.Seq != 9 || string(p) != "abc" {
 		t.Errorf("Receive = %+v, %q, %v, want seq 9 and abc", h, p, err)
+	}
+}
+
+// TestStreamHolds: a frame that is held goes out with the next one, in one write.
+func TestStreamHolds(t *testing.T) {
+	here, there := net.Pipe()
+	defer there.Close()
+	s := wire.NewStream(here)
+	s.Hold(wire.Header{Type: wire.TypeSecret, Seq: 1}, []byte("secret"))
+	go func() {
+		s.Send(wire.Header{Type: wire.TypeCall, Seq: 1}, []byte("question"))
+		s.Close()
+	}()
+	whole := make([]byte, 1024)
+	n, err := there.Read(whole)
+	if want := 2*(4+wire.HeaderSize) + len("secretquestion"); err != nil || n != want {
+		t.Errorf("the first write has %d bytes, want %d: %v", n, want, err)
 	}
 }
 

@@ -7,7 +7,9 @@ const $ = (id) => document.getElementById(id);
 
 let client; // the way to cardbroker
 let readers = new Map(); // by id: {id, name, card}
-let chosen; // the id of a reader
+let tokens = new Map(); // those in no reader, by the id of their slot: {id, name, module, title, token}
+let chosen; // the id of a reader or slot
+let picked; // the one that the user has chosen himself
 let session; // with its card
 let following; // ends the events
 
@@ -65,72 +67,92 @@ function show() {
   $("consented").textContent = consented ? `This page may use your cards${until}.` : client ? "This page may not use your cards yet." : "Connect first.";
   showReaders(consented);
   const reader = readers.get(chosen);
-  for (const id of ["card", "sign", "commands"]) {
-    $(id).hidden = !reader?.card;
-  }
-  $("sign").hidden ||= !reader.card.modules?.length;
+  $("card").hidden = !reader?.card && !tokens.has(chosen);
+  $("sign").hidden = modulesOf(chosen).length === 0;
+  $("commands").hidden = !reader?.card;
   $("offer").hidden = !reader;
   $("close").hidden = !session;
 }
 
 function showReaders(consented) {
-  state("readers", readers.size > 0 ? "good" : consented ? "wait" : "");
+  const all = [...readers.values(), ...tokens.values()];
+  state("readers", all.length > 0 ? "good" : consented ? "wait" : "");
   const empty = $("readers").querySelector(".empty");
-  empty.hidden = readers.size > 0;
+  empty.hidden = all.length > 0;
   empty.textContent = consented ? "Connect a reader: it shows up here by itself." : "With your consent they show up here.";
   const focused = $("list").contains(document.activeElement);
-  $("list").replaceChildren(...[...readers.values()].map((reader) => {
+  $("list").replaceChildren(...all.map((one) => {
     const choice = make("input");
-    Object.assign(choice, { type: "radio", name: "reader", value: reader.id, checked: reader.id === chosen });
-    choice.addEventListener("change", () => choose(reader.id));
-    const card = reader.card ? reader.card.description?.[0] ?? (reader.card.atr ? "Card inserted" : "Card does not answer") : "No card";
-    return make("label", [choice, make("span", [make("b", reader.name), make("small", card, reader.card ? "in" : "")])]);
+    Object.assign(choice, { type: "radio", name: "reader", value: one.id, checked: one.id === chosen });
+    choice.addEventListener("change", () => choose((picked = one.id)));
+    return make("label", [choice, make("span", [make("b", one.name), make("small", inside(one), one.card || one.token ? "in" : "")])]);
   }));
   if (focused) {
     $("list").querySelector(":checked")?.focus();
   }
 }
 
-// choose shows a reader's card.
+// inside says in short what is in a reader or slot.
+function inside({ card, token, title }) {
+  if (token) {
+    return `Token in no reader, by ${title}`;
+  }
+  return card ? card.description?.[0] ?? (card.atr ? "Card inserted" : "Card does not answer") : "No card: put one in";
+}
+
+// modulesOf are the names of the modules that a card or token can be asked through.
+const modulesOf = (id) => readers.get(id)?.card?.modules ?? (tokens.has(id) ? [tokens.get(id).module] : []);
+
+// choose shows what is in a reader or slot.
 async function choose(id) {
   if (chosen !== id) {
     await endSession();
   }
   chosen = id;
   $("ticket").replaceChildren();
-  $("certificates").hidden = $("signing").hidden = true;
+  $("certificates").hidden = $("signing").hidden = $("uncertified").hidden = true;
   for (const output of document.querySelectorAll("output")) {
     output.replaceChildren();
   }
-  const card = readers.get(id)?.card;
-  if (card) {
-    $("details").replaceChildren(...describe(readers.get(id)));
-    $("module").replaceChildren(...(card.modules ?? []).map((name) => make("option", name)));
+  problem("card");
+  problem("sign");
+  const place = tokens.get(id) ?? readers.get(id);
+  if (place?.card || place?.token) {
+    $("card-title").textContent = place.card ? "Card" : "Token";
+    $("details").replaceChildren(...rows(place.card ? describe(place) : describeToken(place)));
+    $("module").replaceChildren(...modulesOf(id).map((name) => make("option", name)));
   }
   show();
 }
 
+const rows = (list) => list.flatMap(([term, value]) => [make("dt", term), make("dd", value)]);
+
 function describe({ id, name, pinpad, card }) {
-  const rows = [["Reader", name], ["Id", make("code", id)], ["PIN pad", pinpad ? "yes" : "no"], ["ATR", make("code", card.atr.replace(/..(?=.)/g, "$& ") || "none")]];
+  const list = [["Reader", name], ["Id", make("code", id)], ["PIN pad", pinpad ? "yes" : "no"], ["ATR", make("code", card.atr.replace(/..(?=.)/g, "$& ") || "none")]];
   if (card.description?.length) {
-    rows.push(["Probably", card.description.join("; ")]);
+    list.push(["Probably", card.description.join("; ")]);
   }
-  return rows.flatMap(([term, value]) => [make("dt", term), make("dd", value)]);
+  list.push(["Modules", card.modules?.length ? card.modules.join(", ") : "none for this card, so no certificates here: your administrator names modules in machine policy"]);
+  return list;
 }
 
-// What a browser says of pages that want to reach this device, in words.
+function describeToken({ id, title, token }) {
+  return [["Label", token.label], ["Id", make("code", id)], ["Made by", `${token.manufacturerId}, ${token.model}`], ["Serial number", make("code", token.serialNumber)], ["Module", title]];
+}
+
+// What a browser says of pages that want to reach this device (its local-network permission), in words.
 const asks = {
-  granted: "Your browser lets this page reach it.",
-  prompt: "Your browser asks you about pages from the network first; this one is of this device.",
-  denied: "Your browser lets this page reach it, as one of this device only.",
-  unsupported: "Your browser does not ask you about that.",
+  granted: "You have let this page reach apps on this device, in your browser.",
+  prompt: "Your browser asks you whether a page from the network may reach apps on this device. This page is on this device itself: it need not ask.",
+  denied: "Your browser lets no page from the network reach apps on this device. This page is on this device itself: it may.",
+  unsupported: "Your browser does not ask whether pages may reach apps on this device.",
 };
 
 // look looks for cardbroker, and says what it finds.
 async function look() {
   following?.();
   client = undefined;
-  readers.clear();
+  forget();
   problem("connection");
   state("connection", "wait");
   $("state").textContent = "Looking for cardbroker …";
@@ -148,11 +170,46 @@ async function look() {
   }
 }
 
-// follow shows readers and cards as they come and go.
+// forget forgets readers and tokens.
+function forget() {
+  readers.clear();
+  tokens.clear();
+  $("missing").replaceChildren();
+}
+
+// findTokens looks for tokens that are no cards in readers, such as those of an HSM: modules know them alone.
+async function findTokens(by) {
+  for (const { name: module, title } of (await by.modules()).filter((m) => !m.pcsc)) {
+    try {
+      const slots = await by.slots(module, { present: true });
+      for (const { id, token } of by === client && by.consented ? slots : []) {
+        if (token.label) { // others have not been initialised
+          tokens.set(id, { id, name: token.label, module, title, token });
+        }
+      }
+    } catch (error) {
+      $("missing").append(make("li", `${title}: ${error.description ?? error.message}`));
+    }
+  }
+  await follows();
+}
+
+// follows has what is shown follow a change, of a reader perhaps: what the user has picked stays, else a reader comes before a token.
+async function follows(changed) {
+  const there = [...readers.keys(), ...tokens.keys()];
+  const stays = there.includes(picked) ? picked : readers.has(chosen) ? chosen : there[0];
+  if (stays !== chosen || changed === chosen) {
+    await choose(stays);
+  }
+  show();
+}
+
+// follow shows readers and cards as they come and go, and the tokens that are in no reader.
 function follow() {
   if (!client.consented) {
     return;
   }
+  findTokens(client).catch((error) => problem("readers", error));
   following = client.watch({
     onEvent: async (event) => {
       $("events").prepend(make("li", `${new Date(event.time).toLocaleTimeString()} ${event.event.replace("_", " ")} ${event.name ?? event.reader}`));
@@ -166,14 +223,10 @@ function follow() {
           return; // it has left again: that is told, too
         }
       }
-      const next = readers.has(chosen) ? chosen : readers.keys().next().value;
-      if (next !== chosen || event.reader === chosen) {
-        await choose(next);
-      }
-      show();
+      await follows(event.reader);
     },
     onError: (error) => {
-      readers.clear();
+      forget();
       problem("readers", error);
       show();
     },
@@ -183,12 +236,13 @@ function follow() {
 async function readCertificates() {
   const token = client.token($("module").value, chosen);
   const [certificates, algorithms] = await Promise.all([token.certificates(), token.algorithms()]);
-  const rows = certificates.map((c) => make("tr", [c.use, spaced(c.subject), spaced(c.issuer), validity(c)].map((text) => make("td", text))));
-  $("certificates").tBodies[0].replaceChildren(...rows);
-  $("certificates").hidden = $("signing").hidden = false;
+  $("certificates").tBodies[0].replaceChildren(...certificates.map((c) => make("tr", [c.use, spaced(c.subject), spaced(c.issuer), validity(c)].map((text) => make("td", text)))));
+  $("certificates").hidden = certificates.length === 0;
+  $("uncertified").hidden = certificates.length > 0;
   const { id, algorithm } = $("signing").elements;
   const own = certificates.filter((c) => ["authentication", "nonRepudiation"].includes(c.use));
-  id.replaceChildren(...own.map((c) => Object.assign(make("option", `${c.use}: ${c.subject}`), { value: c.id })));
+  $("signing").hidden = own.length === 0;
+  id.replaceChildren(...own.map((c) => Object.assign(make("option", `${c.use}: ${spaced(c.subject)}`), { value: c.id })));
   algorithm.replaceChildren(...algorithms.map((name) => Object.assign(make("option", name), { selected: name === "sha256" })));
 }
 
@@ -204,6 +258,7 @@ function take(field) {
 
 async function sign(form) {
   const { text, id, algorithm, pin, dialog } = form.elements;
+  form.querySelector("output").replaceChildren();
   const token = client.token($("module").value, chosen);
   const asked = { algorithm: algorithm.value, data: new TextEncoder().encode(text.value), id: id.value || undefined };
   const signature = await token.sign({ ...asked, pin: take(pin), osDialog: dialog.checked || undefined });
@@ -236,8 +291,7 @@ async function transmit(command) {
 
 async function offer(tenant) {
   const { ticket, url, expires } = await client.offer(chosen, tenant);
-  const rows = [["Ticket", make("code", ticket)], ["For", url], ["Until", new Date(expires).toLocaleTimeString()]];
-  $("ticket").replaceChildren(...rows.flatMap(([term, value]) => [make("dt", term), make("dd", value)]));
+  $("ticket").replaceChildren(...rows([["Ticket", make("code", ticket)], ["For", url], ["Until", new Date(expires).toLocaleTimeString()]]));
 }
 
 on($("connect"), "submit", "connection", look);
@@ -248,12 +302,14 @@ on($("ask"), "click", "consent", async () => {
 });
 on($("revoke"), "click", "consent", async () => {
   following?.();
-  readers.clear();
+  forget();
   await client.revoke();
 });
 on($("verify"), "submit", "card", async ({ target }) => {
   target.querySelector("output").textContent = "";
-  await client.verifyPin(chosen, { reference: "80", aid: "A000000308", pin: take(target.elements.pin) });
+  const pin = take(target.elements.pin);
+  const token = tokens.get(chosen);
+  await (token ? client.token(token.module, chosen).verifyPin({ pin }) : client.verifyPin(chosen, { reference: "80", aid: "A000000308", pin }));
   target.querySelector("output").className = "good";
   target.querySelector("output").textContent = "The PIN is right.";
 });

@@ -188,7 +188,16 @@ export class Cardbroker {
     return (await this.#link.ask<{ modules: Module[] }>("/cb/v1/modules", { signal, timeout: timeouts.card })).modules;
   }
 
-  /** A token in a reader, by the name of its module: one of the card's `modules`. */
+  /**
+   * The slots of a module, of which `present` are those with a token. A token that is no card in a reader is found in no other way: the id
+   * of its slot stands where a reader's does.
+   */
+  async slots(module: string, { present, signal }: CallOptions & { present?: boolean } = {}): Promise<API.Slot[]> {
+    const path = `/cb/v1/modules/${encodeURIComponent(module)}/slots${present ? "?present=true" : ""}`;
+    return (await this.#link.ask<API.Slots>(path, { signal, timeout: timeouts.card })).slots;
+  }
+
+  /** A token in a reader, by the name of its module: one of the card's `modules`; or in a slot of {@link Cardbroker.slots}. */
   token(module: string, reader: string): Token {
     return new Token(this.#link, module, reader);
   }

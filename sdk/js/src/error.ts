@@ -67,9 +67,14 @@ export class CardbrokerError extends Error {
 
   /** What the user can do about it, in a sentence; empty if that is not known. */
   get fix(): string {
-    return fixes[this.reason] ?? "";
+    return (this.rule && fixesByRule[this.rule]) ?? fixes[this.reason] ?? "";
   }
 }
+
+/** Where the rule tells more than the reason. */
+const fixesByRule: Partial<Record<API.Rule, string>> = {
+  pin_floor: "Enter the PIN where your agent asks you for it, or in the card's own program: no web page may use up its last tries.",
+};
 
 const fixes: Partial<Record<Reason, string>> = {
   permission_denied: "Allow this page to reach apps on this device, in the menu beside the address, then load it again.",

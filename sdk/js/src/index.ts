@@ -19,4 +19,4 @@ export { bytes, hex } from "./bytes.js";
 export type { Bytes } from "./bytes.js";
 export type { CallOptions } from "./http.js";
 export type { Store } from "./consents.js";
-export type { CardReader, Lease, Offered, ReaderEvent } from "./api.js";
+export type { CardReader, Lease, Offered, ReaderEvent, Slot } from "./api.js";

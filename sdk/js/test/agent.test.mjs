@@ -205,6 +205,8 @@ test("tokens", async (t) => {
   h.agent[`${base}/verify-pin`] = h.agent[`${base}/reset-pin`] = h.agent[`${base}/change-pin`] = () => data({ verified: true });
 
   assert.equal((await client.modules())[0].name, "safenet");
+  h.agent["/cb/v1/modules/safenet/slots"] = ({ path }) => [200, { slots: path.endsWith("?present=true") ? [{ id: "5107" }] : [] }];
+  assert.deepEqual([await client.slots("safenet"), (await client.slots("safenet", { present: true }))[0].id], [[], "5107"]);
   assert.equal((await token.info()).label, "Card");
   assert.deepEqual((await token.certificates()).map((c) => [c.use, c.id, hex(c.der)]), [["authentication", "01", "646572"], ["intermediate", "01", "646572"]]);
   assert.equal((await token.certificates({ use: "root" })).length, 0);

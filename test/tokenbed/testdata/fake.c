@@ -32,6 +32,8 @@ static int found, contexts, logged, told, opened;
 
 static CK_RV initialize(void *args) {
 	talk("C_Initialize", "", 0);
+	if (is("stuck"))
+		sleep(1000);
 	return is("uninitialised") ? CKR_GENERAL_ERROR : CKR_OK;
 }
 static CK_RV finalize(void *reserved) {
@@ -69,7 +71,8 @@ static CK_RV tokenInfo(CK_SLOT_ID id, CK_TOKEN_INFO *i) {
 	i->serialNumber[0] = is("swapped") && opened ? 'z' : '1' + id;
 	if (logged)
 		memcpy(i->label + 1, " with a user", 12);
-	i->flags = CKF_TOKEN_INITIALIZED | CKF_LOGIN_REQUIRED | (is("final") ? CKF_USER_PIN_FINAL_TRY : 0);
+	i->flags = CKF_TOKEN_INITIALIZED | CKF_LOGIN_REQUIRED | (is("final") ? CKF_USER_PIN_FINAL_TRY : 0) |
+		(is("locked") ? CKF_USER_PIN_LOCKED : 0) | (is("keypad") ? CKF_PROTECTED_AUTHENTICATION_PATH : 0);
 	i->ulMaxSessionCount = CK_EFFECTIVELY_INFINITE;
 	i->ulSessionCount = CK_UNAVAILABLE_INFORMATION;
 	if (is("leak")) {
