@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"text/tabwriter"
 	"time"
 
@@ -21,9 +20,9 @@ import (
 
 // report is what build/bench.json holds: docs/contract.md.
 type report struct {
-	Rows    []rowReport `json:"rows"`
-	Skipped []skipped   `json:"skipped"`
-	Machine machine     `json:"machine"`
+	Rows    []rowReport  `json:"rows"`
+	Skipped []skipped    `json:"skipped"`
+	Machine proc.Machine `json:"machine"`
 
 	began time.Time
 }
@@ -45,35 +44,8 @@ type skipped struct {
 	Why string `json:"why"`
 }
 
-// machine is where the figures come from.
-type machine struct {
-	OS     string    `json:"os"`
-	Arch   string    `json:"arch"`
-	Kernel string    `json:"kernel"`
-	CPU    string    `json:"cpu"`
-	CPUs   int       `json:"cpus"`
-	Go     string    `json:"go"`
-	Load   [2]string `json:"load"` // average of a minute, before and after
-	Time   time.Time `json:"time"`
-	Took   float64   `json:"took"` // seconds
-}
-
 func newReport() *report {
-	return &report{
-		Rows:    []rowReport{},
-		Skipped: []skipped{},
-		Machine: machine{
-			OS:     runtime.GOOS,
-			Arch:   runtime.GOARCH,
-			Kernel: proc.Kernel(),
-			CPU:    proc.Processor(),
-			CPUs:   runtime.NumCPU(),
-			Go:     runtime.Version(),
-			Load:   [2]string{proc.Load()},
-			Time:   time.Now().UTC().Truncate(time.Second),
-		},
-		began: time.Now(),
-	}
+	return &report{Rows: []rowReport{}, Skipped: []skipped{}, Machine: proc.ThisMachine(), began: time.Now()}
 }
 
 // add judges what was found for a row.

@@ -104,6 +104,7 @@ func (b *bench) sections() []section {
 			// Windows differ, 6 to 57 were seen; the goal finds a ticker, which would cost hundreds.
 			{rowBrokerSwitches, "a minute", goal{ofMax, 120}},
 		}, b.idle},
+		{failoverRows(), b.failovers},
 		{silenceRows(), b.silence},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/failover"
 	"github.com/cardbroker/cardbroker/test/bench/proc"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/election/bed"
@@ -64,7 +65,7 @@ func crowd(ctx context.Context, b *bed.Bed, s show) (found, error) {
 			return found{}, err
 		}
 	}
-	return found{Millis: map[string][]float64{RowCrowd: sample.Each(took, sample.Millis)},
+	return found{Millis: map[string][]float64{failover.Crowd: sample.Each(took, sample.Millis)},
 		Counts: map[string]int{"watchers": crowdUsers * crowdEach}}, nil
 }
 
@@ -112,10 +113,10 @@ func idle(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	}
 	f := found{Counts: map[string]int{"voters": len(voters), "watchers": len(watchers)}, Shares: map[string][]float64{}, Wakes: map[string][]float64{}}
 	for i := range voters {
-		f.Shares[RowVoter] = append(f.Shares[RowVoter], 100*float64(busyThen[i]-busy[i])/float64(took))
+		f.Shares[failover.Voter] = append(f.Shares[failover.Voter], 100*float64(busyThen[i]-busy[i])/float64(took))
 	}
 	for i := range watchers {
-		f.Wakes[RowWatcher] = append(f.Wakes[RowWatcher], float64(wakesThen[i]-wakes[i]))
+		f.Wakes[failover.Watcher] = append(f.Wakes[failover.Watcher], float64(wakesThen[i]-wakes[i]))
 	}
 	if again, _, err := b.Roles(); err != nil || len(again) != len(voters) || len(voters) == 0 {
 		return found{}, fmt.Errorf("%d voters, then %d: %w", len(voters), len(again), errors.Join(err))

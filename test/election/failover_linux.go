@@ -10,14 +10,15 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/failover"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/election/bed"
 )
 
 const writers = 4
 
-// failover kills the leader again and again while writers write. Each time all other agents are there with the next one.
-func failover(ctx context.Context, b *bed.Bed, s show) (found, error) {
+// deaths kills the leader again and again while writers write. Each time all other agents are there with the next one.
+func deaths(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	r, err := s.begin(ctx, b)
 	if err != nil {
 		return found{}, err
@@ -25,7 +26,7 @@ func failover(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	if err := r.rounds(ctx, s.rounds); err != nil {
 		return found{}, err
 	}
-	return r.end(RowFailover, failoverLimit)
+	return r.end(failover.Failover, failoverLimit)
 }
 
 // run is a host whose leaders die, and what has happened so far.

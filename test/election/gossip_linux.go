@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/failover"
 	"github.com/cardbroker/cardbroker/test/bench/proc"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/election/bed"
@@ -151,7 +152,7 @@ func peer(ctx context.Context, b *bed.Bed, s show) (found, error) {
 		}
 		took = append(took, one)
 	}
-	return found{Millis: map[string][]float64{RowPeer: sample.Each(took, sample.Millis)}}, nil
+	return found{Millis: map[string][]float64{failover.Peer: sample.Each(took, sample.Millis)}}, nil
 }
 
 const peerRounds = 3

@@ -124,7 +124,7 @@ func (s *show) one(ctx context.Context, one story, stdout io.Writer) (err error)
 	if err != nil {
 		return err
 	}
-	b, err := bed.New(ctx, bed.Config{Programs: s.programs, Actor: self, Users: one.users, Policy: one.policy})
+	b, err := bed.New(ctx, bed.Config{Programs: s.programs, Actor: self, Users: one.users})
 	defer func() {
 		for _, problem := range b.Strike() {
 			err = errors.Join(err, errors.New(problem))

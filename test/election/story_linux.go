@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/failover"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/election/bed"
 )
@@ -18,16 +19,15 @@ import (
 type story struct {
 	name   string
 	users  int
-	policy string // machine policy; empty: one registry for all users
-	rounds int    // of the tests
-	long   bool   // no test, but measured
+	rounds int  // of the tests
+	long   bool // no test, but measured
 	play   func(ctx context.Context, b *bed.Bed, s show) (found, error)
 }
 
 func stories() []story {
 	return []story{
 		{name: "start", users: 6, play: startAtOnce},
-		{name: "failover", users: 6, rounds: 5, play: failover},
+		{name: "failover", users: 6, rounds: 5, play: deaths},
 		{name: "hang", users: 6, play: hang},
 		{name: "leave", users: 6, rounds: 2, play: leave},
 		{name: "cut", users: 6, rounds: 4, play: cut},
@@ -38,25 +38,8 @@ func stories() []story {
 	}
 }
 
-// What the benchmarks want to know.
-const (
-	RowFailover = "failover, kill -9 to all others registered"
-	RowCrowd    = "failover with 1,000 watchers, kill -9 to all asserted again"
-	RowPeer     = "death seen by all by gossip alone"
-	RowWatcher  = "wake-ups of a watcher"
-	RowVoter    = "processor of a voter"
-)
-
 // found is what a story has found out.
-type found struct {
-	Story string
-	Took  float64 // seconds
-
-	Millis map[string][]float64 // what was timed
-	Counts map[string]int       // what was counted
-	Shares map[string][]float64 // in percent of a core
-	Wakes  map[string][]float64 // in the window that was looked at
-}
+type found failover.Found
 
 func (f found) String() string {
 	lines := []string{fmt.Sprintf("%s: %.1f s", f.Story, f.Took)}

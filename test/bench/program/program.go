@@ -17,6 +17,7 @@ func Build(ctx context.Context) error {
 		{"./cmd/cardbroker", "build/", "CGO_ENABLED=0"},
 		{"./cmd/cardsandbox", "build/", "CGO_ENABLED=1"},
 		{"./test/vcard", "build/bench/", "CGO_ENABLED=0"},
+		{"./test/election", "build/bench/", "CGO_ENABLED=0"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program[1], program[0])
 		cmd.Env = append(os.Environ(), program[2])

@@ -94,3 +94,12 @@ func Ratios(ours, others []float64) []float64 {
 	}
 	return all
 }
+
+// Over are the ratios of samples to one figure.
+func Over(ours []float64, other float64) []float64 {
+	all := make([]float64, len(ours))
+	for i := range all {
+		all[i] = ours[i] / other
+	}
+	return all
+}

@@ -50,10 +50,10 @@ func Forge(ctx context.Context, ports []string) error {
 			return err
 		}
 		voters = append(voters, conn)
-		names = append(names, learn(ctx, &dialer, address)...)
+		names = append(names, learn(ctx, dialer.DialContext, address)...)
 		go func() {
 			for ctx.Err() == nil {
-				lie(ctx, &dialer, address)
+				lie(ctx, dialer.DialContext, address)
 				<-time.After(forgeStreams)
 			}
 		}()
@@ -70,8 +70,8 @@ func Forge(ctx context.Context, ports []string) error {
 }
 
 // learn asks a voter for all that it knows, as one who joins does, and returns the names in the answer.
-func learn(ctx context.Context, dialer *net.Dialer, address string) (names []string) {
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+func learn(ctx context.Context, dial Dialer, address string) (names []string) {
+	conn, err := dial(ctx, "tcp", address)
 	if err != nil {
 		return nil
 	}
@@ -93,8 +93,8 @@ func learn(ctx context.Context, dialer *net.Dialer, address string) (names []str
 }
 
 // lie opens a stream and sends something that takes memory, or time.
-func lie(ctx context.Context, dialer *net.Dialer, address string) {
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+func lie(ctx context.Context, dial Dialer, address string) {
+	conn, err := dial(ctx, "tcp", address)
 	if err != nil {
 		return
 	}

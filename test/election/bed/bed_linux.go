@@ -68,7 +68,6 @@ type Config struct {
 	Programs string // a directory with cardbroker and cardsandbox
 	Actor    string // the program whose arguments say what it plays
 	Users    int
-	Policy   string // machine policy, YAML; empty: the registry is for all users
 }
 
 // Bed is a host. Make it with [New], and strike it when done.
@@ -99,15 +98,11 @@ func New(ctx context.Context, cfg Config) (*Bed, error) {
 		}
 		b.users = append(b.users, user)
 	}
-	policy := cfg.Policy
-	if policy == "" {
-		policy = "election: {scope: any_user}\n"
-	}
 	if err := os.Mkdir(s.Path("policy.d"), 0o755); err != nil {
 		return b, err
 	}
 	for name, text := range map[string]string{
-		"policy.d/election.yaml": policy,
+		"policy.d/election.yaml": "election: {scope: any_user}\n",
 		"agent.yaml":             fmt.Sprintf("elect: {enabled: true, listen: \"127.0.0.1:%d\"}\n", Port),
 	} {
 		if err := os.WriteFile(s.Path(name), []byte(text), 0o644); err != nil {
