@@ -93,7 +93,7 @@ func (b *Bed) Watch(ctx context.Context, terms *Terms) error {
 }
 
 // maxLog is how much of a log is shown, in bytes.
-const maxLog = 2 << 10
+const maxLog = 1 << 10
 
 // Logs returns the ends of all logs, for who looks for a fault.
 func (b *Bed) Logs() string {
