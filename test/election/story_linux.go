@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,11 +28,11 @@ type story struct {
 func stories() []story {
 	return []story{
 		{name: "start", users: 6, play: startAtOnce},
-		{name: "failover", users: 6, rounds: 5, play: deaths},
+		{name: "failover", users: 6, rounds: 4, play: deaths},
 		{name: "hang", users: 6, play: hang},
 		{name: "leave", users: 6, rounds: 2, play: leave},
-		{name: "cut", users: 6, rounds: 4, play: cut},
-		{name: "forge", users: 7, rounds: 2, play: forge},
+		{name: "cut", users: 6, rounds: 2, play: cut},
+		{name: "forge", users: 7, rounds: 1, play: forge},
 		{name: "crowd", users: 2, long: true, play: crowd},
 		{name: "idle", users: 2, long: true, play: idle},
 		{name: "peer", users: 1, long: true, play: peer},
@@ -72,16 +73,17 @@ const (
 func startAtOnce(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	agents := b.Enlist(s.agents)
 	began := time.Now()
 	terms, watched := &bed.Terms{}, make(chan error, 1)
 	over, end := context.WithCancel(ctx)
 	go func() { watched <- b.Watch(over, terms) }()
-	err := b.Start(s.agents)
+	err := b.Restart(agents...)
 	took := time.Since(began)
 	if err == nil {
 		_, lists, failed := b.Await(ctx, 0)
 		if err = failed; err == nil {
-			err = bed.Check(lists)
+			err = errors.Join(bed.Check(lists), b.Look(ctx, terms))
 		}
 	}
 	end()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,9 +26,13 @@ type Agent struct {
 	Session string
 	Port    int // where it serves; 0: not started, or not ready yet
 
-	user   stage.Person
-	log    string
-	cmd    *exec.Cmd     // nil: does not run
+	user stage.Person
+	log  string
+	runs atomic.Pointer[process] // nil: does not run
+}
+
+type process struct {
+	cmd    *exec.Cmd
 	exited chan struct{} // closed when the kernel says so
 }
 
@@ -36,22 +41,25 @@ func (a *Agent) UID() uint32 { return a.user.Cred.Uid }
 
 // PID is its process; 0: none.
 func (a *Agent) PID() int {
-	if a.cmd == nil {
+	p := a.runs.Load()
+	if p == nil {
 		return 0
 	}
-	return a.cmd.Process.Pid
+	return p.cmd.Process.Pid
 }
 
-// Start starts n more agents, all at once, whose users come by turns, and waits until all are ready.
-func (b *Bed) Start(n int) error {
-	var fresh []*Agent
+// Start starts n agents, all at once, and waits until all are ready.
+func (b *Bed) Start(n int) error { return b.Restart(b.Enlist(n)...) }
+
+// Enlist has n more agents, whose users come by turns. None runs yet.
+func (b *Bed) Enlist(n int) (fresh []*Agent) {
 	for range n {
 		i := len(b.Agents)
 		a := &Agent{Session: fmt.Sprint("s", i), user: b.users[i%len(b.users)]}
 		a.log = b.Path(fmt.Sprintf("agent-%s.log", a.Session))
 		b.Agents, fresh = append(b.Agents, a), append(fresh, a)
 	}
-	return b.Restart(fresh...)
+	return fresh
 }
 
 // Restart starts agents that do not run, all at once, and waits until they are ready.
@@ -82,7 +90,9 @@ func (b *Bed) run(a *Agent) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	a.cmd, a.exited, a.Port = cmd, make(chan struct{}), 0
+	p := &process{cmd: cmd, exited: make(chan struct{})}
+	a.Port = 0
+	a.runs.Store(p)
 	late := time.AfterFunc(readyTimeout, func() { cmd.Process.Kill() })
 	defer late.Stop()
 	lines := bufio.NewReader(out)
@@ -90,7 +100,7 @@ func (b *Bed) run(a *Agent) error {
 	go func() {
 		io.Copy(io.Discard, lines)
 		cmd.Wait()
-		close(a.exited)
+		close(p.exited)
 	}()
 	if err != nil {
 		return fmt.Errorf("agent %s was not ready: %w", a.Session, err)
@@ -108,15 +118,15 @@ func (a *Agent) Kill() { a.end(syscall.SIGKILL) }
 func (a *Agent) Stop() int { return a.end(syscall.SIGTERM) }
 
 func (a *Agent) end(signal syscall.Signal) int {
-	if a.cmd == nil {
+	p := a.runs.Load()
+	if p == nil {
 		return 0
 	}
-	a.cmd.Process.Signal(signal)
-	<-a.exited
-	state := a.cmd.ProcessState
-	a.cmd = nil
-	return state.ExitCode()
+	p.cmd.Process.Signal(signal)
+	<-p.exited
+	a.runs.Store(nil)
+	return p.cmd.ProcessState.ExitCode()
 }
 
 // Signal sends an agent's process a signal.
-func (a *Agent) Signal(signal syscall.Signal) { a.cmd.Process.Signal(signal) }
+func (a *Agent) Signal(signal syscall.Signal) { a.runs.Load().cmd.Process.Signal(signal) }
