@@ -21,7 +21,7 @@ func failoverRows() []row {
 }
 
 func (b *bench) failovers(ctx context.Context) ([]measured, error) {
-	f, err := failover.Measure(ctx, "build/bench/election", "build", pick(b, 40, 10), b.stderr)
+	f, err := failover.Measure(ctx, "build/bench/election", "build", pick(b, 30, 10), b.stderr)
 	alone := f.Alone()
 	of60 := measured{f.Millis[failover.Failover], &limit{"memberlist alone, seen by all of 7", alone}, sample.Over(f.Millis[failover.Failover], alone), f.Missing}
 	return []measured{of60, {ours: f.Millis[failover.Crowd], skip: f.Missing}, {ours: f.Wakes[failover.Watcher], skip: f.Missing}, {ours: f.Shares[failover.Voter], skip: f.Missing}}, err

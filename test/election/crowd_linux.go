@@ -43,7 +43,7 @@ func crowd(ctx context.Context, b *bed.Bed, s show) (found, error) {
 		return found{}, err
 	}
 	var took []time.Duration
-	for i := range min(s.rounds, 5) {
+	for i := range min(s.rounds, 3) {
 		leader, err := b.Leader()
 		if err != nil || leader == nil {
 			return found{}, errors.Join(err, errors.New("nobody leads"))

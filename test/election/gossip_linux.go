@@ -155,4 +155,4 @@ func peer(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	return found{Millis: map[string][]float64{failover.Peer: sample.Each(took, sample.Millis)}}, nil
 }
 
-const peerRounds = 3
+const peerRounds = 2

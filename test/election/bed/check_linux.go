@@ -15,7 +15,7 @@ const registered = "REGISTERED"
 
 // How often a user asks: a registry lets him do so 100 times a second in the long run.
 const (
-	firstPoll = 2 * time.Millisecond
+	firstPoll = 5 * time.Millisecond
 	lastPoll  = 20 * time.Millisecond
 )
 

@@ -76,7 +76,7 @@ func (b *Bed) Look(ctx context.Context, terms *Terms) error {
 }
 
 // lookEvery is how often who leads is looked at in the background.
-const lookEvery = 50 * time.Millisecond
+const lookEvery = 200 * time.Millisecond
 
 // Watch looks again and again until ctx ends.
 func (b *Bed) Watch(ctx context.Context, terms *Terms) error {
