@@ -6,12 +6,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/agents"
@@ -125,13 +127,15 @@ type helper struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	said  *json.Decoder
+	last  *lastLine
 }
 
 // help starts a helper as a user of the stage, nil being ourselves, and waits until it says that it is ready. What it
 // says is decoded into where, unless that is nil.
 func (b *bench) help(p *stage.Person, where any, args ...string) (*helper, error) {
 	cmd := b.stage.Command(p, "bench", args...)
-	cmd.Stderr = os.Stderr
+	last := &lastLine{}
+	cmd.Stderr = io.MultiWriter(os.Stderr, last)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -143,11 +147,11 @@ func (b *bench) help(p *stage.Person, where any, args ...string) (*helper, error
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start the helper %s: %w", args[0], err)
 	}
-	h := &helper{cmd: cmd, stdin: stdin, said: json.NewDecoder(stdout)}
+	h := &helper{cmd: cmd, stdin: stdin, said: json.NewDecoder(stdout), last: last}
 	if where == nil {
 		where = new(any)
 	}
-	if err := h.said.Decode(where); err != nil {
+	if err := h.hear(where); err != nil {
 		h.end()
 		return nil, fmt.Errorf("the helper %s was not ready: %w", args[0], err)
 	}
@@ -159,13 +163,38 @@ func (h *helper) ask(question, answer any) error {
 	if err := json.NewEncoder(h.stdin).Encode(question); err != nil {
 		return err
 	}
-	return h.said.Decode(answer)
+	return h.hear(answer)
+}
+
+// hear waits for what the helper says. Where it says nothing more, the error is how it ended, and its last words.
+func (h *helper) hear(what any) error {
+	err := h.said.Decode(what)
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	h.end()
+	if h.last.text == "" {
+		return fmt.Errorf("it ended (%v) without a word", h.cmd.ProcessState)
+	}
+	return fmt.Errorf("it ended (%v): %s", h.cmd.ProcessState, h.last.text)
 }
 
 func (h *helper) pid() int { return h.cmd.Process.Pid }
 
-// end ends the helper and waits for it.
+// end ends the helper and waits for it, once.
 func (h *helper) end() {
 	h.stdin.Close()
 	h.cmd.Wait() // its error says nothing about what was measured
+}
+
+// lastLine keeps the last line that is written to it.
+type lastLine struct{ text string }
+
+// Write implements io.Writer. It never fails.
+func (l *lastLine) Write(p []byte) (int, error) {
+	lines := strings.Split(strings.TrimSpace(string(p)), "\n")
+	if line := lines[len(lines)-1]; line != "" {
+		l.text = line
+	}
+	return len(p), nil
 }
