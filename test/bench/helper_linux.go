@@ -6,14 +6,11 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/agents"
@@ -21,6 +18,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/calls"
 	"github.com/cardbroker/cardbroker/test/bench/conns"
 	"github.com/cardbroker/cardbroker/test/bench/counted"
+	"github.com/cardbroker/cardbroker/test/bench/helper"
 	"github.com/cardbroker/cardbroker/test/bench/leases"
 	"github.com/cardbroker/cardbroker/test/bench/rest"
 	"github.com/cardbroker/cardbroker/test/stage"
@@ -122,79 +120,12 @@ func idle(ctx context.Context, socket, state, number string) error {
 	})
 }
 
-// helper is this program again, in a process of its own.
-type helper struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	said  *json.Decoder
-	last  *lastLine
-}
-
 // help starts a helper as a user of the stage, nil being ourselves, and waits until it says that it is ready. What it
 // says is decoded into where, unless that is nil.
-func (b *bench) help(p *stage.Person, where any, args ...string) (*helper, error) {
-	cmd := b.stage.Command(p, "bench", args...)
-	last := &lastLine{}
-	cmd.Stderr = io.MultiWriter(os.Stderr, last)
-	stdin, err := cmd.StdinPipe()
+func (b *bench) help(p *stage.Person, where any, args ...string) (*helper.Process, error) {
+	process, err := helper.Start(b.stage.Command(p, "bench", args...), where)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the helper %s: %w", args[0], err)
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start the helper %s: %w", args[0], err)
-	}
-	h := &helper{cmd: cmd, stdin: stdin, said: json.NewDecoder(stdout), last: last}
-	if where == nil {
-		where = new(any)
-	}
-	if err := h.hear(where); err != nil {
-		h.end()
-		return nil, fmt.Errorf("the helper %s was not ready: %w", args[0], err)
-	}
-	return h, nil
-}
-
-// ask asks a helper that answers.
-func (h *helper) ask(question, answer any) error {
-	if err := json.NewEncoder(h.stdin).Encode(question); err != nil {
-		return err
-	}
-	return h.hear(answer)
-}
-
-// hear waits for what the helper says. Where it says nothing more, the error is how it ended, and its last words.
-func (h *helper) hear(what any) error {
-	err := h.said.Decode(what)
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return err
-	}
-	h.end()
-	if h.last.text == "" {
-		return fmt.Errorf("it ended (%v) without a word", h.cmd.ProcessState)
-	}
-	return fmt.Errorf("it ended (%v): %s", h.cmd.ProcessState, h.last.text)
-}
-
-func (h *helper) pid() int { return h.cmd.Process.Pid }
-
-// end ends the helper and waits for it, once.
-func (h *helper) end() {
-	h.stdin.Close()
-	h.cmd.Wait() // its error says nothing about what was measured
-}
-
-// lastLine keeps the last line that is written to it.
-type lastLine struct{ text string }
-
-// Write implements io.Writer. It never fails.
-func (l *lastLine) Write(p []byte) (int, error) {
-	lines := strings.Split(strings.TrimSpace(string(p)), "\n")
-	if line := lines[len(lines)-1]; line != "" {
-		l.text = line
-	}
-	return len(p), nil
+	return process, nil
 }
