@@ -7,14 +7,12 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/pki"
-	"github.com/cardbroker/cardbroker/agent/tokens"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -44,7 +42,7 @@ func (a *Agent) pkiConfig() pki.Config {
 	return pki.Config{
 		Modules:  a.cfg.Policy.Modules,
 		Tokens:   a.tokens,
-		Running:  a.runs,
+		Process:  a.process,
 		Cache:    a.kept,
 		Excludes: len(a.cfg.Policy.Exclude) > 0,
 		Readers:  a.cards.Readers,
@@ -57,9 +55,14 @@ func (a *Agent) pkiConfig() pki.Config {
 	}
 }
 
-// runs says whether the process of a module runs.
-func (a *Agent) runs(module string) bool {
-	return slices.ContainsFunc(a.tokens.Modules(), func(s tokens.Status) bool { return s.Name == module && s.PID != 0 })
+// process returns how the process of a module fares.
+func (a *Agent) process(module string) pki.Process {
+	for _, s := range a.tokens.Modules() {
+		if s.Name == module {
+			return pki.Process{Runs: s.PID != 0, Mute: s.Mute, Ended: s.LastExit}
+		}
+	}
+	return pki.Process{}
 }
 
 // askPIN asks the user for the PIN that a page or program of his wants.

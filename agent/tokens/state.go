@@ -100,7 +100,7 @@ func (st *state) Commit(context.Context, *state) error {
 func (st *state) publish() {
 	v := make([]Status, len(st.modules))
 	for i, m := range st.modules {
-		v[i] = Status{Name: m.Name, Title: m.Title, Library: m.Library, Status: m.life.Status()}
+		v[i] = Status{Name: m.Name, Title: m.Title, Library: m.Library, Status: m.life.Status(), process: m.process}
 	}
 	st.tokens.view.Store(&v)
 }
@@ -112,6 +112,19 @@ func (st *state) close() {
 		m.life.Answer()
 	}
 	st.publish()
+}
+
+// mute returns for how long one of its lines has owed an answer; nil owes none.
+func (p *process) mute() (longest time.Duration) {
+	if p == nil {
+		return 0
+	}
+	for _, l := range p.lines {
+		if since := l.owes.Load(); since != 0 {
+			longest = max(longest, time.Since(time.Unix(0, since)))
+		}
+	}
+	return longest
 }
 
 // told takes a list of slots. A slot keeps its stream for the life of the process.

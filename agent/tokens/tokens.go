@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -53,8 +54,11 @@ type Tokens struct {
 
 // Status is how a module has fared, for doctor and metrics.
 type Status struct {
-	Name, Title, Library string // as policy has them
+	Name, Title, Library string        // as policy has them
+	Mute                 time.Duration // for so long the process has owed somebody an answer, the user's own time apart; 0: it owes none
 	child.Status
+
+	process *process
 }
 
 // New returns the supervisor of modules of which none is started yet.
@@ -87,7 +91,13 @@ func (t *Tokens) Run(ctx context.Context) error {
 }
 
 // Modules returns how the modules have fared, by name, and waits for nobody. The result is not to be changed.
-func (t *Tokens) Modules() []Status { return *t.view.Load() }
+func (t *Tokens) Modules() []Status {
+	all := slices.Clone(*t.view.Load())
+	for i := range all {
+		all[i].Mute = all[i].process.mute()
+	}
+	return all
+}
 
 // Forbid has every use of modules with PC/SC answered with why from now on, and ends their processes; nil allows them again.
 // The others go on.
@@ -226,7 +236,7 @@ func newCall(q token.Question, secrets []cardbroker.Secret) (call, error) {
 	if err == nil && len(text) > token.MaxJSON {
 		err = cardbroker.Errorf(cardbroker.TooLarge, "a question has %d bytes, the limit is %d", len(text), token.MaxJSON)
 	}
-	return call{text, secrets, len(secrets) > 0 || q.Protected || q.Call == token.CallSign}, err
+	return call{text, secrets, q.Protected, len(secrets) > 0 || q.Protected || q.Call == token.CallSign}, err
 }
 
 // whenReady has do run in the loop as soon as the module's process is up.

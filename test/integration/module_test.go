@@ -6,9 +6,12 @@
 package integration
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +92,14 @@ func TestDoctorStarts(t *testing.T) {
 	}
 	alice.finds(d, "module", "ok", "the module good is at")
 	alice.finds(d, "module", "fail", "the module bad hangs, crashes, or does not start: the module bad does not run")
+	alice.finds(d, "module", "fail", alice.Path("fake.so")+" does not start: C_Initialize says CKR_GENERAL_ERROR")
 	alice.finds(d, "module", "fail", "the module hung hangs, crashes, or does not start: it hangs, or starts slowly")
+
+	for _, path := range []string{"/cb/v1/modules?library=true", "/cb/v1/modules/bad/slots"} { // a page was told the rest, too
+		if a := alice.call(softPage, anyReason, "GET", path, nil, nil); strings.Contains(string(a.Body), "fake.so") || strings.Contains(string(a.Body), "CKR") {
+			t.Errorf("a page is told of a module that does not start: %s", a.Body)
+		}
+	}
 
 	var said struct{ Modules []api.Module }
 	alice.run(alice.p, 0, &said, "agent", "status", "--socket", alice.socket, "--state", alice.p.Home+"/state")
@@ -103,6 +113,40 @@ func TestDoctorStarts(t *testing.T) {
 	left := alice.process("fake.so")
 	alice.service.Stop()
 	alice.until("the end of its modules", func() bool { return stage.Ended(left) && alice.look("fake.so") == 0 })
+}
+
+// TestModuleNamesPIN: what a module prints of a PIN, and says of it when it crashes, is nowhere: not in an answer, nor what the doctor says, nor the log.
+func TestModuleNamesPIN(t *testing.T) {
+	alice := withFake(t, map[string]string{"bad": "print abort"})
+	pin := tokenbed.Digits(8)
+	bad := alice.first("bad", softPage)
+	for range 5 { // until it is not started again at once
+		bad.does(anyReason, "verify-pin", fields{"pin": alice.pkcs1(pin)}, nil)
+	}
+	alice.call(program, "", "GET", "/cb/v1/modules?library=true", nil, nil)
+	d, _ := alice.diagnose(alice.p, "--policy", alice.policy)
+	told, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.service.Stop()
+	logs, _ := filepath.Glob(alice.Path("*.log"))
+	all := append(alice.said, told...)
+	for _, log := range logs {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	if !strings.Contains(string(all), "C_Initialize") || !strings.Contains(string(all), "indeterminate") {
+		t.Errorf("the module did not print, or not crash: %.2000s", all)
+	}
+	for name, form := range forms(pin) {
+		if bytes.Contains(all, form) {
+			t.Errorf("the PIN is there, as %s", name)
+		}
+	}
 }
 
 // TestAwayEndsModules leads alice away from her session, as a real logind tells it, in the middle of what her pages do with her cards. With the lock
