@@ -22,14 +22,15 @@ import (
 // pinConfig joins the keeper of PINs to the rest of the agent.
 func (a *Agent) pinConfig() pin.Config {
 	cfg := pin.Config{
-		Keys:    a.keys,
-		Notice:  a.enterAtReader,
-		Policy:  a.cfg.Policy.PIN,
-		Held:    a.held,
-		Free:    a.sole,
-		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
-		Watch:   a.cards.Watch,
-		Record:  a.record,
+		Keys:     a.keys,
+		Notice:   a.enterAtReader,
+		Policy:   a.cfg.Policy.PIN,
+		Held:     a.held,
+		Free:     a.sole,
+		Attended: a.present.attends,
+		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Watch:    a.cards.Watch,
+		Record:   a.record,
 	}
 	if a.asker != nil {
 		cfg.Ask = a.askPIN
@@ -46,6 +47,7 @@ func (a *Agent) pkiConfig() pki.Config {
 		Cache:    a.kept,
 		Excludes: len(a.cfg.Policy.Exclude) > 0,
 		Readers:  a.cards.Readers,
+		Away:     a.present.uses.closed,
 		Free:     a.sole,
 		Lend:     func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
 		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
@@ -170,6 +172,9 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 	command, err := wish.command()
 	if err != nil {
 		return err
+	}
+	if why := a.present.uses.closed(); why != nil {
+		return why
 	}
 	id := cardbroker.ReaderID(r.PathValue("id"))
 	reader, err := a.readers.Find(r.Context(), id)

@@ -107,15 +107,27 @@ func (p *presence) disconnect() {
 	p.endPIN(sessionAway)
 	p.agent.desk.close(gone)
 	p.agent.leases.Close(gone)
-	p.agent.tokens.Renew()
+	p.agent.tokens.Away(gone)
 }
 
 // reconnect begins anew with the readers: those of another endpoint come without a word to who has asked before.
 func (p *presence) reconnect() {
 	p.agent.reach.Renew()
+	p.agent.tokens.Away(nil)
 	p.agent.leases.Open()
 	p.agent.desk.open()
 	p.uses.open()
+}
+
+// attends says whether the user is at his screen, as far as that is known: else nobody's PIN is taken, and it is Forbidden.
+func (p *presence) attends() error {
+	if why := p.uses.closed(); why != nil {
+		return why
+	}
+	if p.prompts.closed() != nil {
+		return cardbroker.Errorf(cardbroker.Forbidden, sessionLocked)
+	}
+	return nil
 }
 
 // lost has PIN sessions end that nobody would end any more. All else stays as it was when the session was seen last.

@@ -62,6 +62,8 @@ type Config struct {
 	Readers  func(ctx context.Context) ([]cardbroker.Reader, error)
 	Present  func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
 
+	// Away says why tokens are not used at the moment: Forbidden. nil: they always are.
+	Away func() error
 	// Free says that a back end has a reader for itself: ReaderBusy. nil: nobody else is there.
 	Free func(reader string) error
 	// Lend has back ends and other programs make way at a reader while a token is found and given a PIN; nil: nobody else is there.

@@ -4,6 +4,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type state struct {
 	tokens  *Tokens
 	group   *run.Group
 	modules []*module // by name
+	away    error     // why nobody may use any of them; nil: they may
 }
 
 var _ loop.Owner[*state] = (*state)(nil)
@@ -30,6 +32,7 @@ var _ loop.Owner[*state] = (*state)(nil)
 type module struct {
 	config.Module
 	life    child.Life
+	closed  error    // why nobody may use it, though the user is there; nil: they may
 	process *process // that is up; nil: none is
 }
 
@@ -68,6 +71,9 @@ func (st *state) module(name string) *module {
 	}
 	return nil
 }
+
+// forbid has a module refused or allowed, as it is now.
+func (st *state) forbid(m *module) { m.life.Forbid(cmp.Or(st.away, m.closed)) }
 
 // Begin implements [loop.Owner].
 func (st *state) Begin() *state { return st }

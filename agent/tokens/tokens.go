@@ -102,15 +102,24 @@ func (t *Tokens) Modules() []Status {
 // Forbid has every use of modules with PC/SC answered with why from now on, and ends their processes; nil allows them again.
 // The others go on.
 func (t *Tokens) Forbid(why error) error {
-	return t.each(func(m *module) {
+	return t.each(func(st *state, m *module) {
 		if m.PCSC {
-			m.life.Forbid(why)
+			m.closed = why
 		}
+		st.forbid(m)
+	})
+}
+
+// Away has every use of modules answered with why from now on, and ends their processes; nil allows them again.
+func (t *Tokens) Away(why error) error {
+	return t.each(func(st *state, m *module) {
+		st.away = why
+		st.forbid(m)
 	})
 }
 
 // Renew ends the processes, and what runs there with them: the next ones begin anew.
-func (t *Tokens) Renew() error { return t.each(func(m *module) { m.life.Renew() }) }
+func (t *Tokens) Renew() error { return t.each(func(_ *state, m *module) { m.life.Renew() }) }
 
 // releaseLimit is how long a back end waits for what is asked of modules with PC/SC.
 const releaseLimit = 10 * time.Second
@@ -119,7 +128,7 @@ const releaseLimit = 10 * time.Second
 // connections to any card. Errors: ReaderBusy if one does not within 10 s, Unavailable.
 func (t *Tokens) Release() error {
 	var ends []<-chan struct{}
-	err := t.each(func(m *module) {
+	err := t.each(func(_ *state, m *module) {
 		if m.PCSC && m.process != nil {
 			m.life.Retire()
 			ends = append(ends, m.process.Ended())
@@ -257,10 +266,10 @@ func (t *Tokens) whenReady(ctx context.Context, name string, do func(*module) er
 }
 
 // each changes all modules.
-func (t *Tokens) each(change func(*module)) error {
+func (t *Tokens) each(change func(*state, *module)) error {
 	return t.tell(func(st *state) {
 		for _, m := range st.modules {
-			change(m)
+			change(st, m)
 		}
 	})
 }
