@@ -36,6 +36,7 @@ func TestArchitecture(t *testing.T) {
 		except []arch.Exception
 	}{
 		{"Direction", arch.Direction(tree, areas), nil},
+		{"Abstentions", arch.Abstentions(tree, abstentions), nil},
 		{"Fences", arch.Fences(tree, fences), nil},
 		{"Headers", arch.Headers(tree, header), nil},
 		{"PackageComments", arch.PackageComments(tree), nil},

@@ -98,4 +98,6 @@ const (
 	RulePINChallenge       Rule = "pin_challenge"        // a PIN that was encrypted for another agent, reader, page or moment
 	RulePINFloor           Rule = "pin_floor"            // so few tries are left that the user has to enter his PIN himself
 	RulePagePIN            Rule = "page_pin"             // a command of a web page that carries a PIN, or may hide one
+	RuleScopeSameUser      Rule = "scope_same_user"      // the caller is another user than the elected leader's, who serves his own alone
+	RulePortTaken          Rule = "port_taken"           // a port that an agent has bound by itself is another agent's, or none of the agents'
 )

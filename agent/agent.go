@@ -25,6 +25,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/agent/demo"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
+	"github.com/cardbroker/cardbroker/agent/gate"
 	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
@@ -35,6 +36,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/remoteloading"
 	"github.com/cardbroker/cardbroker/agent/sharing"
 	"github.com/cardbroker/cardbroker/agent/tokens"
+	"github.com/cardbroker/cardbroker/agent/trust"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
@@ -58,6 +60,17 @@ type Config struct {
 	Version string
 	Ready   func(home.Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
+
+	Election Election        // that the agent stands for; nil: none
+	Elects   cardbroker.Port // where whoever is elected listens, for the note
+}
+
+// Election is the agent's part in the election of a registry; package election and client.Elected have it.
+type Election interface {
+	Leader() (user cardbroker.UserID, elected bool) // whom the last link leads to, if he was elected
+	Appoint(voters []api.Voter)
+	Self() api.Voter
+	Changed() <-chan struct{} // delivers when Self is another
 }
 
 // cardModules are the modules that may find the cards of the session's readers: software readers are none of PC/SC.
@@ -68,7 +81,7 @@ func (c *Config) cardModules() []config.Module {
 	return c.Policy.Modules()
 }
 
-// registry is what the agent needs of the broker; client.Broker has it.
+// registry is what the agent needs of the broker; client.Broker and client.Elected have it.
 type registry interface {
 	Reserve(ctx context.Context, claim api.Claim) (api.Reservation, error)
 	Release(ctx context.Context, claim api.Claim) error
@@ -116,6 +129,8 @@ type Agent struct {
 	consents *consent.Book
 	pages    *pagejwt.Judge
 
+	epochs       trust.Epochs                   // owned by enrol
+	voter        api.Voter                      // that the registry was told of; owned by the link
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
 	recorded     chan api.Event                 // for the broker's audit log; bounded
@@ -181,7 +196,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	a.consents = a.newConsents()
 	ask := cfg.Policy.Prompt
 	if shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log}); shown != nil {
-		a.asker = attended{shown, a.present.prompts}
+		a.asker = gate.Asker{Asker: shown, Gate: a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
 	a.remote = remoteloading.New(a.remoteConfig())
@@ -200,7 +215,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, a.present.leave = context.WithCancel(ctx)
 	defer a.present.leave()
 	defer a.kernel.Close()
-	defer a.home.TakeNote(os.Getpid())
+	defer a.home.TakeNote(a.cfg.Session, os.Getpid())
 	owners := run.New(context.WithoutCancel(ctx))
 	owners.Go("cards", a.cards.Run)
 	owners.Go("tokens", a.tokens.Run)

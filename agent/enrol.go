@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"time"
@@ -24,6 +23,8 @@ const (
 	firstDelay    = 50 * time.Millisecond
 	enrolDelay    = 30 * time.Second // at most, while there is nothing to lose
 	reattachDelay = 2 * time.Second  // at most: a broker that is back waits 30 s for the agents that it knew
+
+	shortLink = 100 * time.Millisecond // is cut by who does not want us
 )
 
 // bindTries is how many ports are asked for until one can be bound.
@@ -32,9 +33,9 @@ const bindTries = 16
 // enrol keeps the agent registered until ctx ends: it reserves a port, binds it, registers and holds the link, and does
 // again what broke. It ends by itself only if another agent of this session lives, or an administrator says so.
 func (a *Agent) enrol(ctx context.Context) error {
-	delay := backoff{max: enrolDelay}
+	delay := run.NewBackoff(firstDelay, enrolDelay)
 	for {
-		err := a.reserved(ctx, &delay)
+		err := a.reserved(ctx, delay)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -42,14 +43,14 @@ func (a *Agent) enrol(ctx context.Context) error {
 			return fmt.Errorf("cannot serve session %s: %w", a.cfg.Session, err)
 		}
 		a.cfg.Log.Warn("not registered; trying again", "reason", cardbroker.ReasonOf(err), "err", err)
-		if delay.wait(ctx) != nil {
+		if delay.Wait(ctx) != nil {
 			return nil
 		}
 	}
 }
 
 // reserved reserves and binds a port and serves on it for as long as the broker grants it.
-func (a *Agent) reserved(ctx context.Context, delay *backoff) error {
+func (a *Agent) reserved(ctx context.Context, delay *run.Backoff) error {
 	claim := api.Claim{Session: a.cfg.Session, Claim: string(cardbroker.RandomSecret().Reveal())}
 	e, err := a.bind(ctx, claim)
 	if err != nil {
@@ -103,18 +104,21 @@ type enrolment struct {
 	listeners []net.Listener       // none where the broker listens
 	listen    []string             // where it does
 	forwards  *httpserver.Forwards // what it forwards, from there and from ports for all sessions
-	delay     *backoff
+	delay     *run.Backoff
 }
 
 // registered registers, holds the link, and re-attaches with the same claim when it breaks: a broker that restarts keeps
-// the port. It returns when the broker does not know the claim any more, or does not take the listeners for the user's.
+// the port. It returns when the port is lost: when a service does not know the claim any more, or does not take the listeners for the
+// user's. An agent that stands for election keeps what it has bound, whatever was elected: a port is the kernel's to give, then.
 func (a *Agent) registered(ctx context.Context, e enrolment) error {
-	delay := backoff{max: reattachDelay}
+	delay, first := run.NewBackoff(firstDelay, reattachDelay), true
 	for {
+		began := time.Now()
 		registered, err := a.holdLink(ctx, e)
 		if registered {
-			e.delay.reset()
-			delay.reset()
+			e.delay.Reset()
+			delay.Reset()
+			first = false
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -122,12 +126,22 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 		if errors.Is(err, errKicked) {
 			return err
 		}
+		from := a.otherEnd()
 		switch cardbroker.ReasonOf(err) {
 		case cardbroker.Unauthenticated, cardbroker.CallerRefused: // the port is lost: reserve anew
-			return err
+			if a.cfg.Election == nil || len(e.listeners) == 0 || !from.Elected && !errors.Is(err, errNoLink) {
+				return err
+			}
+		case cardbroker.Conflict: // another agent of this session, unless it is our own last link, or our port that somebody leaves
+			if first && from.Elected && !from.Foreign && cardbroker.RuleOf(err) == "" {
+				return err
+			}
 		}
 		a.cfg.Log.Info("the link to the broker is lost; re-attaching", "port", e.port, "err", err)
-		if delay.wait(ctx) != nil {
+		if registered && a.cfg.Election != nil && time.Since(began) > shortLink { // its dials have a pace of their own
+			continue
+		}
+		if delay.Wait(ctx) != nil {
 			return nil
 		}
 	}
@@ -135,27 +149,9 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 
 // note says where this agent is.
 func (a *Agent) note(e enrolment) home.Note {
-	n := home.Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Listen: e.listen}
+	n := home.Note{PID: os.Getpid(), Session: a.cfg.Session, Port: e.port, Broker: a.cfg.Socket, Elects: a.cfg.Elects, Listen: e.listen}
 	for _, listener := range e.listeners {
 		n.Listen = append(n.Listen, listener.Addr().String())
 	}
 	return n
 }
-
-// backoff waits longer after each failure, by chance up to a quarter less, so that a thousand agents do not come at once.
-type backoff struct{ next, max time.Duration }
-
-func (b *backoff) wait(ctx context.Context) error {
-	delay := max(b.next, firstDelay)
-	b.next = min(2*delay, b.max)
-	timer := time.NewTimer(delay - rand.N(delay/4))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (b *backoff) reset() { b.next = 0 }

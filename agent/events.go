@@ -36,7 +36,7 @@ func (a *Agent) events(w http.ResponseWriter, r *http.Request) error {
 	if pushed {
 		of = a.tunnels.Context() // what is upgraded outlives its request
 	}
-	inside, leave, err := a.present.uses.enter(of)
+	inside, leave, err := a.present.uses.Enter(of)
 	if err != nil {
 		return err
 	}

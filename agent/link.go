@@ -6,9 +6,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/trust"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/run"
@@ -22,13 +24,14 @@ import (
 func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) {
 	conn, err := a.broker.Link(ctx)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%w: %w", errNoLink, err)
 	}
 	group := run.New(ctx)
 	stop := context.AfterFunc(group.Context(), func() { conn.Close() })
 	defer stop()
 	defer group.Stop()
-	registered, err := register(conn, api.Register{Claim: e.claim, IPv6: len(e.listeners) > 1})
+	from := a.otherEnd()
+	registered, err := a.register(conn, e, from)
 	if err != nil {
 		return false, err
 	}
@@ -37,23 +40,35 @@ func (a *Agent) holdLink(ctx context.Context, e enrolment) (ok bool, err error) 
 	a.registration.Store(&registered)
 	defer a.registration.Store(nil)
 	a.announceReady(e)
-	group.Go("announce", func(ctx context.Context) error { return a.announce(ctx, conn) })
-	group.Go("listen", func(context.Context) error { return a.listen(conn, group, e.forwards, registered.Sharing.Turns) })
+	tell := a.announce
+	if from.Elected {
+		tell = a.announceElected
+	}
+	group.Go("announce", func(ctx context.Context) error { return tell(ctx, conn) })
+	group.Go("listen", func(context.Context) error {
+		return a.listen(conn, group, hears{from, e.forwards, registered.Sharing.Turns})
+	})
 	return true, group.Wait()
 }
 
-// register says the first word on a link and waits for the answer.
-func register(conn *socket.Conn, r api.Register) (api.Registered, error) {
+// errNoLink is the cause of a registration that did not come to a word.
+var errNoLink = errors.New("no link")
+
+// askRegistration says the first word on a link and waits for the answer.
+func askRegistration(conn *socket.Conn, r api.Register, from trust.Registry) (api.Registered, error) {
 	if err := conn.WriteJSON(api.FromAgent{Register: &r}); err != nil {
 		return api.Registered{}, err
 	}
 	var newer api.Sharing // what the broker said of the host meanwhile
 	for {
 		var answer api.FromBroker
-		if err := conn.NextJSON(&answer); err != nil {
-			return api.Registered{}, err
+		err := conn.NextJSON(&answer)
+		if err == nil {
+			answer, err = from.Hear(answer)
 		}
 		switch {
+		case err != nil:
+			return api.Registered{}, err
 		case answer.Failed != nil:
 			return api.Registered{}, answer.Failed.Error()
 		case answer.Sharing != nil:
@@ -62,7 +77,8 @@ func register(conn *socket.Conn, r api.Register) (api.Registered, error) {
 			if newer.Turns > answer.Registered.Sharing.Turns {
 				answer.Registered.Sharing = newer
 			}
-			return *answer.Registered, nil
+			return from.Registered(*answer.Registered, r.Port)
+		case answer.Voters != nil: // comes again
 		default:
 			return api.Registered{}, cardbroker.Errorf(cardbroker.Invalid, "the broker answered register with something else")
 		}
@@ -84,24 +100,36 @@ func (a *Agent) announceReady(e enrolment) {
 // errKicked is the cause of an end that an administrator has asked for.
 var errKicked = errors.New("kicked")
 
-// listen takes the broker's messages until the link ends. turns is of the last Sharing that was noted.
-func (a *Agent) listen(conn *socket.Conn, group *run.Group, forwards *httpserver.Forwards, turns uint64) error {
+// hears is what the goroutine that listens to a link has.
+type hears struct {
+	from     trust.Registry
+	forwards *httpserver.Forwards
+	turns    uint64 // of the last Sharing that was noted
+}
+
+// listen takes the broker's messages until the link ends.
+func (a *Agent) listen(conn *socket.Conn, group *run.Group, h hears) error {
 	asks := newAsks(group)
 	for {
 		var message api.FromBroker
-		if err := conn.NextJSON(&message); err != nil {
-			return err
+		err := conn.NextJSON(&message)
+		if err == nil {
+			message, err = h.from.Hear(message)
 		}
 		switch {
+		case err != nil:
+			return err
 		case message.Open != nil:
 			a.openTunnel(conn, *message.Open)
 		case message.Ask != nil:
 			a.asked(conn, asks, *message.Ask)
 		case message.Forward != nil:
-			a.fetch(forwards, *message.Forward)
+			a.fetch(h.forwards, *message.Forward)
+		case message.Voters != nil:
+			a.cfg.Election.Appoint(message.Voters.Voters)
 		case message.Sharing != nil:
-			if message.Sharing.Turns > turns {
-				turns = message.Sharing.Turns
+			if message.Sharing.Turns > h.turns {
+				h.turns = message.Sharing.Turns
 				a.reach.Note(a.cfg.PCSC, *message.Sharing, a.cfg.Log)
 			}
 		case message.Revoke != nil:

@@ -57,6 +57,8 @@ func (a *Agent) doorFor(tenant cardbroker.Tenant, id cardbroker.ReaderID) (*api.
 	switch {
 	case registered == nil:
 		return nil, "", cardbroker.Errorf(cardbroker.Unavailable, "the agent is not registered at the moment; try again")
+	case registered.Mode == api.ModeElected:
+		return nil, "", cardbroker.Errorf(cardbroker.Unsupported, "no back end reaches this host: its registry is elected among the agents, and offers need the service (cardbroker host run)")
 	case registered.BackendURL != "":
 		return registered, registered.BackendURL + "/cb/v1/readers/" + string(id) + "/tunnel", nil
 	case registered.Dialled[tenant] != "":

@@ -47,7 +47,7 @@ func (a *Agent) pkiConfig() pki.Config {
 		Cache:    a.kept,
 		Excludes: len(a.cfg.Policy.Exclude) > 0,
 		Readers:  a.cards.Readers,
-		Away:     a.present.uses.closed,
+		Away:     a.present.uses.Closed,
 		Free:     a.sole,
 		Lend:     func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
 		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
@@ -91,7 +91,7 @@ func (a *Agent) askPIN(ctx context.Context, q pin.Question) ([]cardbroker.Secret
 // enterAtReader tells the user that he is to enter a PIN at a reader, until end is called; while his screen is locked or he is away it is
 // PINCanceled.
 func (a *Agent) enterAtReader(ctx context.Context, q pin.Question) (end func(), err error) {
-	_, leave, err := a.present.prompts.enter(ctx)
+	_, leave, err := a.present.prompts.Enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if why := a.present.uses.closed(); why != nil {
+	if why := a.present.uses.Closed(); why != nil {
 		return why
 	}
 	id := cardbroker.ReaderID(r.PathValue("id"))

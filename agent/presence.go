@@ -8,18 +8,19 @@ import (
 	"sync/atomic"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent/gate"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/loop"
-	"github.com/cardbroker/cardbroker/virtualreader/cardend"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // presence applies to the agent what happens to its session, and is the only one that watches it. docs/sessions.md has a
 // table of what each event does, and the tests hold the two together.
 type presence struct {
 	agent   *Agent
-	uses    *gate              // open while the user is connected: offers, leases, event streams
-	prompts *gate              // open while he also sees his screen
+	uses    *gate.Gate         // open while the user is connected: offers, leases, event streams
+	prompts *gate.Gate         // open while he also sees his screen
 	leave   context.CancelFunc // ends the agent; set by Run
 	endPINs []func(why string) // end the PIN sessions
 	stands  atomic.Pointer[api.Presence]
@@ -35,14 +36,14 @@ const (
 )
 
 func newPresence(a *Agent) *presence {
-	p := &presence{agent: a, uses: newGate(), prompts: newGate(), leave: func() {}, changed: make(chan struct{}, 1)}
+	p := &presence{agent: a, uses: gate.New(), prompts: gate.New(), leave: func() {}, changed: make(chan struct{}, 1)}
 	p.stands.Store(&api.Presence{Kind: string(a.cfg.OS.Kind), Display: hostsession.OwnDisplay()})
 	return p
 }
 
 // run watches the session until it or ctx ends.
 func (p *presence) run(ctx context.Context) error {
-	delay := backoff{max: enrolDelay}
+	delay := run.NewBackoff(firstDelay, enrolDelay)
 	for {
 		err := p.agent.cfg.OS.Watch(ctx, p.apply)
 		switch {
@@ -54,7 +55,7 @@ func (p *presence) run(ctx context.Context) error {
 		}
 		p.agent.cfg.Log.Warn("the session cannot be watched; trying again", "session", p.agent.cfg.Session, "err", err)
 		p.lost()
-		if delay.wait(ctx) != nil {
+		if delay.Wait(ctx) != nil {
 			return nil
 		}
 	}
@@ -73,7 +74,7 @@ func (p *presence) apply(e hostsession.Event) {
 		p.endPIN(sessionShown)
 	case hostsession.Locked:
 		stands.Locked = true
-		p.prompts.close(cardbroker.Errorf(cardbroker.PINCanceled, sessionLocked))
+		p.prompts.Close(cardbroker.Errorf(cardbroker.PINCanceled, sessionLocked))
 		p.endPIN(sessionLocked)
 		p.agent.record(cardbroker.Event{Name: cardbroker.EventSessionLocked})
 	case hostsession.Unlocked:
@@ -93,7 +94,7 @@ func (p *presence) apply(e hostsession.Event) {
 		p.leave()
 	}
 	if !stands.Locked && !stands.Away {
-		p.prompts.open()
+		p.prompts.Open()
 	}
 	p.stands.Store(&stands)
 	loop.Signal(p.changed)
@@ -102,8 +103,8 @@ func (p *presence) apply(e hostsession.Event) {
 // disconnect ends what the user has let others do, and lets nobody do it until he is back.
 func (p *presence) disconnect() {
 	gone := cardbroker.Errorf(cardbroker.Forbidden, sessionAway)
-	p.uses.close(gone)
-	p.prompts.close(cardbroker.Errorf(cardbroker.PINCanceled, sessionAway))
+	p.uses.Close(gone)
+	p.prompts.Close(cardbroker.Errorf(cardbroker.PINCanceled, sessionAway))
 	p.endPIN(sessionAway)
 	p.agent.desk.close(gone)
 	p.agent.leases.Close(gone)
@@ -116,15 +117,15 @@ func (p *presence) reconnect() {
 	p.agent.tokens.Away(nil)
 	p.agent.leases.Open()
 	p.agent.desk.open()
-	p.uses.open()
+	p.uses.Open()
 }
 
 // attends says whether the user is at his screen, as far as that is known: else nobody's PIN is taken, and it is Forbidden.
 func (p *presence) attends() error {
-	if why := p.uses.closed(); why != nil {
+	if why := p.uses.Closed(); why != nil {
 		return why
 	}
-	if p.prompts.closed() != nil {
+	if p.prompts.Closed() != nil {
 		return cardbroker.Errorf(cardbroker.Forbidden, sessionLocked)
 	}
 	return nil
@@ -143,24 +144,4 @@ func (p *presence) endPIN(why string) {
 	for _, end := range p.endPINs {
 		end(why)
 	}
-}
-
-// attended is a prompt that is shown only while the user is there to see it, and taken away when he is not any more.
-type attended struct {
-	cardend.Asker
-	prompts *gate
-}
-
-// AskPIN implements [cardend.Asker]; while the screen is locked or the session disconnected it is PINCanceled.
-func (a attended) AskPIN(ctx context.Context, q cardend.Question) ([]cardbroker.Secret, error) {
-	inside, leave, err := a.prompts.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	pins, err := a.Asker.AskPIN(inside, q)
-	if gone := a.prompts.closed(); gone != nil && ctx.Err() == nil { // also what was entered at the last moment
-		return nil, gone
-	}
-	return pins, err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/gate"
 	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
@@ -149,7 +150,7 @@ func newLife(t *testing.T, program string) *life {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.agent.asker = attended{v.prompt, v.agent.present.prompts}
+	v.agent.asker = gate.Asker{Asker: v.prompt, Gate: v.agent.present.prompts}
 	v.agent.present.endPINs = append(v.agent.present.endPINs, func(why string) { v.pin = append(v.pin, why) })
 	if err := os.WriteFile(v.state+"/consents.json", []byte(consentsKept), 0o600); err != nil {
 		t.Fatal(err)
@@ -442,34 +443,6 @@ func TestWatchLost(t *testing.T) {
 	}
 }
 
-// TestGate closes a gate on those who are inside and on those who come.
-func TestGate(t *testing.T) {
-	g := newGate()
-	inside, leave, err := g.enter(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer leave()
-	why := cardbroker.Errorf(cardbroker.Forbidden, "closed")
-	g.close(why)
-	<-inside.Done()
-	if context.Cause(inside) != why || g.closed() != why {
-		t.Errorf("the cause is %v, want %v", context.Cause(inside), why)
-	}
-	if _, _, err := g.enter(t.Context()); err != why {
-		t.Errorf("enter = %v, want %v", err, why)
-	}
-	g.open()
-	if _, leave, err := g.enter(t.Context()); err != nil {
-		t.Errorf("enter after open = %v", err)
-	} else {
-		leave()
-	}
-	if inside.Err() == nil {
-		t.Error("who was turned out is inside again")
-	}
-}
-
 // quickAsker is a prompt whose user answers while the screen is being locked.
 type quickAsker struct{ lock func() }
 
@@ -482,7 +455,7 @@ func (q quickAsker) AskPIN(context.Context, cardend.Question) ([]cardbroker.Secr
 func TestPINAtTheLastMoment(t *testing.T) {
 	a := newTestAgent(t, fakeRegistry{})
 	a.present.endPINs = nil // the agent does not run
-	asker := attended{quickAsker{lock: func() { a.present.apply(hostsession.Locked) }}, a.present.prompts}
+	asker := gate.Asker{Asker: quickAsker{lock: func() { a.present.apply(hostsession.Locked) }}, Gate: a.present.prompts}
 	pins, err := asker.AskPIN(t.Context(), cardend.Question{})
 	if cardbroker.ReasonOf(err) != cardbroker.PINCanceled || pins != nil {
 		t.Errorf("AskPIN = %d PINs, %v, want pin_canceled", len(pins), err)

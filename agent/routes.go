@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -78,10 +79,10 @@ func (a *Agent) authorize(r *http.Request, access httpserver.Access) error {
 
 func (a *Agent) info(w http.ResponseWriter, r *http.Request) error {
 	port := cardbroker.Port(httpserver.CallerOf(r.Context()).Server.Port())
-	mode := "none"
+	mode := api.ModeNone
 	var host string
 	if registered := a.registration.Load(); registered != nil {
-		mode, host, port = "service", registered.Host, registered.Port // the page may have come by a fixed port
+		mode, host, port = cmp.Or(registered.Mode, api.ModeService), registered.Host, registered.Port // the page may have come by a fixed port
 	}
 	return httpserver.JSON(w, api.NewInfo(host,
 		api.InfoService{URL: httpserver.URL(r), APIPort: port, DeviceType: "AGENT"},

@@ -75,6 +75,7 @@ type InfoService struct {
 type InfoCardbroker struct {
 	Version string `json:"version"`
 	Mode    string `json:"mode"`
+	Epoch   uint64 `json:"epoch,omitempty"` // of the registry; an agent has none
 }
 
 // NewInfo returns what broker and agent say alike, with the host's name, where they answer and what they are.

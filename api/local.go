@@ -70,6 +70,16 @@ type Check struct {
 	Fix    string `json:"fix"` // what to do; empty where nothing is to be done
 }
 
+// EpochHeader has the epoch of an elected leader, in each of its answers.
+const EpochHeader = "Cardbroker-Epoch"
+
+// How a host finds agents: by a service, by the agent that was elected, or not at all.
+const (
+	ModeService = "service"
+	ModeElected = "elected"
+	ModeNone    = "none"
+)
+
 // Diagnosis answers every doctor. Mode is how the host finds agents: service, elected or none.
 type Diagnosis struct {
 	Mode   string  `json:"mode"`
@@ -94,6 +104,7 @@ type FromAgent struct {
 	Usage    *Usage         `json:"usage,omitempty"`
 	// DeviceKey is told once for each link, as soon as it is made.
 	DeviceKey *DeviceKey `json:"deviceKey,omitempty"`
+	Voter     *Voter     `json:"voter,omitempty"` // to an elected leader: where it gossips now
 }
 
 // FromBroker is a message from broker to agent.
@@ -107,12 +118,30 @@ type FromBroker struct {
 	Forward    *Forward    `json:"forward,omitempty"`
 
 	Revoke *RevokeLease `json:"revoke,omitempty"`
+	Voters *Voters      `json:"voters,omitempty"` // from an elected leader
 }
 
 // Register asks for REGISTERED: the agent listens on its port.
 type Register struct {
 	Claim
 	IPv6 bool `json:"ipv6"` // it listens on [::1] too
+
+	// Port is what an agent asserts that stands for election: it has bound that port, and nobody had to reserve it. The broker
+	// believes the kernel. 0: the port that was reserved.
+	Port  cardbroker.Port `json:"port,omitempty"`
+	Voter *Voter          `json:"voter,omitempty"` // who it is as a candidate; nil: it does not stand for election
+}
+
+// Voter is an agent that may be elected. It is a hint, and nobody's proof.
+type Voter struct {
+	Name   string         `json:"name"`   // made up by the process, unique
+	Born   uint64         `json:"born"`   // microseconds from the host's start to that of the process
+	Gossip netip.AddrPort `json:"gossip"` // where it gossips, on loopback; zero: it does not
+}
+
+// Voters are the agents that an elected leader has appointed to gossip with each other, the oldest first.
+type Voters struct {
+	Voters []Voter `json:"voters"`
 }
 
 // Registered answers [Register].
@@ -122,6 +151,7 @@ type Registered struct {
 	BackendURL string           `json:"backendUrl"` // wss://host:port of the back-end door; empty: there is none
 	Host       string           `json:"host"`
 	Epoch      uint64           `json:"epoch"`
+	Mode       string           `json:"mode"` // service or elected
 	Sharing    Sharing          `json:"sharing"`
 	Name       string           `json:"name,omitempty"` // that web pages may call this host by, besides localhost
 	// Dialled are the rendezvous that the broker calls, wss://host:port, by tenant.

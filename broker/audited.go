@@ -36,7 +36,7 @@ func (b *Broker) say(of cardbroker.AgentKey, e api.Event) {
 // refused keeps a refusal for `cardbroker host explain`, and records it: as that of a back end that is not who it says, of an API
 // key, or of a caller. A back end's cause is for the administrator alone.
 func (b *Broker) refused(r httpserver.Refusal) {
-	b.hub.refused(newRefusal(r.Caller, r.Err))
+	b.board.refused(newRefusal(r.Caller, r.Err))
 	said := api.Describe(r.Err)
 	b.metrics.CallerRefused(said.Rule)
 	e := cardbroker.Event{Name: cardbroker.EventCallerRefused, Reason: said.Reason, Rule: said.Rule, Detail: said.Description}

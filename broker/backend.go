@@ -85,14 +85,14 @@ func (d door) remoteReaders(w http.ResponseWriter, r *http.Request) error {
 // offeredTo returns the readers that the tenant may know of, sorted by host, session and name.
 func (b *Broker) offeredTo(tenant cardbroker.Tenant) []api.RemoteReader {
 	readers := []api.RemoteReader{}
-	for _, link := range *b.hub.view.Load() {
-		for _, offer := range link.offers {
+	for _, link := range b.board.View() {
+		for _, offer := range link.Offers {
 			if offer.Tenant == tenant {
 				readers = append(readers, api.RemoteReader{
 					ID:      offer.ID,
 					Name:    offer.Name,
 					Host:    b.cfg.HostName,
-					Session: link.agent.Key.Session,
+					Session: link.Agent.Key.Session,
 					Card:    offer.Card,
 					Lease:   offer.Lease,
 				})
@@ -147,7 +147,7 @@ func (d door) openTunnel(w http.ResponseWriter, r *http.Request) error {
 func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (route cardbroker.Route, agent leg, err error) {
 	if open.Ticket == "" {
 		if route, err = b.standingRoute(open.Tenant, open.Reader); err == nil {
-			agent, err = b.hub.open(ctx, route, open, refuseTicket())
+			agent, err = b.board.open(ctx, route, open, refuseTicket())
 		}
 		return route, agent, err
 	}
@@ -159,7 +159,7 @@ func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (route cardbro
 	if ticket.Resume { // the agent, or its link, may be on its way back; and the next agent of the session knows the lease
 		absent = cardbroker.Errorf(cardbroker.AgentRestarting, "the agent is not there at the moment; try again")
 	}
-	agent, err = b.hub.open(ctx, ticket.Route, open, absent)
+	agent, err = b.board.open(ctx, ticket.Route, open, absent)
 	return ticket.Route, agent, err
 }
 
@@ -167,10 +167,10 @@ func (b *Broker) askLeg(ctx context.Context, open api.TunnelOpen) (route cardbro
 // of the same id: then nobody guesses.
 func (b *Broker) standingRoute(tenant cardbroker.Tenant, reader cardbroker.ReaderID) (cardbroker.Route, error) {
 	var routes []cardbroker.Route
-	for _, link := range *b.hub.view.Load() {
-		for _, offer := range link.offers {
+	for _, link := range b.board.View() {
+		for _, offer := range link.Offers {
 			if offer.Standing && offer.Tenant == tenant && offer.ID == reader {
-				routes = append(routes, link.agent.Route)
+				routes = append(routes, link.Agent.Route)
 			}
 		}
 	}
@@ -186,12 +186,12 @@ func (b *Broker) standingRoute(tenant cardbroker.Tenant, reader cardbroker.Reade
 // splice passes the frames of a tunnel on, in a goroutine of its own, until either leg ends.
 func (b *Broker) splice(open api.TunnelOpen, backend *metrics.Tunnel, agent leg) {
 	log := b.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
-	b.conns.Go("tunnel", func(ctx context.Context) error {
+	b.core.Go("tunnel", func(ctx context.Context) error {
 		defer backend.Ended()
 		ctx, cut := context.WithCancelCause(ctx)
 		defer cut(nil)
 		ticket, _ := cardbroker.ParseTicket(open.Ticket) // a standing offer has none
-		defer b.hub.beginSplice(open.ID, &spliced{route: ticket.Route, tenant: open.Tenant, cut: cut, ended: make(chan struct{})})()
+		defer b.board.beginSplice(open.ID, &spliced{route: ticket.Route, tenant: open.Tenant, cut: cut, ended: make(chan struct{})})()
 		log.Info("tunnel opened")
 		b.record(nil, tunnelEvent(openedEvent(open), open))
 		forth, back, err := relay.Splice(ctx, backend, agent)

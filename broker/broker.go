@@ -14,14 +14,15 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/http"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/broker/dialout"
 	"github.com/cardbroker/cardbroker/broker/forward"
 	"github.com/cardbroker/cardbroker/broker/issuer"
 	"github.com/cardbroker/cardbroker/broker/metrics"
-	"github.com/cardbroker/cardbroker/broker/nearest"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/broker/tenant"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -74,12 +75,10 @@ type Broker struct {
 	cfg      Config
 	registry *registry.Registry
 	guard    *registry.Guard
-	hub      *hub
-	chooser  *nearest.Chooser
+	core     *coordinator.Coordinator
+	board    *switchboard
 	kernel   *peer.Kernel
 	self     cardbroker.UserID
-	conns    *run.Group // links and tunnels
-	links    *socket.Maker
 	tunnels  *socket.Maker
 	front    *httpserver.Server // of connections that are forwarded to agents
 	splicer  *forward.Splicer
@@ -92,7 +91,7 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 	count := metrics.New(metrics.Config{
 		Version: cfg.Version,
 		Agents:  func() []cardbroker.Agent { return b.registry.View().Agents() },
-		Links:   func() int { return len(*b.hub.view.Load()) },
+		Links:   func() int { return len(b.board.View()) },
 	})
 	cfg.Registry.Hold, cfg.Registry.Committed = cfg.Browsers.TLS != nil, count.Committed
 	entries, err := registry.New(ctx, cfg.Registry, ledger, cfg.Log)
@@ -102,15 +101,30 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Broker, erro
 	b = &Broker{
 		cfg:      cfg,
 		registry: entries,
-		hub:      newHub(),
-		chooser:  nearest.New(),
+		board:    newSwitchboard(),
 		kernel:   peer.NewKernel(),
 		self:     peer.Self(),
-		links:    socket.NewMaker(api.LinkProtocol),
 		tunnels:  socket.NewMaker(wire.Subprotocol),
 		splicer:  forward.New(),
 		metrics:  count,
 	}
+	b.core = coordinator.New(coordinator.Config{
+		Registry: entries,
+		Kernel:   b.kernel,
+		Mode:     api.ModeService,
+		HostName: cfg.HostName,
+		Version:  cfg.Version,
+		Held:     b.holds(),
+		HeldIPv6: len(cfg.Listen) > 1,
+		Log:      cfg.Log,
+		Heard:    b.heard,
+		Ended:    b.board.leave,
+		Complete: b.complete,
+		Came:     b.came,
+		Left:     b.left,
+		LookedUp: count.LookedUp,
+	})
+	b.board.Hub = b.core.Hub
 	b.front = b.newFront()
 	b.guard = registry.NewGuard(entries, b.restarting(), cfg.Log)
 	if b.holds() {
@@ -125,24 +139,22 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer b.kernel.Close()
 	b.record(nil, cardbroker.Event{Name: cardbroker.EventBrokerStarted, Detail: "version " + b.cfg.Version})
 	defer b.record(nil, cardbroker.Event{Name: cardbroker.EventBrokerStopped})
-	loops := run.New(context.WithoutCancel(ctx))
-	loops.Go("registry", b.registry.Run)
-	loops.Go("hub", b.hub.Run)
-	loops.Go("chooser", b.chooser.Run)
+	return b.core.Run(ctx, b.start)
+}
+
+// start starts what a service has beyond coordination.
+func (b *Broker) start(loops, servers *run.Group) {
 	loops.Go("guard", b.guard.Run)
 	if b.cfg.Backend != nil {
 		loops.Go("tenants", b.cfg.Backend.Tenants.Run)
 		loops.Go("issuer", b.cfg.Backend.Issuer.Run)
 	}
-	b.conns = run.New(loops.Context())
-	servers := run.New(loops.Context())
 	servers.Go("loopback", b.serveLoopback)
 	servers.Go("front", b.serveFront)
 	if b.holds() {
 		servers.Go("certificates", b.recordCertificates)
 	}
 	servers.Go("local", b.serveLocal)
-	servers.Go("sharing", b.tellSharing)
 	servers.Go("metrics", b.serveMetrics)
 	if b.cfg.Backend != nil {
 		servers.Go("backend", b.serveBackend)
@@ -150,19 +162,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	for _, to := range b.cfg.DialOut {
 		servers.Go("dial out", func(ctx context.Context) error { return b.serveDialled(ctx, to) })
 	}
-	stop := context.AfterFunc(ctx, func() { servers.Stop() })
-	defer stop()
-	err := servers.Wait()
-	b.conns.Stop()
-	if failed := loops.Stop(); err == nil {
-		err = failed
-	}
-	return err
 }
 
 func (b *Broker) serveLoopback(ctx context.Context) error {
 	server := httpserver.New(httpserver.Config{
-		Routes:    b.loopbackRoutes(),
+		Routes:    b.core.LoopbackRoutes(),
 		Authorize: b.authorizeLoopback,
 		Refused:   b.refused,
 		MaxConns:  b.cfg.MaxConns,
@@ -173,6 +177,14 @@ func (b *Broker) serveLoopback(ctx context.Context) error {
 		listeners[i] = b.browserListener(listener, true)
 	}
 	return server.Serve(ctx, listeners...)
+}
+
+// authorizeLoopback admits every caller that the kernel can name: what he gets is about his own agent.
+func (b *Broker) authorizeLoopback(_ *http.Request, access httpserver.Access) error {
+	if access == httpserver.Public || access == httpserver.Self {
+		return nil
+	}
+	return cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleNotAdmin, "not on this port")
 }
 
 func (b *Broker) serveLocal(ctx context.Context) error {

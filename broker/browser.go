@@ -98,14 +98,6 @@ func (b *Broker) recordCertificates(ctx context.Context) error {
 	}
 }
 
-// checkPort asks the kernel whether whoever connects to the agent's port reaches the agent, or the broker in its place.
-func (b *Broker) checkPort(port cardbroker.Port, user cardbroker.UserID, ipv6 bool) error {
-	if b.holds() {
-		user, ipv6 = b.self, len(b.cfg.Listen) > 1
-	}
-	return b.kernel.CheckListener(port, user, ipv6)
-}
-
 // forward joins a connection with the caller's agent until it ends. The caller was attested when it was accepted; the kernel
 // is asked again before anything of his is passed on.
 func (b *Broker) forward(ctx context.Context, conn *httpserver.Conn) error {
@@ -115,7 +107,7 @@ func (b *Broker) forward(ctx context.Context, conn *httpserver.Conn) error {
 		return err
 	}
 	id := newTunnelID()
-	leg, err := b.hub.forward(ctx, agent.Route, api.Forward{
+	leg, err := b.board.forward(ctx, agent.Route, api.Forward{
 		ID:     id,
 		UID:    api.UID(caller.User),
 		SID:    caller.User.SID,
@@ -139,7 +131,7 @@ func (b *Broker) forward(ctx context.Context, conn *httpserver.Conn) error {
 func (b *Broker) forwardTo(caller httpserver.Caller) (cardbroker.Agent, error) {
 	port := cardbroker.Port(caller.Server.Port())
 	if b.isFixed(port) {
-		return b.resolve(caller)
+		return b.core.Resolve(caller)
 	}
 	agent, ok := b.registry.View().ByPort(port)
 	switch {
@@ -166,7 +158,7 @@ func (b *Broker) forwardLeg(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get("Upgrade") != api.ForwardProtocol {
 		return cardbroker.Errorf(cardbroker.Invalid, "this address upgrades to %s only", api.ForwardProtocol)
 	}
-	if err := b.hub.expectsForward(r.Context(), id, user); err != nil {
+	if err := b.board.expectsForward(r.Context(), id, user); err != nil {
 		return err
 	}
 	raw, buffered, err := http.NewResponseController(w).Hijack()
@@ -178,7 +170,7 @@ func (b *Broker) forwardLeg(w http.ResponseWriter, r *http.Request) error {
 	_, err = leg.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + api.ForwardProtocol + "\r\n\r\n"))
 	if err == nil && buffered.Reader.Buffered() == 0 { // an agent has nothing to say before it is asked
 		httpserver.Elsewhere(r.Context())
-		if b.hub.deliverForward(r.Context(), id, user, leg) == nil {
+		if b.board.deliverForward(r.Context(), id, user, leg) == nil {
 			return nil
 		}
 	}
@@ -187,3 +179,15 @@ func (b *Broker) forwardLeg(w http.ResponseWriter, r *http.Request) error {
 }
 
 var _ forward.Leg = (*httpserver.Conn)(nil)
+
+// restarting is what the broker answers on the port of an agent that is gone.
+func (b *Broker) restarting() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		httpserver.SetCORS(w.Header(), r)
+		if r.Method == http.MethodOptions { // else the page could not read why its request fails
+			httpserver.Preflight(w, "GET, POST, PATCH, DELETE")
+			return
+		}
+		api.WriteError(w, cardbroker.Errorf(cardbroker.AgentRestarting, "the agent of this port is starting"))
+	})
+}

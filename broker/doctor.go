@@ -8,6 +8,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 )
 
 // Statuses of a check.
@@ -40,7 +41,7 @@ func (b *Broker) checkStore() api.Check {
 
 func (b *Broker) checkAccount() api.Check {
 	if b.self != (cardbroker.UserID{}) {
-		return api.Check{ID: "account", Status: statusWarn, Detail: "the broker runs as " + userName(b.self) + ", not as root or a service account",
+		return api.Check{ID: "account", Status: statusWarn, Detail: "the broker runs as " + coordinator.UserName(b.self) + ", not as root or a service account",
 			Fix: "agents of other users refuse it unless their configuration names this account"}
 	}
 	return api.Check{ID: "account", Status: statusOK, Detail: "the broker runs as root"}
@@ -67,7 +68,7 @@ func (b *Broker) checkListeners() []api.Check {
 		if agent.State != cardbroker.Registered {
 			continue
 		}
-		if err := b.checkPort(agent.Port, agent.Key.User, false); err != nil {
+		if err := b.core.CheckPort(agent.Port, agent.Key.User, false); err != nil {
 			checks = append(checks, api.Check{
 				ID:     fmt.Sprintf("listener-%d", agent.Port),
 				Status: statusFail,

@@ -20,7 +20,7 @@ func (d door) readerEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	changed, stop, err := d.hub.watch(r.Context())
+	changed, stop, err := d.board.Watch(r.Context())
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (d door) readerEvents(w http.ResponseWriter, r *http.Request) error {
 		stop()
 		return err
 	}
-	d.conns.Go("events", func(ctx context.Context) error {
+	d.core.Go("events", func(ctx context.Context) error {
 		defer stop()
 		if !who.Expires.IsZero() {
 			var cancel context.CancelFunc

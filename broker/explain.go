@@ -8,10 +8,10 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"strings"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
@@ -38,24 +38,18 @@ func newRefusal(caller peer.Caller, err error) refusal {
 	return r
 }
 
-// maxDetail is how much of an agent's words is kept for each refusal, in bytes.
-const maxDetail = 256
-
 // agentRefusal describes what an agent says that it refused. Agents speak for their own port only.
 func agentRefusal(agent cardbroker.Agent, m api.CallerRefused) refusal {
 	client, _ := netip.ParseAddrPort(m.Client)
 	server, _ := netip.ParseAddrPort(m.Server)
 	server = netip.AddrPortFrom(server.Addr(), uint16(agent.Port))
-	said := api.Explanation{Rule: cardbroker.Rule(clip(string(m.Rule))), UID: m.UID, Detail: clip(m.Detail)}
+	said := api.Explanation{Rule: cardbroker.Rule(coordinator.Clip(string(m.Rule))), UID: m.UID, Detail: coordinator.Clip(m.Detail)}
 	return refusal{client: client, server: server, explanation: said}
 }
 
-// clip returns the beginning of s, and nothing that keeps the rest of it in memory.
-func clip(s string) string { return strings.Clone(s[:min(len(s), maxDetail)]) }
-
 // refused keeps a refusal; the oldest goes. While the hub is overloaded it is lost: it is for people only.
-func (h *hub) refused(r refusal) {
-	h.loop.Do(context.Background(), func(s *hubState) error {
+func (s *switchboard) refused(r refusal) {
+	s.Do(context.Background(), func(*coordinator.Links) error {
 		if len(s.refusals) == keptRefusals {
 			s.refusals = append(s.refusals[:0], s.refusals[1:]...)
 		}
@@ -80,7 +74,7 @@ func (b *Broker) explain(w http.ResponseWriter, r *http.Request) error {
 		return httpserver.JSON(w, b.explainCaller(caller))
 	}
 	var kept *refusal
-	if failed := b.hub.loop.Do(r.Context(), func(s *hubState) error { kept = s.lastRefusal(client, server); return nil }); failed != nil {
+	if failed := b.board.Do(r.Context(), func(*coordinator.Links) error { kept = b.board.lastRefusal(client, server); return nil }); failed != nil {
 		return failed
 	}
 	if kept != nil {
@@ -113,11 +107,11 @@ func (b *Broker) explainCaller(caller peer.Caller) api.Explanation {
 	switch {
 	case toAgent && agent.Key.User != caller.User:
 		err = cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleOtherUser,
-			"the caller is %s, the agent is %s's", userName(caller.User), userName(agent.Key.User))
+			"the caller is %s, the agent is %s's", coordinator.UserName(caller.User), coordinator.UserName(agent.Key.User))
 	case !toAgent:
-		agent, err = b.resolve(caller)
+		agent, err = b.core.Resolve(caller)
 	}
-	e := api.Explanation{Allowed: true, Rule: ruleSameUser, Detail: "the caller is " + userName(caller.User)}
+	e := api.Explanation{Allowed: true, Rule: ruleSameUser, Detail: "the caller is " + coordinator.UserName(caller.User)}
 	if err != nil {
 		e = explainError(err)
 	}
@@ -144,7 +138,7 @@ func explainError(err error) api.Explanation {
 }
 
 // lastRefusal returns the newest refusal of a connection from client to server.
-func (s *hubState) lastRefusal(client, server netip.AddrPort) *refusal {
+func (s *switchboard) lastRefusal(client, server netip.AddrPort) *refusal {
 	for i := len(s.refusals) - 1; i >= 0; i-- {
 		if r := s.refusals[i]; r.client == client && r.server == server {
 			return &r

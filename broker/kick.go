@@ -10,6 +10,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 )
 
@@ -24,7 +25,7 @@ func (b *Broker) kick(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	send, err := b.hub.sender(r.Context(), agent.Route)
+	send, err := b.board.Sender(r.Context(), agent.Route)
 	if err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func (b *Broker) kick(w http.ResponseWriter, r *http.Request) error {
 	b.record(&agent.Key, cardbroker.Event{Name: cardbroker.EventAdmin, Detail: fmt.Sprintf("kick, by uid %s", caller.User)})
 	b.cfg.Log.Info("agent kicked", "user", agent.Key.User.String(), "session", agent.Key.Session, "port", agent.Port)
 	if err := send(api.FromBroker{Kicked: &api.Kicked{}}); err != nil {
-		return agentGone(err)
+		return coordinator.AgentGone(err)
 	}
 	return httpserver.JSON(w, struct{}{})
 }
@@ -45,8 +46,8 @@ func (b *Broker) kicked(wanted api.Kick) (found cardbroker.Agent, err error) {
 	var users []string
 	for _, agent := range b.registry.View().Agents() {
 		id := agent.Key.User
-		if agent.Key.Session == wanted.Session && (wanted.User == "" || wanted.User == id.String() || wanted.User == userName(id)) {
-			found, users = agent, append(users, userName(id))
+		if agent.Key.Session == wanted.Session && (wanted.User == "" || wanted.User == id.String() || wanted.User == coordinator.UserName(id)) {
+			found, users = agent, append(users, coordinator.UserName(id))
 		}
 	}
 	switch len(users) {

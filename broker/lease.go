@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 )
 
@@ -28,15 +29,15 @@ type spliced struct {
 }
 
 // beginSplice enters a tunnel; end takes it out.
-func (h *hub) beginSplice(id string, s *spliced) (end func()) {
-	h.loop.Must(func(state *hubState) error {
-		state.splices[id] = s
+func (s *switchboard) beginSplice(id string, t *spliced) (end func()) {
+	s.Must(func(*coordinator.Links) error {
+		s.splices[id] = t
 		return nil
 	})
 	return func() {
-		close(s.ended)
-		h.loop.Must(func(state *hubState) error {
-			delete(state.splices, id)
+		close(t.ended)
+		s.Must(func(*coordinator.Links) error {
+			delete(s.splices, id)
 			return nil
 		})
 	}
@@ -44,16 +45,16 @@ func (h *hub) beginSplice(id string, s *spliced) (end func()) {
 
 // splicesOf returns the tunnels over which a lease may be used: the one of its id and, for a lease that was resumed over another
 // connection, those of its tenant to the agents that say that they have it.
-func (h *hub) splicesOf(ctx context.Context, tunnel string, holders []linkView) (found []*spliced, err error) {
-	err = h.loop.Do(ctx, func(state *hubState) error {
-		if s := state.splices[tunnel]; s != nil {
-			found = append(found, s)
+func (s *switchboard) splicesOf(ctx context.Context, tunnel string, holders []coordinator.View) (found []*spliced, err error) {
+	err = s.Do(ctx, func(*coordinator.Links) error {
+		if t := s.splices[tunnel]; t != nil {
+			found = append(found, t)
 			return nil
 		}
-		for _, s := range state.splices {
+		for _, t := range s.splices {
 			for _, holder := range holders {
-				if s.route == holder.agent.Route && slices.ContainsFunc(holder.leases, func(l api.Lease) bool { return l.Tunnel == tunnel && l.Tenant == s.tenant }) {
-					found = append(found, s)
+				if t.route == holder.Agent.Route && slices.ContainsFunc(holder.Leases, func(l api.Lease) bool { return l.Tunnel == tunnel && l.Tenant == t.tenant }) {
+					found = append(found, t)
 				}
 			}
 		}
@@ -63,9 +64,9 @@ func (h *hub) splicesOf(ctx context.Context, tunnel string, holders []linkView) 
 }
 
 // holders returns the links of the agents that say that they have such a lease.
-func (h *hub) holders(tunnel string) (links []linkView) {
-	for _, l := range *h.view.Load() {
-		if slices.ContainsFunc(l.leases, func(lease api.Lease) bool { return lease.Tunnel == tunnel }) {
+func (s *switchboard) holders(tunnel string) (links []coordinator.View) {
+	for _, l := range s.View() {
+		if slices.ContainsFunc(l.Leases, func(lease api.Lease) bool { return lease.Tunnel == tunnel }) {
 			links = append(links, l)
 		}
 	}
@@ -75,9 +76,9 @@ func (h *hub) holders(tunnel string) (links []linkView) {
 // leases lists which back ends hold which readers.
 func (b *Broker) leases(w http.ResponseWriter, _ *http.Request) error {
 	all := api.Leases{Leases: []api.Lease{}}
-	for _, link := range *b.hub.view.Load() {
-		for _, lease := range link.leases {
-			lease.Session, lease.User = link.agent.Key.Session, userName(link.agent.Key.User)
+	for _, link := range b.board.View() {
+		for _, lease := range link.Leases {
+			lease.Session, lease.User = link.Agent.Key.Session, coordinator.UserName(link.Agent.Key.User)
 			all.Leases = append(all.Leases, lease)
 		}
 	}
@@ -91,8 +92,8 @@ func (b *Broker) revokeLease(w http.ResponseWriter, r *http.Request) error {
 	if raw, err := hex.DecodeString(tunnel); err != nil || len(raw) != tunnelIDSize {
 		return cardbroker.Errorf(cardbroker.Invalid, "a tunnel's id is not %d hexadecimal digits", 2*tunnelIDSize)
 	}
-	holders := b.hub.holders(tunnel)
-	splices, err := b.hub.splicesOf(r.Context(), tunnel, holders)
+	holders := b.board.holders(tunnel)
+	splices, err := b.board.splicesOf(r.Context(), tunnel, holders)
 	if err != nil {
 		return err
 	}
@@ -108,8 +109,8 @@ func (b *Broker) revokeLease(w http.ResponseWriter, r *http.Request) error {
 		b.record(nil, event)
 	}
 	for _, holder := range holders {
-		b.record(&holder.agent.Key, event)
-		if send, err := b.hub.sender(r.Context(), holder.agent.Route); err == nil && send != nil {
+		b.record(&holder.Agent.Key, event)
+		if send, err := b.board.Sender(r.Context(), holder.Agent.Route); err == nil && send != nil {
 			send(api.FromBroker{Revoke: &api.RevokeLease{Tunnel: tunnel}}) // an error is the link's end
 		}
 	}
@@ -124,7 +125,7 @@ func (b *Broker) revokeLease(w http.ResponseWriter, r *http.Request) error {
 // cutUnless waits until the lease, or all that it may be used over, has ended, which it does at once where its agent obeys. Else, or
 // where no agent could be told, the tunnels are cut.
 func (b *Broker) cutUnless(ctx context.Context, tunnel string, splices []*spliced, told bool) (bool, error) {
-	changed, stop, err := b.hub.watch(ctx)
+	changed, stop, err := b.board.Watch(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -140,7 +141,7 @@ func (b *Broker) cutUnless(ctx context.Context, tunnel string, splices []*splice
 		case <-splices[0].ended:
 			splices = splices[1:]
 		case <-changed:
-			if told && len(b.hub.holders(tunnel)) == 0 {
+			if told && len(b.board.holders(tunnel)) == 0 {
 				return false, nil
 			}
 		case <-limit.C:

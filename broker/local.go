@@ -11,9 +11,9 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/coordinator"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
-	"github.com/cardbroker/cardbroker/internal/peer"
 )
 
 // adminGroup is the group whose members may administer the broker.
@@ -25,7 +25,7 @@ const maxBindTries = 64
 // localRoutes are what agents and administrators ask on the local socket.
 func (b *Broker) localRoutes() []httpserver.Route {
 	return []httpserver.Route{
-		{Method: "GET", Path: "/local/v1/agents", Access: httpserver.Agent, Handle: b.ownSessions},
+		{Method: "GET", Path: "/local/v1/agents", Access: httpserver.Agent, Handle: b.core.OwnSessions},
 		{Method: "GET", Path: "/local/v1/audit", Access: httpserver.Admin, Handle: b.auditStatus},
 		{Method: "GET", Path: "/local/v1/doctor", Access: httpserver.Admin, Handle: b.doctor},
 		{Method: "GET", Path: "/local/v1/explain", Access: httpserver.Admin, Handle: b.explain},
@@ -33,11 +33,11 @@ func (b *Broker) localRoutes() []httpserver.Route {
 		{Method: "POST", Path: "/local/v1/kick", Access: httpserver.Admin, Handle: b.kick},
 		{Method: "GET", Path: "/local/v1/leases", Access: httpserver.Admin, Handle: b.leases},
 		{Method: "POST", Path: "/local/v1/leases/{tunnel}/revoke", Access: httpserver.Admin, Handle: b.revokeLease},
-		{Method: "GET", Path: "/local/v1/link", Access: httpserver.Agent, Handle: b.openLink},
-		{Method: "POST", Path: "/local/v1/release", Access: httpserver.Agent, Handle: b.release},
+		{Method: "GET", Path: "/local/v1/link", Access: httpserver.Agent, Handle: b.core.OpenLink},
+		{Method: "POST", Path: "/local/v1/release", Access: httpserver.Agent, Handle: b.core.Release},
 		{Method: "POST", Path: "/local/v1/renew", Access: httpserver.Agent, Handle: b.renew},
 		{Method: "POST", Path: "/local/v1/reserve", Access: httpserver.Agent, Handle: b.reserve},
-		{Method: "GET", Path: "/local/v1/sessions", Access: httpserver.Admin, Handle: b.sessions},
+		{Method: "GET", Path: "/local/v1/sessions", Access: httpserver.Admin, Handle: b.core.Sessions},
 		{Method: "GET", Path: "/local/v1/tokens", Access: httpserver.Admin, Handle: b.apiKeys},
 		{Method: "POST", Path: "/local/v1/tokens/enrol", Access: httpserver.Admin, Handle: b.enrol},
 		{Method: "POST", Path: "/local/v1/tokens/issue", Access: httpserver.Admin, Handle: b.issueToken},
@@ -76,36 +76,10 @@ func inGroup(id cardbroker.UserID, name string) bool {
 	return err == nil && slices.Contains(ids, group.Gid)
 }
 
-// entry reads the body of reserve, renew and release: the caller's own entry and its claim.
-func entry(r *http.Request) (registry.Claim, api.Claim, error) {
-	var body api.Claim
-	if err := httpserver.Decode(r, &body); err != nil {
-		return registry.Claim{}, body, err
-	}
-	claim, err := checkClaim(httpserver.CallerOf(r.Context()), body)
-	return claim, body, err
-}
-
-// checkClaim returns what the registry wants to know: the user by the kernel, the session by the agent's word.
-func checkClaim(caller peer.Caller, body api.Claim) (registry.Claim, error) {
-	session, err := cardbroker.ParseSessionID(string(body.Session))
-	if err != nil {
-		return registry.Claim{}, err
-	}
-	if len(body.Claim) != cardbroker.RandomSecretSize {
-		return registry.Claim{}, cardbroker.Errorf(cardbroker.Invalid, "the claim has %d characters, want %d", len(body.Claim), cardbroker.RandomSecretSize)
-	}
-	return registry.Claim{
-		Key:  cardbroker.AgentKey{User: caller.User, Session: session},
-		PID:  caller.PID,
-		Hash: cardbroker.NewSecret([]byte(body.Claim)).Hash(),
-	}, nil
-}
-
 // reserve promises a port that can be bound, or that the broker has bound for the agent. A port that somebody else has
 // bound is skipped.
 func (b *Broker) reserve(w http.ResponseWriter, r *http.Request) error {
-	claim, body, err := entry(r)
+	claim, body, err := coordinator.Entry(r)
 	if err != nil {
 		return err
 	}
@@ -140,7 +114,7 @@ func (b *Broker) prepare(ctx context.Context, port cardbroker.Port) (listen []st
 }
 
 func (b *Broker) renew(w http.ResponseWriter, r *http.Request) error {
-	claim, _, err := entry(r)
+	claim, _, err := coordinator.Entry(r)
 	if err != nil {
 		return err
 	}
@@ -151,64 +125,7 @@ func (b *Broker) renew(w http.ResponseWriter, r *http.Request) error {
 	return httpserver.JSON(w, api.Reservation{Port: reservation.Port, Deadline: reservation.Deadline})
 }
 
-func (b *Broker) release(w http.ResponseWriter, r *http.Request) error {
-	claim, _, err := entry(r)
-	if err != nil {
-		return err
-	}
-	if err := b.registry.Release(r.Context(), claim); err != nil {
-		return err
-	}
-	return httpserver.JSON(w, struct{}{})
-}
-
-// ownSessions lists the caller's own agents.
-func (b *Broker) ownSessions(w http.ResponseWriter, r *http.Request) error {
-	view := b.registry.View()
-	return httpserver.JSON(w, b.rows(view.ByUser(httpserver.CallerOf(r.Context()).User), view.Epoch()))
-}
-
-// sessions lists all agents.
-func (b *Broker) sessions(w http.ResponseWriter, _ *http.Request) error {
-	view := b.registry.View()
-	return httpserver.JSON(w, b.rows(view.Agents(), view.Epoch()))
-}
-
-func (b *Broker) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions {
-	rows := api.Sessions{Sessions: make([]api.Session, len(agents)), Epoch: epoch}
-	said := map[cardbroker.Route]api.Presence{}
-	for _, l := range *b.hub.view.Load() {
-		said[l.agent.Route] = l.presence
-	}
-	for i, agent := range agents {
-		presence := said[agent.Route]
-		rows.Sessions[i] = api.Session{
-			Session:    agent.Key.Session,
-			UID:        api.UID(agent.Key.User),
-			SID:        agent.Key.User.SID,
-			User:       userName(agent.Key.User),
-			PID:        agent.PID,
-			Port:       agent.Port,
-			State:      agent.State,
-			Since:      agent.Since,
-			ListenerOK: b.checkPort(agent.Port, agent.Key.User, false) == nil,
-			Held:       b.holds(),
-			Kind:       presence.Kind,
-			Presence:   presence.Word(),
-		}
-	}
-	return rows
-}
-
-// userName returns what people call the user; his id where the system does not know.
-func userName(id cardbroker.UserID) string {
-	if u, err := user.LookupId(id.String()); err == nil {
-		return u.Username
-	}
-	return id.String()
-}
-
 // doctor says what an administrator should know of this broker.
 func (b *Broker) doctor(w http.ResponseWriter, _ *http.Request) error {
-	return httpserver.JSON(w, api.Diagnosis{Mode: "service", Checks: b.diagnose()})
+	return httpserver.JSON(w, api.Diagnosis{Mode: api.ModeService, Checks: b.diagnose()})
 }

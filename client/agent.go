@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -79,7 +78,12 @@ func (a *Agent) checkListener() (err error) {
 	return err
 }
 
-func (a *Agent) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(a.port))) }
+func (a *Agent) address() string { return loopbackAddress(a.port) }
+
+// Info says what the agent is, and how its host finds it.
+func (a *Agent) Info(ctx context.Context) (api.Info, error) {
+	return askAgent[api.Info](ctx, a, "GET", "/info", nil)
+}
 
 // Readers lists the session's readers.
 func (a *Agent) Readers(ctx context.Context) ([]api.CardReader, error) {

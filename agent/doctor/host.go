@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/doctor"
 )
 
@@ -66,6 +67,8 @@ func (w *World) broker() []doctor.Finding {
 		return one(doctor.Fail(cardbroker.CallerRefused, "broker",
 			"ask your administrator who made that socket; a broker with an account of its own is named by account: in agent.yaml",
 			"the socket %s is not the broker's: %v", w.Socket, w.BrokerErr))
+	case w.stands():
+		return one(doctor.OK("broker", "no service answers at %s: the agents elect their registry", w.Socket))
 	case !w.Installed:
 		return one(doctor.Fail(cardbroker.Unavailable, "broker", "have the broker installed and started on this host (cardbroker host run), or name its socket with --socket",
 			"there is no broker at %s", w.Socket))
@@ -76,6 +79,8 @@ func (w *World) broker() []doctor.Finding {
 func (w *World) agent() []doctor.Finding {
 	const fix = "start it in this session: cardbroker agent run"
 	switch {
+	case w.Agent == nil && w.Note != nil && w.Linked == api.ModeElected:
+		return one(doctor.OK("agent", "the agent of session %s (process %d) is registered at port %d, with an elected registry", w.Session, w.Note.PID, w.Note.Port))
 	case w.Agent == nil && w.Note != nil:
 		return one(doctor.Warn("agent", "wait until the broker is back; the agent registers by itself", "an agent (process %d) has left a note that it is at port %d, but no broker knows it",
 			w.Note.PID, w.Note.Port))

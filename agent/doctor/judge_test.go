@@ -148,6 +148,55 @@ func TestCauses(t *testing.T) {
 	}
 }
 
+// TestRegistry: what is wrong where agents stand for election, and how the host finds them then.
+func TestRegistry(t *testing.T) {
+	gone := cardbroker.Errorf(cardbroker.Unavailable, "x")
+	for _, test := range []struct {
+		name   string
+		change func(*doctor.World)
+		status string
+		reason cardbroker.Reason
+		mode   string
+		says   string
+	}{
+		{"elected", func(*doctor.World) {}, "ok", "", "elected", "process 9 (cardbroker) of user 1001"},
+		{"elected, in whatever scope", func(w *doctor.World) { w.Policy.Election.AnyUser = true }, "warn", "", "elected", "false agent"},
+		{"a service", func(w *doctor.World) { w.BrokerErr = nil }, "ok", "", "service", "service"},
+		{"nobody", func(w *doctor.World) { w.Registry.Missing = true }, "fail", cardbroker.NoLeader, "none", "nobody listens"},
+		{"another user's", func(w *doctor.World) { w.Registry.Trusted, w.Registry.PID = false, 0 }, "fail", cardbroker.CallerRefused, "none", "a process of user 1001"},
+		{"a service without its socket", func(w *doctor.World) { w.Registry.Service, w.Registry.Mode = true, "" }, "fail", cardbroker.Unavailable, "none", "a service"},
+		{"one that hangs", func(w *doctor.World) { w.Registry.Err = cardbroker.Errorf(cardbroker.Timeout, "x") }, "fail", cardbroker.Timeout, "none", "hangs: process 9"},
+		{"none of ours", func(w *doctor.World) { w.Registry.Mode = "" }, "fail", cardbroker.Conflict, "none", "no registry"},
+		{"one that is to wait", func(w *doctor.World) {
+			w.Policy.Election.AfterService, w.Installed, w.Registry.Missing = false, true, true
+		}, "fail", cardbroker.Unavailable, "none", "after_service: deny"},
+		{"one whose service has never been", func(w *doctor.World) { w.Policy.Election.AfterService, w.Installed = false, false }, "ok", "", "elected", "term 5"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := fine()
+			w.BrokerErr, w.Agent, w.Note, w.Linked = gone, nil, &home.Note{PID: 7, Port: 24800, Elects: 51983}, "elected"
+			w.Ports = w.Ports[1:]
+			w.Policy.Election.AfterService = true
+			w.Registry = doctor.Registry{Port: 51983, Trusted: true, PID: 9, Name: "cardbroker", User: cardbroker.UserID{UID: 1001}, Mode: "elected", Epoch: 5, Since: noon}
+			test.change(w)
+			d, err := w.Diagnose()
+			if cardbroker.ReasonOf(err) != test.reason || d.Mode != test.mode {
+				t.Errorf("Diagnose() = mode %s, %v, want %s, %q", d.Mode, err, test.mode, test.reason)
+			}
+			hit := false
+			for _, c := range d.Checks {
+				hit = hit || c.ID == "registry" && c.Status == test.status && strings.Contains(c.Detail, test.says)
+				if bad := c.Status == "fail" || c.Status == "warn"; bad && (c.ID != "registry" || c.Fix == "") {
+					t.Errorf("the check says %+v", c)
+				}
+			}
+			if !hit {
+				t.Errorf("the registry is not %s with %q: %+v", test.status, test.says, d.Checks)
+			}
+		})
+	}
+}
+
 // TestModuleOf: a card has a driver if a module's pattern of ATRs is its.
 func TestModuleOf(t *testing.T) {
 	for _, test := range []struct {

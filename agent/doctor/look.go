@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -18,6 +20,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/prompt"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/epoch"
 	"github.com/cardbroker/cardbroker/internal/library"
 	"github.com/cardbroker/cardbroker/internal/peer"
 )
@@ -30,6 +33,7 @@ type Config struct {
 	Broker    *client.Broker
 	Socket    string          // of the broker
 	Port      cardbroker.Port // where web pages look for it
+	Elects    cardbroker.Port // where agents look for whoever was elected; 0: they do not stand, unless the agent's note says so
 	Session   cardbroker.SessionID
 	State     string
 	Policy    string // directory; empty: the default
@@ -52,6 +56,7 @@ func Look(ctx context.Context, cfg Config) *World {
 	w.Clock = readClock(cfg)
 	w.askBroker(ctx, cfg)
 	w.askAgent(ctx, cfg)
+	w.lookRegistry(ctx, cfg)
 	w.Ports = w.lookPorts(ctx, cfg)
 	w.Localhost, w.LocalhostErr = localhost(ctx)
 	w.Proxies = proxies(ctx, cfg)
@@ -99,9 +104,11 @@ func (w *World) askBroker(ctx context.Context, cfg Config) {
 	if _, err := os.Lstat(cfg.Socket); err == nil {
 		w.Installed = true
 	}
-	if note, err := home.ReadNote(cfg.State); err == nil && note.Session == cfg.Session {
+	if note, err := home.ReadNote(cfg.State, cfg.Session); err == nil {
 		w.Note = &note
+		w.Registry.Port = note.Elects
 	}
+	w.Registry.Port = cmp.Or(w.Registry.Port, cfg.Elects)
 	answer, err := cfg.Broker.Agents(ctx)
 	if w.BrokerErr = err; err != nil {
 		return
@@ -138,6 +145,9 @@ func (w *World) askAgent(whole context.Context, cfg Config) {
 		return
 	}
 	w.Asked, w.ConsentErr = true, err
+	if info, err := asked.Info(ctx); err == nil {
+		w.Linked = info.Cardbroker.Mode
+	}
 	for _, c := range consents.Consents {
 		w.Consents = append(w.Consents, c.Origin)
 	}
@@ -158,6 +168,33 @@ func (w *World) askModules(ctx context.Context, agent *client.Agent) {
 			w.died[m.Name] += " (" + m.Cause + ")"
 		}
 	}
+}
+
+// lookRegistry asks the kernel who is where agents look for who was elected, and him what he is.
+func (w *World) lookRegistry(ctx context.Context, cfg Config) {
+	r := &w.Registry
+	if r.Port == 0 || w.BrokerErr == nil {
+		return
+	}
+	kernel := peer.NewKernel()
+	defer kernel.Close()
+	l, err := kernel.Listener(r.Port)
+	r.Missing = cardbroker.RuleOf(err) == cardbroker.RuleListenerMissing
+	r.User = l.User
+	r.PID, r.Name = l.Process()
+	if r.PID == 0 && l.User == peer.Self() {
+		r.PID, r.Name = peer.LockedBy(filepath.Join(cfg.State, home.ElectedFile))
+	}
+	r.Trusted = err == nil && (l.User == peer.Self() || w.Policy.Election.AnyUser)
+	r.Service = err == nil && l.User != peer.Self() && (l.User == cardbroker.UserID{} || slices.Contains(cfg.Broker.Accounts(), l.User))
+	if !r.Trusted || r.Service {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	info, err := client.AskInfo(ctx, r.Port)
+	r.Err, r.Mode, r.Epoch = err, info.Cardbroker.Mode, info.Cardbroker.Epoch
+	r.Since = time.Now().Add(-time.Duration(epoch.Now()-r.Epoch) * time.Microsecond)
 }
 
 // localhost asks the resolver.

@@ -11,22 +11,25 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/peer"
 )
 
 // lookPorts says who listens on the broker's port for web pages, and on the agent's.
 func (w *World) lookPorts(ctx context.Context, cfg Config) []Port {
-	broker := listener(cfg.Port)
-	broker.Of = "broker"
-	if broker.Held {
-		broker.Ours = speaks(ctx, cfg.Port)
+	var ports []Port
+	if !w.stands() || w.BrokerErr == nil { // else it is the registry's
+		broker := listener(cfg.Port)
+		broker.Of = "broker"
+		if broker.Held {
+			broker.Ours = speaks(ctx, cfg.Port)
+		}
+		ports = append(ports, broker)
 	}
-	ports := []Port{broker}
 	switch {
 	case w.Agent != nil && w.Agent.State == cardbroker.Registered:
 		agent := listener(w.Agent.Port)
@@ -56,25 +59,12 @@ func listener(port cardbroker.Port) (p Port) {
 			}
 			uid, _ := strconv.ParseUint(f[7], 10, 32)
 			p.Held, p.UID = true, uint32(uid)
-			p.PID, p.Name = holder(f[9])
+			inode, _ := strconv.ParseUint(f[9], 10, 32)
+			p.PID, p.Name = peer.Listener{Inode: uint32(inode)}.Process()
 			return p
 		}
 	}
 	return p
-}
-
-// holder finds the process that has a socket open, as far as we may look.
-func holder(inode string) (pid int, name string) {
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && target == "socket:["+inode+"]" {
-			process := strings.Split(link, "/")[2]
-			pid, _ = strconv.Atoi(process)
-			comm, _ := os.ReadFile("/proc/" + process + "/comm")
-			return pid, strings.TrimSpace(string(comm))
-		}
-	}
-	return 0, ""
 }
 
 // speakLimit is how long a program on the broker's port may take to say what it is.

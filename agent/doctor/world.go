@@ -29,6 +29,8 @@ type World struct {
 	Session   cardbroker.SessionID
 	Agent     *api.Session // as the broker knows it; nil: it knows none
 	Note      *home.Note   // that an agent has left, or keeps; nil: none
+	Linked    string       // how the agent itself says that the host finds it; of Asked only
+	Registry  Registry
 	Ports     []Port
 
 	Localhost    []string // addresses
@@ -87,6 +89,21 @@ type Port struct {
 	Mandatory bool // nobody listening is a failure
 }
 
+// Registry is whoever is where agents that stand for election look for who was elected.
+type Registry struct {
+	Port    cardbroker.Port // 0: agents here do not stand
+	Missing bool            // nobody listens
+	Trusted bool            // by our agents, whoever it is
+	Service bool            // root's, or of an account that a service may run as
+	PID     int             // 0: not to be seen
+	Name    string          // of the program
+	User    cardbroker.UserID
+	Err     error  // why it does not answer
+	Mode    string // that it says it has
+	Epoch   uint64
+	Since   time.Time
+}
+
 // Proxy is a setting that may take connections to this very host to a proxy.
 type Proxy struct {
 	Where string // the setting
@@ -118,16 +135,19 @@ type Module struct {
 
 // mode is how the host finds agents.
 func (w *World) mode() string {
-	if w.BrokerErr == nil {
-		return "service"
+	switch {
+	case w.BrokerErr == nil:
+		return api.ModeService
+	case w.elected():
+		return api.ModeElected
 	}
-	return "none"
+	return api.ModeNone
 }
 
 // Judge says what is wrong, causes before what they cause.
 func (w *World) Judge() (findings []doctor.Finding) {
 	for _, check := range []func() []doctor.Finding{
-		w.config, w.state, w.clock, w.broker, w.agent, w.ports, w.localhost, w.loopback, w.proxy, w.browser, w.antivirus,
+		w.config, w.state, w.clock, w.broker, w.registry, w.agent, w.ports, w.localhost, w.loopback, w.proxy, w.browser, w.antivirus,
 		w.sandbox, w.confinement, w.pcsc, w.readers, w.cards, w.modules, w.deviceKey, w.consents, w.prompt, w.session,
 	} {
 		findings = append(findings, check()...)

@@ -26,6 +26,9 @@ type Home struct{ dir string }
 // Dir returns its path.
 func (h Home) Dir() string { return h.dir }
 
+// ElectedFile is the store of the registry, in the state directory of the agent that is elected.
+const ElectedFile = "elected.db"
+
 const (
 	secretFile = "secret"
 	noteFile   = "agent.json"
@@ -38,6 +41,7 @@ type Note struct {
 	Port    cardbroker.Port      `json:"port"`
 	Listen  []string             `json:"listen"`
 	Broker  string               `json:"broker"` // the local socket
+	Elects  cardbroker.Port      `json:"elects"` // where it looks for whoever was elected, in a host without a service; 0: it does not
 }
 
 // Open makes the directory where it is missing. One that others could read is refused.
@@ -113,36 +117,57 @@ func createOnce(path string, content []byte) error {
 	return os.Link(f.Name(), path)
 }
 
+// notesOf returns where the note of a session is, and that of whichever agent of the user has come last.
+func notesOf(dir string, session cardbroker.SessionID) []string {
+	sum := sha256.Sum256([]byte(session))
+	return []string{filepath.Join(dir, "agent-"+hex.EncodeToString(sum[:8])+".json"), filepath.Join(dir, noteFile)}
+}
+
 // LeaveNote writes where the agent is.
 func (h Home) LeaveNote(n Note) error {
 	text, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(h.dir, noteFile)
-	temp := fmt.Sprintf("%s.%d", path, n.PID)
-	if err := os.WriteFile(temp, text, 0o600); err != nil {
-		return err
+	for _, path := range notesOf(h.dir, n.Session) {
+		temp := fmt.Sprintf("%s.%d", path, n.PID)
+		if err := os.WriteFile(temp, text, 0o600); err != nil {
+			return err
+		}
+		if err := os.Rename(temp, path); err != nil {
+			return err
+		}
 	}
-	return os.Rename(temp, path)
+	return nil
 }
 
-// TakeNote removes the note if it is this process's own.
-func (h Home) TakeNote(pid int) {
-	if n, err := ReadNote(h.dir); err == nil && n.PID == pid {
-		os.Remove(filepath.Join(h.dir, noteFile))
+// TakeNote removes a session's notes that are this process's own.
+func (h Home) TakeNote(session cardbroker.SessionID, pid int) {
+	for _, path := range notesOf(h.dir, session) {
+		if n, err := readNote(path); err == nil && n.PID == pid {
+			os.Remove(path)
+		}
 	}
 }
 
-// ReadNote returns the note in a state directory. Without one it is Unavailable.
-func ReadNote(dir string) (Note, error) {
-	text, err := os.ReadFile(filepath.Join(dir, noteFile))
+// ReadNote returns the note that the agent of a session has left in a state directory. Without one it is Unavailable.
+func ReadNote(dir string, session cardbroker.SessionID) (n Note, err error) {
+	for _, path := range notesOf(dir, session) {
+		if n, err = readNote(path); err == nil && n.Session == session {
+			return n, nil
+		}
+	}
+	return Note{}, cardbroker.Wrapf(err, cardbroker.Unavailable, "no agent of session %s has left a note in %s", session, dir)
+}
+
+func readNote(path string) (Note, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return Note{}, cardbroker.Wrapf(err, cardbroker.Unavailable, "no agent has left a note in %s", dir)
+		return Note{}, err
 	}
 	var n Note
 	if err := json.Unmarshal(text, &n); err != nil {
-		return Note{}, cardbroker.Wrapf(err, cardbroker.Invalid, "the note in %s is damaged", dir)
+		return Note{}, cardbroker.Wrapf(err, cardbroker.Invalid, "the note %s is damaged", path)
 	}
 	return n, nil
 }

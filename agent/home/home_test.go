@@ -84,19 +84,22 @@ func TestNote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadNote(h.dir); cardbroker.ReasonOf(err) != cardbroker.Unavailable {
+	if _, err := ReadNote(h.dir, "1"); cardbroker.ReasonOf(err) != cardbroker.Unavailable {
 		t.Errorf("ReadNote without a note = %v, want unavailable", err)
 	}
 	want := Note{PID: 7, Session: "1", Port: 24800, Listen: []string{"127.0.0.1:24800"}, Broker: "/run/x"}
 	if err := h.LeaveNote(want); err != nil {
 		t.Fatal(err)
 	}
-	h.TakeNote(8) // another agent's
-	if got, err := ReadNote(h.dir); err != nil || got.Port != want.Port || got.PID != want.PID {
+	h.TakeNote("1", 8)                                                           // another agent's
+	if err := h.LeaveNote(Note{PID: 9, Session: "2", Port: 24801}); err != nil { // and the note that came last
+		t.Fatal(err)
+	}
+	if got, err := ReadNote(h.dir, "1"); err != nil || got.Port != want.Port || got.PID != want.PID {
 		t.Errorf("ReadNote = %+v, %v, want %+v", got, err, want)
 	}
-	h.TakeNote(7)
-	if _, err := ReadNote(h.dir); err == nil {
+	h.TakeNote("1", 7)
+	if _, err := ReadNote(h.dir, "1"); err == nil {
 		t.Error("the note is still there after its agent has taken it")
 	}
 }

@@ -29,6 +29,7 @@ func TestRegistryAgainstModel(t *testing.T) {
 				"reserve":  m.reserve,
 				"renew":    m.renew,
 				"register": m.register,
+				"assert":   m.assert,
 				"detach":   m.detach,
 				"release":  m.release,
 				"wait":     m.wait,
@@ -132,6 +133,37 @@ func (m *model) register(rt *rapid.T) {
 		a.state, a.agent, a.deadline = cardbroker.Registered, agent, time.Time{}
 		m.agentsEver = append(m.agentsEver, agent)
 	}
+}
+
+func (m *model) assert(rt *rapid.T) {
+	c := m.anyClaim(rt)
+	port := cardbroker.Port(rapid.IntRange(29999, 30006).Draw(rt, "port"))
+	a := m.agents[c.Key]
+	var other *modelAgent
+	for key, b := range m.agents {
+		if b.port == port && key != c.Key {
+			other = b
+		}
+	}
+	var want cardbroker.Reason
+	switch {
+	case port < 30000 || port > 30005,
+		a != nil && a.state == cardbroker.Registered,
+		other != nil && other.state != cardbroker.Stale:
+		want = cardbroker.Conflict
+	}
+	agent, err := m.h.Assert(m.h.t.Context(), c, port)
+	m.expect(rt, "Assert", err, want)
+	if want != "" {
+		return
+	}
+	if a != nil && a.port != port {
+		m.drop(c.Key, time.Now())
+	}
+	maps.DeleteFunc(m.agents, func(_ cardbroker.AgentKey, b *modelAgent) bool { return b == other })
+	delete(m.resting, port)
+	m.agents[c.Key] = &modelAgent{port: port, state: cardbroker.Registered, claim: c.Hash, agent: agent}
+	m.agentsEver = append(m.agentsEver, agent)
 }
 
 func (m *model) detach(rt *rapid.T) {

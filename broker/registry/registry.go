@@ -22,6 +22,8 @@ type Config struct {
 	PerUser    int                                 // agents of one user, and as many ports of his in quarantine: 16
 	Committed  func(took time.Duration, err error) // is told of each commit; nil: nobody wants to know
 	Hold       bool                                // the Guard binds the ports of all agents, and keeps them
+	Epoch      uint64                              // of this run; 0: one after the ledger's
+	Fresh      bool                                // begins empty, and so does the ledger: agents assert what they hold
 }
 
 // withDefaults fills in what is zero.
@@ -113,12 +115,25 @@ func (r *Registry) Renew(ctx context.Context, c Claim) (cardbroker.Reservation, 
 // Whoever called it calls Detach when the Link ends, once. Errors: Unauthenticated (RuleClaim), Conflict (it is registered
 // already, and its Link is alive).
 func (r *Registry) Register(ctx context.Context, c Claim) (cardbroker.Agent, error) {
+	return r.enter(ctx, func(t *tx, reg *registration) (cardbroker.Agent, error) { return t.register(c, reg) })
+}
+
+// enter has the loop register an agent whose asker may leave meanwhile.
+func (r *Registry) enter(ctx context.Context, f func(*tx, *registration) (cardbroker.Agent, error)) (cardbroker.Agent, error) {
 	reg := &registration{}
-	agent, err := ask(ctx, r, func(t *tx) (cardbroker.Agent, error) { return t.register(c, reg) })
+	agent, err := ask(ctx, r, func(t *tx) (cardbroker.Agent, error) { return f(t, reg) })
 	if err != nil && ctx.Err() != nil && !reg.abandon() {
 		return reg.agent, nil // committed just as ctx ended
 	}
 	return agent, err
+}
+
+// Assert is Register for an agent that has bound its port without a reservation: the kernel says that its user listens there.
+// It takes the place of an older claim of its session, and of an agent of another session that is STALE. Errors: Conflict (it is
+// registered already, and its Link is alive; the port is outside the range; another session's agent has it or was promised it),
+// RateLimited (RuleQuota).
+func (r *Registry) Assert(ctx context.Context, c Claim, port cardbroker.Port) (cardbroker.Agent, error) {
+	return r.enter(ctx, func(t *tx, reg *registration) (cardbroker.Agent, error) { return t.assert(c, port, reg) })
 }
 
 // Detach makes the agent of an ended Link STALE, as Register returned it, unless it, or another of its session, has registered

@@ -4,6 +4,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -99,8 +100,11 @@ func (t *table) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.epoch, t.salt = kept.Epoch+1, kept.Salt
-	changes := cardbroker.Changes{Epoch: t.epoch}
+	t.epoch, t.salt = cmp.Or(t.cfg.Epoch, kept.Epoch+1), kept.Salt
+	changes := cardbroker.Changes{Epoch: t.epoch, Anew: t.cfg.Fresh}
+	if t.cfg.Fresh {
+		kept.Records = nil
+	}
 	now := time.Now()
 	for _, record := range kept.Records {
 		s := slot{agent: record.Agent, claim: record.Claim, deadline: now.Add(t.cfg.ReserveFor)}

@@ -69,8 +69,7 @@ func (t *tx) reserve(c Claim, avoid []cardbroker.Port) (cardbroker.Reservation, 
 	port, known := t.ports[c.Key]
 	switch {
 	case !known && t.users[c.Key.User].held >= t.cfg.PerUser:
-		return cardbroker.Reservation{}, cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleQuota,
-			"this user has %d agents already", t.cfg.PerUser)
+		return cardbroker.Reservation{}, t.quota()
 	case known && t.slots[port].agent.State == cardbroker.Registered:
 		return cardbroker.Reservation{}, cardbroker.Errorf(cardbroker.Conflict, "an agent of this session is registered")
 	case known && !slices.Contains(avoid, port):
@@ -121,6 +120,31 @@ func (t *tx) register(c Claim, r *registration) (cardbroker.Agent, error) {
 	if s.agent.State == cardbroker.Registered {
 		return cardbroker.Agent{}, cardbroker.Errorf(cardbroker.Conflict, "an agent of this session is registered")
 	}
+	return t.attach(s, c, r), nil
+}
+
+// assert registers an agent at a port that it has bound by itself.
+func (t *tx) assert(c Claim, port cardbroker.Port, r *registration) (cardbroker.Agent, error) {
+	_, inRange := slices.BinarySearch(t.cfg.Ports, port)
+	own, known := t.ports[c.Key]
+	at := t.slots[port].agent
+	switch {
+	case !inRange:
+		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.Conflict, cardbroker.RulePortTaken, "port %d is none of the agents' ports", port)
+	case known && t.slots[own].agent.State == cardbroker.Registered:
+		return cardbroker.Agent{}, cardbroker.Errorf(cardbroker.Conflict, "an agent of this session is registered")
+	case at.Key != c.Key && (at.State == cardbroker.Registered || at.State == cardbroker.Reserved):
+		return cardbroker.Agent{}, cardbroker.Refusef(cardbroker.Conflict, cardbroker.RulePortTaken, "port %d is another agent's", port)
+	case !known && t.users[c.Key.User].held >= t.cfg.PerUser:
+		return cardbroker.Agent{}, t.quota()
+	case known && own != port:
+		t.release(own)
+	}
+	return t.attach(slot{agent: cardbroker.Agent{Key: c.Key, Port: port}, claim: c.Hash}, c, r), nil
+}
+
+// attach makes the agent of a slot REGISTERED.
+func (t *tx) attach(s slot, c Claim, r *registration) cardbroker.Agent {
 	s.agent.State, s.agent.PID, s.agent.Since = cardbroker.Registered, c.PID, t.now
 	if s.agent.Route == "" {
 		s.agent.Route = t.route(c.Key)
@@ -129,7 +153,11 @@ func (t *tx) register(c Claim, r *registration) (cardbroker.Agent, error) {
 	t.set(s.agent.Port, s)
 	r.agent = s.agent
 	t.registrations = append(t.registrations, r)
-	return s.agent, nil
+	return s.agent
+}
+
+func (t *tx) quota() error {
+	return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleQuota, "this user has %d agents already", t.cfg.PerUser)
 }
 
 // detach makes the agent STALE if that registration is still the one that counts. The Route alone does not tell: an agent

@@ -100,6 +100,7 @@ const softwareCard = "memory"
 
 func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 	var sandbox, card, pcsc, policyDir string
+	var elect bool
 	var fd int
 	c := &cobra.Command{Use: "run", Short: "Run the agent of this session", Args: cobra.NoArgs}
 	c.Flags().StringVar(&sandbox, "sandbox", "", "path of cardsandbox (default: beside this program)")
@@ -107,6 +108,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 	c.Flags().Lookup("software-card").NoOptDefVal = softwareCard
 	c.Flags().StringVar(&policyDir, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.Flags().StringVar(&pcsc, "pcsc-socket", "", "socket of this session's PC/SC service (default: $PCSCLITE_CSOCK_NAME, else the system's)")
+	c.Flags().BoolVar(&elect, "elect", false, "where no broker runs, elect an agent that does its work")
 	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		out, err := p.openReady(fd)
@@ -133,7 +135,8 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.serveAgent(c.Context(), out, broker, agent.Config{
+		cfg.Elect.Enabled = cfg.Elect.Enabled || elect
+		return p.serveAgent(c.Context(), out, cfg.Elect, broker, agent.Config{
 			Session: cardbroker.SessionID(flags.session),
 			OS:      hostsession.Own(),
 			State:   flags.state,
@@ -150,15 +153,16 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 }
 
 // serveAgent runs an agent until it is told to stop, and writes the ready line to out.
-func (p *program) serveAgent(ctx context.Context, out io.Writer, broker *client.Broker, cfg agent.Config) error {
+func (p *program) serveAgent(ctx context.Context, out io.Writer, elect config.Elect, broker *client.Broker, cfg agent.Config) error {
 	ctx, stop := p.service(ctx)
 	defer stop()
 	ctx, fail := context.WithCancelCause(ctx)
 	cfg.Ready = p.agentReady(out, fail)
-	served, err := agent.New(cfg, broker)
+	served, stopElection, err := newAgent(ctx, elect, broker, cfg)
 	if err != nil {
 		return err
 	}
+	defer stopElection()
 	if err := served.Run(ctx); err != nil {
 		return err
 	}
@@ -166,6 +170,24 @@ func (p *program) serveAgent(ctx context.Context, out io.Writer, broker *client.
 		return err
 	}
 	return nil
+}
+
+// newAgent returns an agent of the broker's or, if it is to, one that stands for election where no broker is. stop is called after
+// its end.
+func newAgent(ctx context.Context, elect config.Elect, broker *client.Broker, cfg agent.Config) (a *agent.Agent, stop func() error, err error) {
+	if !elect.Enabled {
+		a, err = agent.New(cfg, broker)
+		return a, func() error { return nil }, err
+	}
+	o, stop, err := stand(ctx, cfg, elect, broker)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.Election, cfg.Elects = o, o.port
+	if a, err = agent.New(cfg, o.Elected); err != nil {
+		stop()
+	}
+	return a, stop, err
 }
 
 // atrLists returns where lists of ATRs are looked for.
@@ -226,45 +248,55 @@ func sandboxConfig(program, card, socket string, log *slog.Logger) (cards.Config
 	return cards.Config{Program: program, Args: args, Env: env, Log: log}, nil
 }
 
-// find returns this session's agent: as the broker knows it, or, while no broker answers, as its note says, without a State.
-func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (api.Session, error) {
+// find returns this session's agent: as the broker knows it, or, while no broker answers, as its note says, without a State. The port is
+// that of an elected registry, if that is what the agent looks for.
+func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (s api.Session, elects cardbroker.Port, err error) {
 	answer, err := broker.Agents(ctx)
 	if err == nil {
 		for _, s := range answer.Sessions {
 			if string(s.Session) == f.session {
-				return s, nil
+				return s, 0, nil
 			}
 		}
-		return api.Session{}, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s: log on again, or run cardbroker agent run", f.session)
+		return api.Session{}, 0, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s: log on again, or run cardbroker agent run", f.session)
 	}
-	note, noted := home.ReadNote(f.state)
-	if noted != nil || string(note.Session) != f.session {
-		return api.Session{}, err
+	note, noted := home.ReadNote(f.state, cardbroker.SessionID(f.session))
+	if noted != nil {
+		return api.Session{}, 0, err
 	}
-	return api.Session{Session: note.Session, Port: note.Port, PID: note.PID}, nil
+	return api.Session{Session: note.Session, Port: note.Port, PID: note.PID}, note.Elects, nil
+}
+
+// foundAgent is this session's agent, and how it is asked.
+type foundAgent struct {
+	*client.Agent
+	session api.Session
+	elects  cardbroker.Port // as find says
 }
 
 // askAgent finds this session's agent and returns a client of it.
-func (f *agentFlags) askAgent(ctx context.Context) (api.Session, *client.Agent, error) {
+func (f *agentFlags) askAgent(ctx context.Context) (a foundAgent, err error) {
 	_, broker, err := f.resolve()
 	if err != nil {
-		return api.Session{}, nil, err
+		return a, err
 	}
-	session, err := f.find(ctx, broker)
+	a.session, a.elects, err = f.find(ctx, broker)
 	switch {
 	case err != nil:
-		return session, nil, err
-	case session.Held:
-		return session, client.NewHeldAgent(session.Port, broker.Accounts()...), nil
+		return a, err
+	case a.session.Held:
+		a.Agent = client.NewHeldAgent(a.session.Port, broker.Accounts()...)
+	default:
+		a.Agent = client.NewAgent(a.session.Port)
 	}
-	return session, client.NewAgent(session.Port), nil
+	return a, nil
 }
 
 func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 	var watch bool
 	c := &cobra.Command{Use: "readers", Short: "List the readers of this session and their cards", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}
@@ -287,7 +319,7 @@ func (p *program) agentReaders(flags *agentFlags) *cobra.Command {
 func (p *program) agentOffer(flags *agentFlags) *cobra.Command {
 	return &cobra.Command{Use: "offer READER TENANT", Short: "Offer a reader to a back end's tenant, and print the ticket", Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}
@@ -304,7 +336,7 @@ func (p *program) agentOffer(flags *agentFlags) *cobra.Command {
 
 func (p *program) agentLeases(flags *agentFlags) *cobra.Command {
 	list := func(c *cobra.Command, _ []string) error {
-		_, asked, err := flags.askAgent(c.Context())
+		asked, err := flags.askAgent(c.Context())
 		if err != nil {
 			return err
 		}
@@ -318,7 +350,7 @@ func (p *program) agentLeases(flags *agentFlags) *cobra.Command {
 	c := &cobra.Command{Use: "leases", Short: "List which back ends hold readers of this session", Args: cobra.NoArgs, RunE: list}
 	c.AddCommand(&cobra.Command{Use: "revoke TUNNEL", Short: "End a back end's use of a reader at once", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}

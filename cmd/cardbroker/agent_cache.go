@@ -13,7 +13,7 @@ import (
 func (p *program) agentCache(flags *agentFlags) *cobra.Command {
 	c := &cobra.Command{Use: "cache", Short: "Say how many certificates of cards the agent keeps", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}
@@ -28,7 +28,7 @@ func (p *program) agentCache(flags *agentFlags) *cobra.Command {
 		}}
 	c.AddCommand(&cobra.Command{Use: "clear", Short: "Have the agent forget them; they are read from the card again", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}

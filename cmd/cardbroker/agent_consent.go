@@ -30,7 +30,7 @@ func (p *program) agentConsent(flags *agentFlags) *cobra.Command {
 	})
 	list := &cobra.Command{Use: "list", Short: "List which web pages may use the cards of this user, and which ask to", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, asked, err := flags.askAgent(c.Context())
+			asked, err := flags.askAgent(c.Context())
 			if err != nil {
 				return err
 			}
@@ -47,12 +47,12 @@ func (p *program) agentConsent(flags *agentFlags) *cobra.Command {
 // consentChange is a command that changes what is consented to.
 func (p *program) consentChange(flags *agentFlags, use, short string, change func(context.Context, *client.Agent, string) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
-		_, asked, err := flags.askAgent(c.Context())
+		asked, err := flags.askAgent(c.Context())
 		if err != nil {
 			return err
 		}
 		defer asked.Close()
-		if err := change(c.Context(), asked, args[0]); err != nil {
+		if err := change(c.Context(), asked.Agent, args[0]); err != nil {
 			return err
 		}
 		return p.write(struct{}{}, func(io.Writer) {})

@@ -5,6 +5,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -27,26 +28,27 @@ type agentStatusAnswer struct {
 	Session  cardbroker.SessionID `json:"session"`
 	Port     cardbroker.Port      `json:"port"`
 	State    cardbroker.State     `json:"state"`
-	Broker   string               `json:"broker"`
+	Broker   string               `json:"broker"` // its local socket, or the address of the registry that was elected
 	Readers  []api.CardReader     `json:"readers"`
 	Leases   []api.Lease          `json:"leases"`
 	Consents int                  `json:"consents"`
 	Modules  []api.Module         `json:"modules"`
 	Presence string               `json:"presence"` // present, locked, away or unknown; empty: no broker answers
 	Closed   *api.ErrorBody       `json:"closed"`   // why there are no readers, though there may be some; null: they are open
+	Mode     string               `json:"mode"`     // service, elected or none: how the host finds the agent
 }
 
 func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "Say how the agent of this session is, what it serves and who holds it", Args: cobra.NoArgs}
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		session, asked, err := flags.askAgent(c.Context())
+		asked, err := flags.askAgent(c.Context())
 		if err != nil {
 			return err
 		}
 		defer asked.Close()
-		answer := agentStatusAnswer{
-			Session: session.Session, Port: session.Port, State: session.State, Broker: flags.socket, Presence: session.Presence,
-			Readers: []api.CardReader{},
+		answer, err := flags.statusOf(c.Context(), asked)
+		if err != nil {
+			return err
 		}
 		switch readers, err := asked.Readers(c.Context()); cardbroker.ReasonOf(err) {
 		case "":
@@ -77,9 +79,30 @@ func (p *program) agentStatus(flags *agentFlags) *cobra.Command {
 	return c
 }
 
+// statusOf says where an agent is, and how the host finds it.
+func (f *agentFlags) statusOf(ctx context.Context, asked foundAgent) (agentStatusAnswer, error) {
+	at := asked.session
+	answer := agentStatusAnswer{
+		Session: at.Session, Port: at.Port, State: at.State, Broker: f.socket, Presence: at.Presence,
+		Readers: []api.CardReader{},
+	}
+	info, err := asked.Info(ctx)
+	if err != nil {
+		return answer, err
+	}
+	answer.Mode = info.Cardbroker.Mode
+	if answer.Mode == api.ModeElected {
+		answer.State, answer.Broker = cardbroker.Registered, fmt.Sprintf("127.0.0.1:%d", asked.elects)
+	}
+	return answer, nil
+}
+
 func statusText(w io.Writer, answer agentStatusAnswer) {
 	state := string(answer.State) + ", broker at "
-	if answer.State == "" {
+	switch {
+	case answer.Mode == api.ModeElected:
+		state = string(answer.State) + ", the registry is elected, at "
+	case answer.State == "":
 		state = "no broker answers at "
 	}
 	fmt.Fprintf(w, "session %s, port %d, %s%s\n", answer.Session, answer.Port, state, answer.Broker)
@@ -117,6 +140,9 @@ func (p *program) agentDoctor(flags *agentFlags) *cobra.Command {
 	c.Flags().StringVar(&policy, "policy", "", "directory of machine policy, root's alone (default "+config.PolicyDir+", if it is there)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, broker, err := flags.resolve()
+		if at := elects(cfg); at != 0 && !c.Flags().Changed("port") {
+			port = uint16(at)
+		}
 		if broker == nil {
 			flags.socket, flags.state = cmp.Or(flags.socket, defaultSocket("")), cmp.Or(flags.state, defaultAgentState())
 			broker = client.NewBroker(brokerAt(flags.socket, false))
@@ -127,7 +153,7 @@ func (p *program) agentDoctor(flags *agentFlags) *cobra.Command {
 		}
 		home, _ := os.UserHomeDir()
 		seen := doctor.Look(c.Context(), doctor.Config{
-			Home: home, ConfigErr: err, Broker: broker, Socket: flags.socket, Port: cardbroker.Port(port), Session: cardbroker.SessionID(flags.session),
+			Home: home, ConfigErr: err, Broker: broker, Socket: flags.socket, Port: cardbroker.Port(port), Elects: elects(cfg), Session: cardbroker.SessionID(flags.session),
 			State: flags.state, Policy: policy, Sandbox: boxed.Program, PCSC: pcscSocket(pcsc), Built: built(), Software: softcard.Name, Getenv: os.Getenv,
 			Missing: func(landlock int, seccomp bool) string {
 				return confine.State{Landlock: landlock, Seccomp: seccomp}.Missing()
@@ -140,6 +166,15 @@ func (p *program) agentDoctor(flags *agentFlags) *cobra.Command {
 		return verdict
 	}
 	return c
+}
+
+// elects returns where agents of the configuration look for who was elected; 0: they do not stand.
+func elects(cfg config.Agent) cardbroker.Port {
+	if !cfg.Elect.Enabled {
+		return 0
+	}
+	port, _ := loopbackPort("elect.listen", cfg.Elect.Listen) // agents say what is wrong with it
+	return port
 }
 
 // built returns when the source was committed that this program was built from; zero: not known.

@@ -89,7 +89,7 @@ func (p *program) runHost(ctx context.Context, cfg config.Host, out io.Writer) e
 		return err
 	}
 	defer socket.Close()
-	listeners, err := httpserver.ListenLoopback(ctx, port)
+	listeners, err := takePort(ctx, port, log)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func hostPorts(cfg config.Host) (cardbroker.Ports, cardbroker.Port, error) {
 	if err != nil {
 		return ports, 0, err
 	}
-	port, err := loopbackPort(cfg.Listen)
+	port, err := loopbackPort("--listen", cfg.Listen)
 	return ports, port, err
 }
 
@@ -217,11 +217,11 @@ func usable(err error, format string, args ...any) error {
 	return cardbroker.Wrapf(err, cardbroker.Invalid, format, args...)
 }
 
-// loopbackPort checks --listen: 127.0.0.1 or [::1], since both are always listened on.
-func loopbackPort(address string) (cardbroker.Port, error) {
+// loopbackPort checks the address that key gives: 127.0.0.1 or [::1], since both are always listened on.
+func loopbackPort(key, address string) (cardbroker.Port, error) {
 	end, err := netip.ParseAddrPort(address)
 	if err != nil || !end.Addr().IsLoopback() {
-		return 0, cardbroker.Errorf(cardbroker.Invalid, "--listen %s: want 127.0.0.1:PORT", address)
+		return 0, cardbroker.Errorf(cardbroker.Invalid, "%s %s: want 127.0.0.1:PORT", key, address)
 	}
 	return cardbroker.Port(end.Port()), nil
 }

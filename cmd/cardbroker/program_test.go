@@ -149,7 +149,7 @@ func TestLoopbackPort(t *testing.T) {
 		"127.0.0.1:51983": 51983, "[::1]:1": 1, "127.0.0.1:0": 0,
 		"0.0.0.0:1": -1, "[::]:1": -1, "localhost:1": -1, ":1": -1, "127.0.0.1": -1, "127.0.0.1:http": -1, "": -1, "192.0.2.1:1": -1,
 	} {
-		got, err := loopbackPort(address)
+		got, err := loopbackPort("--listen", address)
 		if want < 0 && cardbroker.ReasonOf(err) != cardbroker.Invalid || want >= 0 && (err != nil || int(got) != want) {
 			t.Errorf("loopbackPort(%q) = %d, %v, want %d", address, got, err, want)
 		}

@@ -72,6 +72,14 @@ type Agent struct {
 	Account string `yaml:"account"`  // that the broker may run as, besides root: a name of the system
 	Sandbox string `yaml:"sandbox"`  // path of cardsandbox; beside the program
 	ATRList string `yaml:"atr_list"` // what cards are; the administrator's list, else the distribution's
+	Elect   Elect  `yaml:"elect"`
+}
+
+// Elect is how agents do where no service runs on the host: they elect one of themselves.
+type Elect struct {
+	Enabled bool   `yaml:"enabled"`
+	Listen  string `yaml:"listen"` // of whoever is elected: the port of web pages, as Host.Listen; DefaultListen
+	Ports   string `yaml:"ports"`  // of agents, as Host.Ports; cardbroker.DefaultPorts
 }
 
 // LoadHost reads host.yaml and puts the values of the command line over it. An empty path means HostFile, which need not
@@ -98,7 +106,10 @@ func LoadHost(path string, flags Host) (Host, error) {
 // LoadAgent reads agent.yaml. An empty path means AgentFile, which need not be there. Errors: Invalid, with the place.
 func LoadAgent(path string) (Agent, error) {
 	var cfg Agent
-	return cfg, read(cmp.Or(path, AgentFile), path != "", &cfg)
+	err := read(cmp.Or(path, AgentFile), path != "", &cfg)
+	cfg.Elect.Listen = cmp.Or(cfg.Elect.Listen, DefaultListen)
+	cfg.Elect.Ports = cmp.Or(cfg.Elect.Ports, cardbroker.DefaultPorts)
+	return cfg, err
 }
 
 func read(path string, required bool, into any) error {

@@ -140,9 +140,15 @@ func TestEveryKeyIsRead(t *testing.T) {
 }
 
 func TestLoadAgent(t *testing.T) {
-	got, err := config.LoadAgent(write(t, "socket: /s\naccount: cardbroker\nsandbox: /x/cardsandbox\natr_list: /l\n"))
-	if want := (config.Agent{Socket: "/s", Account: "cardbroker", Sandbox: "/x/cardsandbox", ATRList: "/l"}); err != nil || got != want {
-		t.Errorf("LoadAgent = %+v, %v, want %+v", got, err, want)
+	elect := config.Elect{Listen: config.DefaultListen, Ports: cardbroker.DefaultPorts}
+	for text, want := range map[string]config.Agent{
+		"socket: /s\naccount: cardbroker\nsandbox: /x/cardsandbox\natr_list: /l\n": {
+			Socket: "/s", Account: "cardbroker", Sandbox: "/x/cardsandbox", ATRList: "/l", Elect: elect},
+		"elect: {enabled: true, listen: '[::1]:7', ports: 8-9}\n": {Elect: config.Elect{Enabled: true, Listen: "[::1]:7", Ports: "8-9"}},
+	} {
+		if got, err := config.LoadAgent(write(t, text)); err != nil || got != want {
+			t.Errorf("LoadAgent(%q) = %+v, %v, want %+v", text, got, err, want)
+		}
 	}
 }
 

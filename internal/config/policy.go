@@ -37,6 +37,7 @@ type Policy struct {
 	Exclude    []cardbroker.ReaderPattern // readers that are nobody's: as if they were not there
 	PagePINs   bool                       // web pages may send commands that carry a PIN, or may hide one
 	Cache      Cache
+	Election   Election
 
 	modules []Module              // by name
 	said    map[string]moduleText // of modules, by all files
@@ -53,7 +54,7 @@ type Prompt struct {
 // An empty dir means PolicyDir, which need not be there. Everything on the way to a file belongs to root and is writable
 // by nobody else. Errors: Invalid, all that are found, with their places.
 func LoadPolicy(dir string) (Policy, error) {
-	p := Policy{Prompt: Prompt{Timeout: DefaultPromptTimeout}, Cache: defaultCache(), tenants: make(map[cardbroker.Tenant]TenantPolicy), said: make(map[string]moduleText)}
+	p := Policy{Prompt: Prompt{Timeout: DefaultPromptTimeout}, Cache: defaultCache(), Election: defaultElection(), tenants: make(map[cardbroker.Tenant]TenantPolicy), said: make(map[string]moduleText)}
 	if dir == "" {
 		if _, err := os.Lstat(PolicyDir); errors.Is(err, fs.ErrNotExist) {
 			return p, nil
@@ -120,6 +121,7 @@ type policyText struct {
 	Consent consentText           `yaml:"consent"`
 	PIN     pinText               `yaml:"pin"`
 	Cache   cacheText             `yaml:"cache"`
+	Elect   electionText          `yaml:"election"`
 	Notify  *bool                 `yaml:"notify"`
 	Modules map[string]moduleText `yaml:"modules"`
 	Readers readersText           `yaml:"readers"`
@@ -142,7 +144,7 @@ func (p *Policy) load(path string) error {
 	problems := []error{
 		p.loadPCSC(path, text), p.loadPrompt(path, text), p.loadHTTP(path, text.HTTP), p.Consent.load(path, text.Consent), p.loadPIN(path, text.PIN),
 		p.loadReaders(path, text.Readers), p.loadRemote(path, text.Remote),
-		p.Cache.load(path, text.Cache),
+		p.Cache.load(path, text.Cache), p.Election.load(path, text.Elect),
 	}
 	for _, name := range slices.Sorted(maps.Keys(text.Tenants)) {
 		problems = append(problems, p.loadTenant(path, name, text.Tenants[name]))

@@ -50,6 +50,7 @@ func policyDefaults() []Setting {
 		{Key: "pin.session.seconds", Value: "0"}, {Key: "pin.session.uses", Value: "0"}, {Key: "notify", Value: "true"},
 		{Key: "readers.exclude", Value: "[]"}, {Key: "remote_loading.pin", Value: "deny"},
 		{Key: "cache.certificates", Value: string(CacheDisk)}, {Key: "cache.days", Value: fmt.Sprint(DefaultCacheDays)},
+		{Key: "election.scope", Value: "same_user"}, {Key: "election.after_service", Value: "allow"},
 	}
 }
 

@@ -60,6 +60,9 @@ func Preflight(w http.ResponseWriter, methods string) {
 // checkBrowser holds the table of requests: what a web page may do, and that a browser's request never passes for a
 // local program's.
 func (s *Server) checkBrowser(r *http.Request, route Route) error {
+	if route.Access == Agent || route.Access == Service {
+		return checkProgram(r)
+	}
 	origins := r.Header.Values("Origin")
 	if len(origins) == 0 {
 		return s.checkNoOrigin(r, route)
@@ -80,6 +83,19 @@ func (s *Server) checkBrowser(r *http.Request, route Route) error {
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleCSRFToken, "the header X-CSRF-Token is missing")
 	case r.ContentLength != 0 && !isJSON(r.Header.Get("Content-Type")):
 		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleMediaType, "the body must be application/json")
+	}
+	return nil
+}
+
+// checkProgram refuses whatever may come from a web page, or was led here by one: an Origin, what only browsers send, a page that
+// it comes from, a name. A program says the address that it has connected to, which no DNS server can have given a page's name.
+func checkProgram(r *http.Request) error {
+	server := CallerOf(r.Context()).Server
+	switch {
+	case len(r.Header.Values("Origin")) > 0, len(r.Header.Values("Referer")) > 0, fromBrowser(r.Header):
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleOwnPage, "web pages may not do this")
+	case server.IsValid() && r.Host != server.String():
+		return cardbroker.Refusef(cardbroker.OriginDenied, cardbroker.RuleHostHeader, "the Host header is not the address of the port: want %s", server)
 	}
 	return nil
 }

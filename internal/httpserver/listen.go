@@ -16,9 +16,9 @@ import (
 // portTries is how many free ports of 127.0.0.1 are tried until one is free on [::1] too.
 const portTries = 16
 
-// Listen listens on one address with multipath TCP off: the kernel's tables show plain TCP only.
+// Listen listens on one address, where nobody else does or will, with multipath TCP off: the kernel's tables show plain TCP only.
 func Listen(ctx context.Context, network, address string) (net.Listener, error) {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: exclusive}
 	lc.SetMultipathTCP(false)
 	return lc.Listen(ctx, network, address)
 }
@@ -52,7 +52,7 @@ func listenBoth(ctx context.Context, port cardbroker.Port) ([]net.Listener, erro
 }
 
 func listenError(err error, host string, port cardbroker.Port) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if taken(err) {
 		return cardbroker.Wrapf(err, cardbroker.Conflict, "port %d of %s is taken by another program", port, host)
 	}
 	return cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot listen on port %d of %s", port, host)

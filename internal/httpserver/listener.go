@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -81,15 +82,16 @@ func (l *attesting) Accept() (net.Conn, error) {
 // turnAway closes a connection before anything of it was read; over TLS nothing can be said then.
 func (l *attesting) turnAway(conn *Conn, user cardbroker.UserID, err error) {
 	if l.TLS == nil {
-		refuseConn(conn.Conn, err)
+		l.server.refuseConn(conn.Conn, err)
 	}
 	conn.Conn.Close()
 	l.server.tell(conn.caller, user, err)
 }
 
 // refuseConn answers a connection with err before anything of it was parsed.
-func refuseConn(conn net.Conn, err error) {
+func (s *Server) refuseConn(conn net.Conn, err error) {
 	a := unaskedAnswer{header: http.Header{}}
+	s.setEpoch(a.header)
 	api.WriteError(&a, err)
 	text := http.Response{
 		StatusCode: a.status, ProtoMajor: 1, ProtoMinor: 1, Header: a.header, Close: true,
@@ -115,6 +117,11 @@ func (a *unaskedAnswer) Write(p []byte) (int, error) { return a.body.Write(p) }
 
 // Serve serves one listener until ctx ends, then shuts down within the limits of this package.
 func Serve(ctx context.Context, server *http.Server, listener net.Listener) error {
+	return serve(ctx, server, listener, stopTimeout)
+}
+
+// serve is Serve with a limit of its own.
+func serve(ctx context.Context, server *http.Server, listener net.Listener, patience time.Duration) error {
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
 	group := run.New(ctx)
 	group.Go("accept", func(context.Context) error {
@@ -125,7 +132,7 @@ func Serve(ctx context.Context, server *http.Server, listener net.Listener) erro
 	})
 	group.Go("stop", func(ctx context.Context) error {
 		<-ctx.Done()
-		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
 		if err := server.Shutdown(deadline); err != nil {
 			return errors.Join(err, server.Close())

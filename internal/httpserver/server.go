@@ -8,6 +8,7 @@ package httpserver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"net/http"
 	"path"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -42,13 +44,14 @@ type Access string
 
 // The accesses.
 const (
-	Public Access = "public" // whoever the kernel can name, from any web page
-	Self   Access = "self"   // the user whose agent or session it is
-	Own    Access = "own"    // the same, by his programs or our own page; by no other page
-	Agent  Access = "agent"  // an agent, for itself, over the local socket
-	Admin  Access = "admin"  // an administrator of the host
-	Tenant Access = "tenant" // a back end, by its credentials
-	Key    Access = "key"    // a back end, by its API key, which the handler itself checks: it is all that there is to do
+	Public  Access = "public"  // whoever the kernel can name, from any web page
+	Self    Access = "self"    // the user whose agent or session it is
+	Own     Access = "own"     // the same, by his programs or our own page; by no other page
+	Agent   Access = "agent"   // an agent, for itself: a program, and nothing that looks like a web page
+	Admin   Access = "admin"   // an administrator of the host
+	Tenant  Access = "tenant"  // a back end, by its credentials
+	Service Access = "service" // the host's service, which wants the port of an elected leader: a program, as an agent is
+	Key     Access = "key"     // a back end, by its API key, which the handler itself checks: it is all that there is to do
 )
 
 // Handler serves one route. An error is answered by the server; nothing may have been written before.
@@ -76,7 +79,10 @@ type Config struct {
 	Guest     string                                     // the same, of a page that may no more than pages from elsewhere
 	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
+	MaxAll    int                                        // connections of all users; 0: any number
 	PerSecond int                                        // requests of one user, in the long run; twice as many at once; 0: 100
+	Patience  time.Duration                              // how long what runs may go on when ctx has ended; 0: 2 s
+	Epoch     uint64                                     // of who answers, in the header of every answer; 0: there is none
 	Take      Take                                       // is given connections before HTTP; nil: HTTP has them all
 	Log       *slog.Logger
 }
@@ -105,7 +111,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg:     cfg,
 		mux:     http.NewServeMux(),
-		users:   newUsers(cfg.MaxConns, cfg.PerSecond),
+		users:   newUsers(cfg.MaxConns, cfg.MaxAll, cfg.PerSecond),
 		fault:   make(chan string, 1),
 		feed:    newFeed(),
 		opening: make(chan struct{}, maxOpening),
@@ -121,8 +127,8 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Serve serves the listeners, and those of [Server.Accept], until ctx ends, then finishes what runs, for at most two
-// seconds. It closes the listeners. The base of every request's context is ctx. It is called once.
+// Serve serves the listeners, and those of [Server.Accept], until ctx ends, then finishes what runs, for as long as Config says.
+// It closes the listeners. The base of every request's context is ctx. It is called once.
 func (s *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	group := run.New(ctx)
 	group.Go("fault", s.crash)
@@ -142,7 +148,7 @@ func (s *Server) serveHTTP(ctx context.Context, listener net.Listener, config *t
 	server := NewHTTP(s, s.cfg.Log)
 	server.TLSConfig = config
 	server.ConnContext = connContext
-	return Serve(ctx, server, listener)
+	return serve(ctx, server, listener, cmp.Or(s.cfg.Patience, stopTimeout))
 }
 
 // crash ends the process with a handler's panic, which net/http would keep to itself.
@@ -188,6 +194,7 @@ func NewHTTP(handler http.Handler, log *slog.Logger) *http.Server {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.catch()
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	s.setEpoch(w.Header())
 	SetCORS(w.Header(), r)
 	if connOf(r.Context()).refusal != nil {
 		w.Header().Set("Connection", "close") // the next request may be for somebody else
@@ -202,6 +209,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.unknown.ServeHTTP(w, r) // the mux would answer with no body, or redirect
 	default:
 		s.mux.ServeHTTP(w, r)
+	}
+}
+
+// setEpoch says who answers.
+func (s *Server) setEpoch(h http.Header) {
+	if s.cfg.Epoch != 0 {
+		h.Set(api.EpochHeader, strconv.FormatUint(s.cfg.Epoch, 10))
 	}
 }
 

@@ -54,8 +54,10 @@ type share struct {
 // fresh allowance by reconnecting, and is forgotten when it says no more than a new one.
 type users struct {
 	maxConns int
+	maxAll   int        // connections of all users; 0: any number
 	rate     int        // requests a second
 	mu       sync.Mutex // guards what follows, and places; held for a few map look-ups, or once in a while a walk
+	all      int        // connections
 	byShare  map[share]*usage
 	forgetAt int // entries
 }
@@ -73,8 +75,8 @@ type place struct {
 	left bool
 }
 
-func newUsers(maxConns, perSecond int) *users {
-	return &users{maxConns: cmp.Or(maxConns, defaultConns), rate: cmp.Or(perSecond, defaultRate), byShare: map[share]*usage{}, forgetAt: minKept}
+func newUsers(maxConns, maxAll, perSecond int) *users {
+	return &users{maxConns: cmp.Or(maxConns, defaultConns), maxAll: maxAll, rate: cmp.Or(perSecond, defaultRate), byShare: map[share]*usage{}, forgetAt: minKept}
 }
 
 // enter counts a connection. One too many has an error and may have a place all the same: to be told so.
@@ -85,6 +87,10 @@ func (u *users) enter(id cardbroker.UserID) (*place, error) {
 	if usage.conns >= u.maxConns+spareConns {
 		return nil, u.tooMany()
 	}
+	if u.maxAll > 0 && u.all >= u.maxAll {
+		return nil, cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleConnectionLimit, "more than %d connections", u.maxAll)
+	}
+	u.all++
 	usage.conns++
 	if usage.conns > u.maxConns {
 		return &place{user: id}, u.tooMany()
@@ -104,6 +110,7 @@ func (u *users) leave(p *place) {
 		return
 	}
 	p.left = true
+	u.all--
 	u.of(share{user: p.user}).conns--
 	u.count(p, -1)
 }

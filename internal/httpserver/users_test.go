@@ -16,7 +16,7 @@ import (
 // open or has used his allowance is forgotten.
 func TestEntriesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := newUsers(0, 0)
+		u := newUsers(0, 0, 0)
 		enter := func(name string) *place {
 			p, err := u.enter(cardbroker.UserID{SID: name})
 			if err != nil {
@@ -67,7 +67,7 @@ func TestShares(t *testing.T) {
 	const hostile, other = "https://evil.example", "https://other.example"
 	t.Run("requests", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			u := newUsers(0, 0)
+			u := newUsers(0, 0, 0)
 			p, _ := u.enter(cardbroker.UserID{UID: 1})
 			count := func(page string) (n int) {
 				for u.allow(p, page) == nil {
@@ -89,8 +89,26 @@ func TestShares(t *testing.T) {
 			}
 		})
 	})
+	t.Run("of all users", func(t *testing.T) {
+		u := newUsers(2, 3, 0)
+		var places []*place
+		for n, uid := range []uint32{1, 1, 2, 2, 3} {
+			p, err := u.enter(cardbroker.UserID{UID: uid})
+			if (err == nil) != (n < 3) || n >= 3 && p != nil {
+				t.Errorf("connection %d: %+v, %v, want three and no more", n+1, p, err)
+			}
+			places = append(places, p)
+		}
+		u.leave(places[0])
+		u.leave(places[0])
+		for n := range 2 {
+			if _, err := u.enter(cardbroker.UserID{UID: 3}); (err == nil) != (n == 0) {
+				t.Errorf("after one has left, connection %d: %v, want one", n+1, err)
+			}
+		}
+	})
 	t.Run("connections", func(t *testing.T) {
-		u := newUsers(0, 0)
+		u := newUsers(0, 0, 0)
 		var places []*place
 		count := func(page string) (n int) {
 			for {

@@ -123,30 +123,51 @@ func (k *Kernel) CheckListener(port cardbroker.Port, owner cardbroker.UserID, ip
 
 // checkListener asks for the socket that a new connection to addr would reach.
 func (k *Kernel) checkListener(addr netip.Addr, port cardbroker.Port, owner cardbroker.UserID, required bool) error {
+	l, err := k.listener(addr, port)
+	switch {
+	case cardbroker.RuleOf(err) == cardbroker.RuleListenerMissing && !required:
+		return nil
+	case err != nil:
+		return err
+	case l.User != owner:
+		return refuse(cardbroker.RuleListenerForeign, "%s is held by a listener of user %s, not of user %s", netip.AddrPortFrom(addr, uint16(port)), l.User, owner)
+	}
+	return nil
+}
+
+// Listener returns whose listener is reached by whoever connects to 127.0.0.1 or [::1] at the port; nobody need listen on
+// [::1]. Errors: CallerRefused with RuleListenerMissing, or with RuleListenerForeign if it is two users, one of another user
+// namespace, or no listener; Unavailable if the kernel cannot be asked.
+func (k *Kernel) Listener(port cardbroker.Port) (Listener, error) {
+	l, err := k.listener(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+	if err != nil {
+		return l, err
+	}
+	if l.User.UID == k.overflow {
+		return l, refuse(cardbroker.RuleListenerForeign, "port %d is held by a user of another user namespace", port)
+	}
+	return l, k.checkListener(netip.IPv6Loopback(), port, l.User, false)
+}
+
+// listener asks for the socket that a new connection to addr would reach.
+func (k *Kernel) listener(addr netip.Addr, port cardbroker.Port) (Listener, error) {
 	anybody := netip.IPv6Unspecified()
 	if addr.Is4() {
 		anybody = netip.IPv4Unspecified()
 	}
 	at := netip.AddrPortFrom(addr, uint16(port))
 	e, errno, err := k.ask(at, netip.AddrPortFrom(anybody, 0), loopback)
-	if err != nil {
-		return err
-	}
-	if errno == unix.EINVAL && addr.Is6() {
-		errno = unix.ENOENT // a kernel that was built without IPv6
-	}
 	switch {
-	case errno == unix.ENOENT && !required:
-		return nil
-	case errno == unix.ENOENT:
-		return refuse(cardbroker.RuleListenerMissing, "nobody listens on %s", at)
+	case err != nil:
+		return Listener{}, err
+	case errno == unix.ENOENT, errno == unix.EINVAL && addr.Is6(): // a kernel that was built without IPv6
+		return Listener{}, refuse(cardbroker.RuleListenerMissing, "nobody listens on %s", at)
 	case errno != 0:
-		return cannotAsk(errno)
-	case e.state != stateListen || e.uid != owner.UID:
-		return refuse(cardbroker.RuleListenerForeign,
-			"%s is held by a socket of user %d in TCP state %d, not by a listener of user %s", at, e.uid, e.state, owner)
+		return Listener{}, cannotAsk(errno)
+	case e.state != stateListen:
+		return Listener{}, refuse(cardbroker.RuleListenerForeign, "%s is held by a socket of user %d in TCP state %d, not by a listener", at, e.uid, e.state)
 	}
-	return nil
+	return Listener{User: cardbroker.UserID{UID: e.uid}, Inode: e.inode}, nil
 }
 
 // ask waits for one of the sockets and asks the kernel with it. What went wrong with a socket ends that socket.

@@ -241,28 +241,29 @@ func descriptors(t testing.TB) int {
 
 // TestCheckListener runs what users can do to each other's listeners. Alice is the owner.
 func TestCheckListener(t *testing.T) {
-	const missing, foreign, ok = "listener_missing", "listener_foreign", "61001"
+	const missing, foreign, ok, his = "listener_missing", "listener_foreign", "61001", "61002"
 	for _, test := range []struct {
 		name       string
 		alice, bob string // what each listens on, with P for the port; bob second
 		v4, v6     string // the verdict of an agent without [::1], and of one with it
+		whose      string // the port is, for who wants to know
 	}{
-		{"both addresses", "127.0.0.1:P|[::1]:P", "", ok, ok},
-		{"all addresses", "0.0.0.0:P|[::]:P v6only", "", ok, ok},
-		{"all addresses, one socket", "[::]:P", "", ok, ok},
-		{"IPv4 alone", "127.0.0.1:P", "", ok, missing},
-		{"multipath", "127.0.0.1:P mptcp|[::1]:P mptcp", "", ok, ok},
-		{"nobody", "", "", missing, missing},
-		{"IPv6 alone", "[::1]:P", "", missing, missing},
-		{"a squatter on another address", "127.0.0.1:P|[::1]:P", "127.0.0.2:P", ok, ok},
-		{"a squatter on [::1]", "127.0.0.1:P", "[::1]:P", foreign, foreign},
-		{"a squatter on [::1], of the interface only", "127.0.0.1:P", "[::1]:P lo", foreign, foreign},
-		{"a squatter on [::1], multipath", "127.0.0.1:P", "[::1]:P mptcp", foreign, foreign},
-		{"a squatter on [::]", "127.0.0.1:P", "[::]:P v6only", foreign, foreign},
-		{"a squatter on 127.0.0.1", "", "127.0.0.1:P", foreign, foreign},
-		{"a squatter on 127.0.0.1, of the interface only", "[::1]:P", "127.0.0.1:P lo", foreign, foreign},
-		{"a squatter on 0.0.0.0", "[::1]:P", "0.0.0.0:P", foreign, foreign},
-		{"a squatter on [::] for both", "", "[::]:P", foreign, foreign},
+		{"both addresses", "127.0.0.1:P|[::1]:P", "", ok, ok, ok},
+		{"all addresses", "0.0.0.0:P|[::]:P v6only", "", ok, ok, ok},
+		{"all addresses, one socket", "[::]:P", "", ok, ok, ok},
+		{"IPv4 alone", "127.0.0.1:P", "", ok, missing, ok},
+		{"multipath", "127.0.0.1:P mptcp|[::1]:P mptcp", "", ok, ok, ok},
+		{"nobody", "", "", missing, missing, missing},
+		{"IPv6 alone", "[::1]:P", "", missing, missing, missing},
+		{"a squatter on another address", "127.0.0.1:P|[::1]:P", "127.0.0.2:P", ok, ok, ok},
+		{"a squatter on [::1]", "127.0.0.1:P", "[::1]:P", foreign, foreign, foreign},
+		{"a squatter on [::1], of the interface only", "127.0.0.1:P", "[::1]:P lo", foreign, foreign, foreign},
+		{"a squatter on [::1], multipath", "127.0.0.1:P", "[::1]:P mptcp", foreign, foreign, foreign},
+		{"a squatter on [::]", "127.0.0.1:P", "[::]:P v6only", foreign, foreign, foreign},
+		{"a squatter on 127.0.0.1", "", "127.0.0.1:P", foreign, foreign, his},
+		{"a squatter on 127.0.0.1, of the interface only", "[::1]:P", "127.0.0.1:P lo", foreign, foreign, foreign},
+		{"a squatter on 0.0.0.0", "[::1]:P", "0.0.0.0:P", foreign, foreign, foreign},
+		{"a squatter on [::] for both", "", "[::]:P", foreign, foreign, his},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k, port := newKernel(t), freePort(t)
@@ -276,6 +277,10 @@ func TestCheckListener(t *testing.T) {
 			listen(start(t, alice, nil), test.alice)
 			listen(start(t, bob, nil), test.bob)
 			n, _ := strconv.Atoi(port)
+			l, err := k.Listener(cardbroker.Port(n))
+			if got := verdict(peer.Caller{User: l.User}, err); got != test.whose {
+				t.Errorf("Listener = %s, want %s", got, test.whose)
+			}
 			for ipv6, want := range map[bool]string{false: test.v4, true: test.v6} {
 				got := verdict(peer.Caller{User: alice}, k.CheckListener(cardbroker.Port(n), alice, ipv6))
 				if got != want {
@@ -283,6 +288,35 @@ func TestCheckListener(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestListenerProcess: our own is found.
+func TestListenerProcess(t *testing.T) {
+	s := newServer(t, "127.0.0.1:0")
+	l, err := newKernel(t).Listener(cardbroker.Port(s.Addr().(*net.TCPAddr).Port))
+	if pid, name := l.Process(); err != nil || pid != os.Getpid() || name == "" {
+		t.Errorf("Listener = %+v, %v, of process %d (%s), want ours", l, err, pid, name)
+	}
+}
+
+// TestLockedBy: it is found as long as the lock is held.
+func TestLockedBy(t *testing.T) {
+	f, err := os.Create(t.TempDir() + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, test := range []struct{ how, pid int }{{unix.LOCK_EX, os.Getpid()}, {unix.LOCK_UN, 0}} {
+		if err := unix.Flock(int(f.Fd()), test.how); err != nil {
+			t.Fatal(err)
+		}
+		if pid, name := peer.LockedBy(f.Name()); pid != test.pid || (name == "") != (pid == 0) {
+			t.Errorf("LockedBy = %d (%s), want %d", pid, name, test.pid)
+		}
+	}
+	if pid, _ := peer.LockedBy(f.Name() + ".missing"); pid != 0 {
+		t.Errorf("LockedBy(missing) = %d", pid)
 	}
 }
 

@@ -28,3 +28,9 @@ type Caller struct {
 	// The ends of a TCP connection; zero for local sockets.
 	Client, Server netip.AddrPort
 }
+
+// Listener is a TCP socket that accepts connections. Its user is the one who created it.
+type Listener struct {
+	User  cardbroker.UserID
+	Inode uint32
+}

@@ -35,6 +35,15 @@ func (k *Kernel) CheckListener(port cardbroker.Port, owner cardbroker.UserID, ip
 	return unsupported()
 }
 
+// Listener is Unsupported.
+func (k *Kernel) Listener(port cardbroker.Port) (Listener, error) { return Listener{}, unsupported() }
+
+// Process finds nobody.
+func (l Listener) Process() (pid int, name string) { return 0, "" }
+
+// LockedBy finds nobody.
+func LockedBy(path string) (pid int, name string) { return 0, "" }
+
 // Established is Unsupported.
 func Established(conn *net.TCPConn) error { return unsupported() }
 

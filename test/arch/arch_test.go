@@ -112,6 +112,30 @@ func TestDirection(t *testing.T) {
 	}
 }
 
+func TestAbstentions(t *testing.T) {
+	const m = arch.Module
+	var all arch.Tree
+	for path, imports := range map[string]string{
+		"broker/elected/x.go": m + "/broker/core", "broker/elected/x_test.go": m + "/broker/tenant", "broker/core/x.go": m + "/internal/far",
+		"internal/far/x.go": m + "/broker/audit", "broker/audit/x.go": "fmt", "broker/tenant/x.go": "fmt",
+	} {
+		all = append(all, tree(t, path, "package x\nimport _ \""+imports+"\"\n")...)
+	}
+	for name, tt := range map[string]struct {
+		from []string
+		want []string
+	}{
+		"not at all":     {[]string{"broker/tenant"}, nil}, // its tests may
+		"from far":       {[]string{"broker/audit"}, []string{"gets at broker/audit by internal/far"}},
+		"directly":       {[]string{"broker/core"}, []string{"gets at broker/core by broker/elected"}},
+		"a lost package": {[]string{"broker/lost"}, []string{"broker/lost: there is no such package"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want(t, arch.Abstentions(all, []arch.Abstention{{Folder: "broker/elected", From: tt.from}}), tt.want...)
+		})
+	}
+}
+
 func TestFences(t *testing.T) {
 	fences := []arch.Fence{
 		{Library: "example.org/db", Folders: []string{"store"}},

@@ -39,6 +39,53 @@ func Direction(tree Tree, areas []Area) []Finding {
 	return found
 }
 
+// Abstention is what a folder's package must not be linked with, however far away it is imported.
+type Abstention struct {
+	Folder string
+	From   []string // folders
+}
+
+// Abstentions finds the ways on which a folder's package gets at what it abstains from. A folder that is not there is a finding.
+func Abstentions(tree Tree, abstentions []Abstention) []Finding {
+	imports := map[string][]string{}
+	for _, f := range tree.Code() {
+		imports[f.Folder()] = append(imports[f.Folder()], ownImports(f)...)
+	}
+	var found []Finding
+	for _, a := range abstentions {
+		via := map[string]string{a.Folder: ""} // from whom a folder was reached first
+		for queue := []string{a.Folder}; len(queue) > 0; queue = queue[1:] {
+			for _, next := range imports[queue[0]] {
+				if _, seen := via[next]; !seen {
+					via[next] = queue[0]
+					queue = append(queue, next)
+				}
+			}
+		}
+		for _, folder := range append([]string{a.Folder}, a.From...) {
+			if _, there := imports[folder]; !there {
+				found = append(found, Finding{Key: a.Folder, Path: folder, Text: "there is no such package"})
+			}
+		}
+		for _, folder := range a.From {
+			if by, reached := via[folder]; reached {
+				found = append(found, Finding{Key: a.Folder, Path: a.Folder, Text: "gets at " + folder + " by " + by})
+			}
+		}
+	}
+	return found
+}
+
+// ownImports returns the folders of this module that a file imports.
+func ownImports(f *File) (folders []string) {
+	for _, spec := range f.AST.Imports {
+		if folder, inside := folderOf(unquote(spec.Path)); inside {
+			folders = append(folders, folder)
+		}
+	}
+	return folders
+}
+
 // areaOf returns the area that names the folder most closely, or nil.
 func areaOf(folder string, areas []Area) *Area {
 	for at := folder; ; at = path.Dir(at) {

@@ -396,7 +396,7 @@ func TestRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for server, table := range map[string]struct{ files, functions string }{
-		"broker": {"../../broker/loopback.go", "loopbackRoutes"},
+		"broker": {"../../broker/coordinator/loopback.go", "LoopbackRoutes"},
 		"agent": {"../../agent/routes.go ../../agent/cache/routes.go ../../agent/demo/demo.go ../../agent/pki/routes.go ../../agent/readers/readers.go " +
 			"../../agent/remoteloading/routes.go ../../agent/x509/x509.go", "routes Routes"},
 		"door": {"../../broker/backend.go", "server tokenRoutes"},

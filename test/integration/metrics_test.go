@@ -164,6 +164,10 @@ func TestHostileMeasurements(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	h.until("the tunnels counted", func() bool { // a back end hears of its tunnel a moment earlier
+		got := h.scrape()
+		return got[`cardbroker_tunnels{tenant="issuer"}`] == 1 && got[`cardbroker_tunnels{tenant="rival"}`] == 1
+	})
 	one := api.Usage{Tenant: "issuer", Commands: 1}
 	one.Queue.Add(time.Millisecond)
 	one.Card.Add(time.Millisecond)

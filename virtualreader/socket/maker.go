@@ -83,11 +83,19 @@ func (m *Maker) Check(r *http.Request) error {
 // Upgrade answers a request that passed [Maker.Check]. The handler returns soon afterwards and leaves reading to a
 // goroutine of somebody else's, or the connection keeps net/http's buffers. If Upgrade fails, it has answered itself.
 func (m *Maker) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
-	ws, err := m.upgrader.Upgrade(patientWriter{w}, r, nil)
+	ws, err := m.upgrader.Upgrade(patientWriter{w}, r, epochOf(w))
 	if err != nil {
 		return nil, cardbroker.Wrapf(err, cardbroker.Invalid, "the WebSocket handshake failed")
 	}
 	return m.conn(ws), nil
+}
+
+// epochOf returns what the answer to a handshake says besides: who answers, if that has an epoch.
+func epochOf(w http.ResponseWriter) http.Header {
+	if epoch := w.Header().Get(api.EpochHeader); epoch != "" {
+		return http.Header{api.EpochHeader: {epoch}}
+	}
+	return nil
 }
 
 // Dial says where a connection goes.

@@ -1,0 +1,135 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/agent"
+	"github.com/cardbroker/cardbroker/agent/home"
+	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/broker/elected"
+	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/client"
+	"github.com/cardbroker/cardbroker/election"
+	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/epoch"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	owned "github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/store"
+)
+
+// office is what an agent runs when it is elected, and how it finds who was.
+type office struct {
+	*client.Elected
+	*election.Elector
+
+	port     cardbroker.Port
+	ports    cardbroker.Ports
+	scope    config.Election
+	accounts []cardbroker.UserID
+	state    string // directory
+	owners   *owned.Group
+	log      *slog.Logger
+}
+
+var _ agent.Election = (*office)(nil)
+
+// stand has an agent stand for election. The election begins when the agent seeks a registry, and stop ends it.
+func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *client.Broker) (o *office, stop func() error, err error) {
+	o = &office{scope: cfg.Policy.Election, accounts: service.Accounts(), state: cfg.State, log: cfg.Log}
+	if o.port, err = loopbackPort("elect.listen", at.Listen); err != nil {
+		return nil, nil, err
+	}
+	if o.ports, err = cardbroker.ParsePorts(at.Ports); err != nil {
+		return nil, nil, fmt.Errorf("elect.ports: %w", err)
+	}
+	folder, err := home.Open(cfg.State)
+	if err != nil {
+		return nil, nil, err
+	}
+	secret, err := folder.Secret()
+	if err != nil {
+		return nil, nil, err
+	}
+	o.Elector = election.New(election.Config{
+		Take:    o.take,
+		Health:  func(ctx context.Context) error { return client.AskHealth(ctx, o.port) },
+		Abandon: abandon(cfg.Log),
+		Self:    api.Voter{Name: strings.ToLower(rand.Text()), Born: epoch.Now()},
+		Log:     cfg.Log,
+	})
+	o.Elected = client.NewElected(client.ElectedConfig{
+		Service: service, Port: o.port, Ports: o.ports, AnyUser: o.scope.AnyUser, AfterService: o.scope.AfterService,
+		Secret: secret, Store: filepath.Join(o.state, home.ElectedFile), Seek: o.Elector.Seek, Log: cfg.Log,
+	})
+	o.owners = owned.New(context.WithoutCancel(ctx)) // the agent ends first
+	o.owners.Go("election", o.Elector.Run)
+	return o, func() error {
+		defer o.Elected.Close()
+		return o.owners.Stop()
+	}, nil
+}
+
+// What a registry has for its own user, where it serves nobody else.
+const (
+	ownConns     = 4096
+	ownPerSecond = 1000
+)
+
+// take binds the port of the registry on both loopback addresses, which makes us the only one, and opens a store of our own.
+func (o *office) take(ctx context.Context) (election.Term, error) {
+	listeners, err := httpserver.ListenLoopback(ctx, o.port)
+	if err != nil {
+		return nil, err
+	}
+	ledger, err := store.Open(filepath.Join(o.state, home.ElectedFile), store.Options{})
+	if err != nil {
+		closeAll(listeners)
+		return nil, err
+	}
+	cfg := elected.Config{
+		Listen:   listeners,
+		Registry: registry.Config{Ports: o.ports, Epoch: epoch.Next(0)},
+		AnyUser:  o.scope.AnyUser,
+		Accounts: o.accounts,
+		Resign:   o.resign,
+		HostName: hostName(""),
+		Version:  version(),
+		Log:      o.log,
+	}
+	if !o.scope.AnyUser { // what is used up is our own user's
+		cfg.Registry.PerUser, cfg.MaxConns, cfg.PerSecond = len(o.ports), ownConns, ownPerSecond
+	}
+	leader, err := elected.New(ctx, cfg, ledger)
+	if err != nil {
+		closeAll(listeners)
+		ledger.Close()
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		defer ledger.Close()
+		return leader.Run(ctx)
+	}, nil
+}
+
+// resign leaves the port to a service, and waits for nobody.
+func (o *office) resign(why string) {
+	o.owners.Go("resign", func(ctx context.Context) error { return o.Elector.Resign(ctx, why) })
+}
+
+// abandon ends the process: a registry that hangs keeps its port from everybody else for as long as its process is there.
+func abandon(log *slog.Logger) func(error) {
+	return func(why error) {
+		log.Error("the elected registry hangs, and its process ends", "err", why)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,112 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/broker/elected"
+	"github.com/cardbroker/cardbroker/broker/registry"
+	"github.com/cardbroker/cardbroker/internal/epoch"
+	"github.com/cardbroker/cardbroker/internal/httpserver"
+	owned "github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/internal/testenv"
+	"github.com/cardbroker/cardbroker/store"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// leader has an agent hold the well-known port that resigns when it is asked to; again is called then.
+func leader(t *testing.T, port cardbroker.Port, again func()) cardbroker.Port {
+	t.Helper()
+	listeners, err := httpserver.ListenLoopback(context.Background(), port)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	ledger, err := store.Open(filepath.Join(t.TempDir(), "elected.db"), store.Options{})
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	term, end := context.WithCancel(context.Background())
+	l, err := elected.New(term, elected.Config{
+		Listen: listeners, Log: quiet, Resign: func(string) { end() },
+		Registry: registry.Config{Ports: cardbroker.Ports{24800}, Epoch: epoch.Next(0)},
+	}, ledger)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	group := owned.New(context.Background())
+	group.Go("term", func(context.Context) error {
+		defer ledger.Close()
+		err := l.Run(term)
+		again()
+		return err
+	})
+	t.Cleanup(func() {
+		end()
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	return cardbroker.Port(listeners[0].Addr().(*net.TCPAddr).Port)
+}
+
+// TestTakePort takes the port from a leader, and from another that was elected before we were there.
+func TestTakePort(t *testing.T) {
+	testenv.Root(t) // it resigns for a service alone
+	var port cardbroker.Port
+	second := make(chan struct{})
+	port = leader(t, 0, func() {
+		leader(t, port, func() {})
+		close(second)
+	})
+	began := time.Now()
+	listeners, err := takePort(t.Context(), port, quiet)
+	if err != nil {
+		t.Fatalf("takePort = %v after %v", err, time.Since(began))
+	}
+	defer closeAll(listeners)
+	t.Logf("took %v", time.Since(began))
+	select {
+	case <-second:
+	default:
+		t.Error("the port was taken from nobody")
+	}
+}
+
+// TestWhoHasThePort names the program that has the port.
+func TestWhoHasThePort(t *testing.T) {
+	listeners, err := httpserver.ListenLoopback(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(listeners)
+	go func() {
+		for {
+			conn, err := listeners[0].Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	port := cardbroker.Port(listeners[0].Addr().(*net.TCPAddr).Port)
+	_, err = takePort(t.Context(), port, quiet)
+	want := fmt.Sprintf("(uid %d), process %d (", os.Getuid(), os.Getpid())
+	if cardbroker.ReasonOf(err) != cardbroker.Conflict || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "taken by another program") {
+		t.Errorf("takePort = %v, want a conflict with %q", err, want)
+	}
+}

@@ -1,0 +1,50 @@
+// Copyright 2026 The cardbroker authors
+// SPDX-License-Identifier: Apache-2.0
+
+package peer
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process finds a process that has the socket open, as far as we may look: at those of our own user that can be dumped. It looks at every
+// process, and is for people. 0: it is not to be seen.
+func (l Listener) Process() (pid int, name string) {
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == fmt.Sprintf("socket:[%d]", l.Inode) {
+			pid, _ = strconv.Atoi(strings.Split(link, "/")[2])
+			return pid, command(pid)
+		}
+	}
+	return 0, ""
+}
+
+// LockedBy finds the process that has locked a file, flock(2), of whichever user, and is for people. 0: nobody, or it is not to be seen.
+func LockedBy(path string) (pid int, name string) {
+	var stat unix.Stat_t
+	if unix.Stat(path, &stat) != nil {
+		return 0, ""
+	}
+	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(stat.Dev), unix.Minor(stat.Dev), stat.Ino) // proc_locks(5)
+	locks, _ := os.ReadFile("/proc/locks")
+	for line := range strings.Lines(string(locks)) {
+		if f := strings.Fields(line); len(f) > 5 && f[1] == "FLOCK" && f[5] == file {
+			pid, _ = strconv.Atoi(f[4])
+			return pid, command(pid)
+		}
+	}
+	return 0, ""
+}
+
+// command is what a process calls itself.
+func command(pid int) string {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(comm))
+}
