@@ -15,7 +15,7 @@ import (
 )
 
 // stillFor is how long nobody may take the office of a leader that is stopped.
-const stillFor = 2 * time.Second
+const stillFor = 1200 * time.Millisecond
 
 // hang stops the leader: its port cannot be stolen, so that nobody takes office, and doctor says whom to end. Then it goes on as if
 // nothing had been; and stopped anew and killed, it is replaced.

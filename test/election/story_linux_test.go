@@ -54,7 +54,7 @@ func TestStories(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			var said, progress strings.Builder
-			s := show{rounds: one.rounds, agents: 14, programs: os.Getenv(programs), stderr: &progress}
+			s := show{rounds: one.rounds, agents: 10, programs: os.Getenv(programs), stderr: &progress}
 			if err := s.one(ctx, one, &said); err != nil {
 				t.Fatalf("%v\n%s", err, progress.String())
 			}
