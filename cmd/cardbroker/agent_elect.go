@@ -79,12 +79,6 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	}, nil
 }
 
-// What a registry has for its own user, where it serves nobody else.
-const (
-	ownConns     = 4096
-	ownPerSecond = 1000
-)
-
 // take binds the port of the registry on both loopback addresses, which makes us the only one, and opens a store of our own.
 func (o *office) take(ctx context.Context) (election.Term, error) {
 	listeners, err := httpserver.ListenLoopback(ctx, o.port)
@@ -107,7 +101,7 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 		Log:      o.log,
 	}
 	if !o.scope.AnyUser { // what is used up is our own user's
-		cfg.Registry.PerUser, cfg.MaxConns, cfg.PerSecond = len(o.ports), ownConns, ownPerSecond
+		cfg.Registry.PerUser = len(o.ports)
 	}
 	leader, err := elected.New(ctx, cfg, ledger)
 	if err != nil {
