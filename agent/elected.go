@@ -5,12 +5,16 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/trust"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
+
+// electedLimit is how long an elected registry may take to register us: else one that was stopped, or says nothing, would have us wait for ever.
+const electedLimit = 10 * time.Second
 
 // otherEnd is whom the last link leads to.
 func (a *Agent) otherEnd() trust.Registry {
@@ -37,7 +41,11 @@ func (a *Agent) register(conn *socket.Conn, e enrolment, from trust.Registry) (a
 	}
 	a.voter = a.cfg.Election.Self()
 	r.Voter = &a.voter
+	late := time.AfterFunc(a.patience, func() { conn.Close() })
 	registered, err := askRegistration(conn, r, from)
+	if !late.Stop() {
+		return registered, cardbroker.Wrapf(err, cardbroker.Timeout, "the elected registry hangs: it has taken this agent's link, and no answer came within %v", a.patience)
+	}
 	if err == nil {
 		err = a.epochs.Accept(registered.Epoch)
 	}

@@ -35,14 +35,14 @@ const (
 
 // Config is what a Leader is made of.
 type Config struct {
-	Listen    []net.Listener      // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
-	Registry  registry.Config     // Ports, PerUser, Epoch; it begins empty
-	AnyUser   bool                // agents and pages of other users are served too
-	Accounts  []cardbroker.UserID // that a service may run as, besides root: at their wish it resigns
-	Resign    func(why string)    // is called then; must not block
-	HostName  string
-	Version   string
-	Log       *slog.Logger
+	Listen   []net.Listener      // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
+	Registry registry.Config     // Ports, PerUser, Epoch; it begins empty
+	AnyUser  bool                // agents and pages of other users are served too
+	Accounts []cardbroker.UserID // that a service may run as, besides root: at their wish it resigns
+	Resign   func(why string)    // is called then; must not block
+	HostName string
+	Version  string
+	Log      *slog.Logger
 }
 
 // Leader is an elected registry. Make it with [New].

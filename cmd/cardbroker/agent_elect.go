@@ -23,8 +23,8 @@ import (
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/epoch"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
 	owned "github.com/cardbroker/cardbroker/internal/run"
-	"github.com/cardbroker/cardbroker/store"
 )
 
 // office is what an agent runs when it is elected, and how it finds who was.
@@ -79,15 +79,11 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	}, nil
 }
 
-// take binds the port of the registry on both loopback addresses, which makes us the only one, and opens a store of our own.
+// take binds the port of the registry on both loopback addresses, which makes us the only one. That we have it can be told by a file that
+// we lock, if we can: it is for people, and no reason not to lead.
 func (o *office) take(ctx context.Context) (election.Term, error) {
 	listeners, err := httpserver.ListenLoopback(ctx, o.port)
 	if err != nil {
-		return nil, err
-	}
-	ledger, err := store.Open(filepath.Join(o.state, home.ElectedFile), store.Options{})
-	if err != nil {
-		closeAll(listeners)
 		return nil, err
 	}
 	cfg := elected.Config{
@@ -103,14 +99,17 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 	if !o.scope.AnyUser { // what is used up is our own user's
 		cfg.Registry.PerUser = len(o.ports)
 	}
-	leader, err := elected.New(ctx, cfg, ledger)
+	leader, err := elected.New(ctx, cfg, elected.Memory{})
 	if err != nil {
 		closeAll(listeners)
-		ledger.Close()
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		defer ledger.Close()
+		if lock, err := peer.Lock(filepath.Join(o.state, home.ElectedFile)); err == nil {
+			defer lock.Close()
+		} else {
+			o.log.Info("nobody can tell by its file who keeps the registry", "err", err)
+		}
 		return leader.Run(ctx)
 	}, nil
 }
