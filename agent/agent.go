@@ -17,7 +17,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cache"
@@ -131,7 +130,6 @@ type Agent struct {
 
 	epochs       trust.Epochs                   // owned by enrol
 	voter        api.Voter                      // that the registry was told of; owned by the link
-	patience     time.Duration                  // with a registry that was elected, until it has registered us
 	registration atomic.Pointer[api.Registered] // nil: there is none at the moment
 	refusals     chan api.CallerRefused         // for the broker; bounded
 	recorded     chan api.Event                 // for the broker's audit log; bounded
@@ -158,19 +156,18 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		patience: electedLimit,
-		cfg:      cfg,
-		broker:   broker,
-		home:     folder,
-		secret:   secret,
-		self:     peer.Self(),
-		kernel:   peer.NewKernel(),
-		leases:   cardend.NewLeases(),
-		desk:     newDesk(),
-		page:     strings.ToLower(rand.Text()) + ".localhost",
-		demo:     demo.New(!cfg.Policy.NoDemo),
-		names:    catalogue.New(cfg.Lists, cfg.Log),
-		keys:     devicekey.New(),
+		cfg:    cfg,
+		broker: broker,
+		home:   folder,
+		secret: secret,
+		self:   peer.Self(),
+		kernel: peer.NewKernel(),
+		leases: cardend.NewLeases(),
+		desk:   newDesk(),
+		page:   strings.ToLower(rand.Text()) + ".localhost",
+		demo:   demo.New(!cfg.Policy.NoDemo),
+		names:  catalogue.New(cfg.Lists, cfg.Log),
+		keys:   devicekey.New(),
 
 		entries: notice.NewEntries(),
 

@@ -13,8 +13,8 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
-// electedLimit is how long an elected registry may take to register us: else one that was stopped, or says nothing, would have us wait for ever.
-const electedLimit = 10 * time.Second
+// electedLimit is how long an elected registry may take to register us: one that was stopped just then would have us wait for ever.
+const electedLimit = 5 * time.Second
 
 // otherEnd is whom the last link leads to.
 func (a *Agent) otherEnd() trust.Registry {
@@ -41,11 +41,7 @@ func (a *Agent) register(conn *socket.Conn, e enrolment, from trust.Registry) (a
 	}
 	a.voter = a.cfg.Election.Self()
 	r.Voter = &a.voter
-	late := time.AfterFunc(a.patience, func() { conn.Close() })
-	registered, err := askRegistration(conn, r, from)
-	if !late.Stop() {
-		return registered, cardbroker.Wrapf(err, cardbroker.Timeout, "the elected registry hangs: it has taken this agent's link, and no answer came within %v", a.patience)
-	}
+	registered, err := socket.Within(conn, electedLimit, func() (api.Registered, error) { return askRegistration(conn, r, from) })
 	if err == nil {
 		err = a.epochs.Accept(registered.Epoch)
 	}
