@@ -6,11 +6,13 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent"
@@ -62,7 +64,7 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	}
 	o.Elector = election.New(election.Config{
 		Take:    o.take,
-		Health:  func(ctx context.Context) error { return client.AskHealth(ctx, o.port) },
+		Health:  o.healthy,
 		Abandon: abandon(cfg.Log),
 		Self:    api.Voter{Name: strings.ToLower(rand.Text()), Born: epoch.Now()},
 		Log:     cfg.Log,
@@ -77,6 +79,16 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 		defer o.Elected.Close()
 		return o.owners.Stop()
 	}, nil
+}
+
+// healthy asks the registry over its port whether it works. That the host has no port left to ask from says nothing of it: whoever takes
+// them all would have it leave office, and the well-known port to him.
+func (o *office) healthy(ctx context.Context) error {
+	err := client.AskHealth(ctx, o.port)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return nil
+	}
+	return err
 }
 
 // take binds the port of the registry on both loopback addresses, which makes us the only one. That we have it can be told by a file that

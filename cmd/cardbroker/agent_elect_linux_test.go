@@ -5,11 +5,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
 // newOffice returns the office of an agent with the state directory.
@@ -146,4 +150,38 @@ func footprint(t *testing.T) (goroutines, descriptors int, heap uint64) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return runtime.NumGoroutine(), len(files), m.HeapAlloc
+}
+
+// TestNoPortLeft has somebody take all ports that clients of the host could ask from: the leader does not take that for a failure of its own.
+func TestNoPortLeft(t *testing.T) {
+	const inside = "CARDBROKER_TEST_NO_PORT"
+	if os.Getenv(inside) == "" {
+		testenv.Root(t)
+		cmd := exec.Command(testenv.Tool(t, "unshare"), "--net", "sh", "-c",
+			`ip link set lo up && echo 40000 40001 >/proc/sys/net/ipv4/ip_local_port_range && exec "$0" -test.run='^TestNoPortLeft$'`, os.Args[0])
+		cmd.Env = append(os.Environ(), inside+"=1", "GORACE=atexit_sleep_ms=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	o := &office{port: 51983, ports: cardbroker.Ports{24800}, state: t.TempDir(), log: quiet}
+	o.serveTerm(t, func() {
+		for _, port := range []cardbroker.Port{40000, 40001} {
+			taken, err := httpserver.ListenLoopback(t.Context(), port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closeAll(taken)
+		}
+		if err := client.AskHealth(t.Context(), o.port); !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			t.Errorf("there are ports left: %v", err)
+		}
+		if err := o.healthy(t.Context()); err != nil {
+			t.Errorf("healthy = %v", err)
+		}
+	})
+	if err := o.healthy(t.Context()); err == nil {
+		t.Error("nobody listens, and is healthy")
+	}
 }
