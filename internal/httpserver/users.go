@@ -54,9 +54,9 @@ type share struct {
 // fresh allowance by reconnecting, and is forgotten when it says no more than a new one.
 type users struct {
 	maxConns int
-	maxAll   int // connections of all users but the own; 0: any number
-	rate     int // requests a second
-	own      *Share // nil: there is none
+	maxAll   int        // connections of all users but the own; 0: any number
+	rate     int        // requests a second
+	own      *Share     // nil: there is none
 	mu       sync.Mutex // guards what follows, and places; held for a few map look-ups, or once in a while a walk
 	all      int        // connections
 	byShare  map[share]*usage
