@@ -5,12 +5,16 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/trust"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
+
+// electedLimit is how long an elected registry may take to register us: one that was stopped just then would have us wait for ever.
+const electedLimit = 5 * time.Second
 
 // otherEnd is whom the last link leads to.
 func (a *Agent) otherEnd() trust.Registry {
@@ -37,7 +41,7 @@ func (a *Agent) register(conn *socket.Conn, e enrolment, from trust.Registry) (a
 	}
 	a.voter = a.cfg.Election.Self()
 	r.Voter = &a.voter
-	registered, err := askRegistration(conn, r, from)
+	registered, err := socket.Within(conn, electedLimit, func() (api.Registered, error) { return askRegistration(conn, r, from) })
 	if err == nil {
 		err = a.epochs.Accept(registered.Epoch)
 	}

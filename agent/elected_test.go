@@ -218,3 +218,13 @@ func TestSecondAgentWhereElected(t *testing.T) {
 		t.Errorf("with another user's registry the agent is registered as %+v, want that the host is shared", got)
 	}
 }
+
+// TestRegistryThatNeverAnswers takes the agent's link and says nothing, like a process that was stopped right then: the agent ends the link
+// and opens another.
+func TestRegistryThatNeverAnswers(t *testing.T) {
+	t.Parallel() // it waits until the agent has had enough
+	p, _, _ := newPolls(t, peer.Self())
+	p.next()
+	second, r := p.next()
+	p.admit(second, r, epoch.Now())
+}

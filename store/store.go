@@ -31,9 +31,6 @@ const (
 // Options say how a store is opened.
 type Options struct {
 	ReadOnly bool // for tools: nothing is made or changed, and no broker may hold the file
-	// Volatile is for a registry that begins empty: no Commit waits for the disk, and a file that a loss of power has damaged, or that
-	// somebody else has made, is replaced. What is wanted of the file is its lock.
-	Volatile bool
 }
 
 // Store is an open store. Its methods may be called by any goroutine.
@@ -46,17 +43,6 @@ type Store struct {
 // It reads the whole file, so that damage is found now. Errors: Conflict, another broker has it open; Invalid, path
 // cannot be used, or is not a store; Unsupported, a newer version made it; Internal, it is damaged, and where.
 func Open(path string, options Options) (*Store, error) {
-	s, err := open(path, options)
-	if err == nil || !options.Volatile || cardbroker.ReasonOf(err) == cardbroker.Conflict {
-		return s, err
-	}
-	if info, failed := os.Lstat(path); failed != nil || !info.Mode().IsRegular() || os.Remove(path) != nil {
-		return nil, err
-	}
-	return open(path, options)
-}
-
-func open(path string, options Options) (*Store, error) {
 	s := &Store{path: path}
 	if !options.ReadOnly {
 		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !os.IsExist(err) {
@@ -84,8 +70,6 @@ func (s *Store) open(options Options) error {
 			ReadOnly:        options.ReadOnly,
 			PreLoadFreelist: true, // here, and not in the goroutine of tx.Check, where a memory fault ends the process
 			NoStatistics:    true,
-			NoSync:          options.Volatile,
-			NoGrowSync:      options.Volatile,
 		})
 		if err != nil {
 			return s.openError(err)
@@ -140,8 +124,8 @@ func (s *Store) Load(ctx context.Context) (cardbroker.Snapshot, error) {
 	return snapshot, err
 }
 
-// Commit makes the changes last with one transaction: when it returns nil they survive a loss of power, unless the store is
-// volatile. Once begun it does not heed ctx. Errors: StaleEpoch, a registry of a higher epoch has written; Unavailable, the file cannot be
+// Commit makes the changes last with one transaction: when it returns nil they survive a loss of power. Once begun it
+// does not heed ctx. Errors: StaleEpoch, a registry of a higher epoch has written; Unavailable, the file cannot be
 // written, and whether the changes last is unknown.
 func (s *Store) Commit(ctx context.Context, changes cardbroker.Changes) error {
 	if err := ctx.Err(); err != nil {

@@ -27,8 +27,8 @@ type Home struct{ dir string }
 // Dir returns its path.
 func (h Home) Dir() string { return h.dir }
 
-// ElectedFile is the store of the registry, in the state directory of the agent that is elected.
-const ElectedFile = "elected.db"
+// ElectedFile is locked, in its state directory, by the agent that is elected. It is empty.
+const ElectedFile = "elected.lock"
 
 const (
 	secretFile = "secret"

@@ -156,7 +156,7 @@ func reasonOf(said api.ErrorBody) string {
 
 // TestQuota has one user take all that he can get: agents, and connections.
 func TestQuota(t *testing.T) {
-	b := lead(t, func(c *Config) { c.AnyUser, c.MaxConns = true, 24 })
+	b := lead(t, func(c *Config) { c.AnyUser = true })
 	for i := range 17 {
 		listeners := bind(t, bob)
 		_, said := b.register(bob, api.Register{Claim: claimOf(cardbroker.SessionID(fmt.Sprint("s", i))), Port: portOf(listeners[0]), IPv6: len(listeners) > 1})
@@ -164,7 +164,7 @@ func TestQuota(t *testing.T) {
 			t.Errorf("bob's agent %d: %+v", i+1, said)
 		}
 	}
-	for range 24 {
+	for range 64 {
 		conn, err := b.dial(bob)
 		if err != nil {
 			t.Fatal(err)
@@ -180,4 +180,37 @@ func TestQuota(t *testing.T) {
 		t.Errorf("bob's connection too many is told %q, %v", text, err)
 	}
 	b.agent(alice, "1", nil)
+}
+
+// TestConnectionsOfAll has many users, whom one person may have at his disposal (subuid(5)), take all connections that they can get.
+// The leader's own agents and pages find room all the same, and so does he when he asks himself whether he works: else he would leave
+// office, and the port to them.
+func TestConnectionsOfAll(t *testing.T) {
+	for _, anyUser := range []bool{false, true} {
+		b := lead(t, func(c *Config) { c.AnyUser = anyUser })
+		full := false
+		for n := range 16 {
+			for range 80 {
+				conn, err := b.dial(cardbroker.UserID{UID: bob.UID + uint32(n)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+			}
+			conn, err := b.dial(cardbroker.UserID{UID: bob.UID + uint32(n)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(conn) // whoever came before has been accepted
+			conn.Close()
+			full = full || err == nil && strings.Contains(string(text), "more than 1024 connections")
+		}
+		if !full {
+			t.Error("there is room for more, the test proves nothing")
+		}
+		b.agent(alice, "1", nil)
+		if a := b.ask(alice, "GET", "/healthz", nil); a.Status != 200 {
+			t.Errorf("the leader asks himself: %d %s", a.Status, a.Body)
+		}
+	}
 }

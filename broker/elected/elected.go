@@ -27,22 +27,22 @@ import (
 )
 
 const (
-	maxConns = 4096                   // of all users
-	patience = 200 * time.Millisecond // for what runs when the term ends: the agents are to elect
+	maxConns     = 1024                   // of all users but our own
+	ownConns     = 4096                   // of our own: whatever others do, his agents find room, and who asks whether we work
+	ownPerSecond = 1000                   // requests of our own user, in the long run
+	patience     = 200 * time.Millisecond // for what runs when the term ends: the agents are to elect
 )
 
 // Config is what a Leader is made of.
 type Config struct {
-	Listen    []net.Listener      // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
-	Registry  registry.Config     // Ports, PerUser, Epoch; it begins empty
-	AnyUser   bool                // agents and pages of other users are served too
-	Accounts  []cardbroker.UserID // that a service may run as, besides root: at their wish it resigns
-	Resign    func(why string)    // is called then; must not block
-	MaxConns  int                 // of one user at a time; 0: 64
-	PerSecond int                 // requests of one user, in the long run; 0: 100
-	HostName  string
-	Version   string
-	Log       *slog.Logger
+	Listen   []net.Listener      // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
+	Registry registry.Config     // Ports, PerUser, Epoch; it begins empty
+	AnyUser  bool                // agents and pages of other users are served too
+	Accounts []cardbroker.UserID // that a service may run as, besides root: at their wish it resigns
+	Resign   func(why string)    // is called then; must not block
+	HostName string
+	Version  string
+	Log      *slog.Logger
 }
 
 // Leader is an elected registry. Make it with [New].
@@ -89,9 +89,8 @@ func (l *Leader) serve(ctx context.Context) error {
 	server := httpserver.New(httpserver.Config{
 		Routes:    append(l.core.LoopbackRoutes(), l.localRoutes()...),
 		Authorize: l.authorize,
-		MaxConns:  l.cfg.MaxConns,
-		PerSecond: l.cfg.PerSecond,
 		MaxAll:    maxConns,
+		Own:       &httpserver.Share{User: l.self, Conns: ownConns, PerSecond: ownPerSecond},
 		Patience:  patience,
 		Epoch:     l.epoch,
 		Log:       l.cfg.Log,

@@ -5,6 +5,7 @@ package elected
 
 import (
 	"encoding/json"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -232,7 +233,7 @@ func TestVoters(t *testing.T) {
 	told([]string{"v1", "v2", "v3", "v4", "v5", "v6", "v7"}, 1, 2, 3, 4, 5, 6, 7, 8) // v8 hears that it is out
 	agents[3].Close()
 	told([]string{"v1", "v2", "v4", "v5", "v6", "v7", "v8"}, 1, 2, 4, 5, 6, 7, 8)
-	at := netip.MustParseAddrPort("127.0.0.1:7946")
+	at := addrOf(bind(t, alice)[0])
 	agents[1].WriteJSON(api.FromAgent{Voter: &api.Voter{Name: "v1", Born: 1, Gossip: at}})
 	if m := hear(t, agents[8].Conn); m.Voters == nil || m.Voters.Voters[0].Gossip != at {
 		t.Errorf("v8 was told %+v, want where v1 gossips", m)
@@ -244,6 +245,30 @@ func TestVoters(t *testing.T) {
 		}
 	}
 }
+
+// TestVotersGossipAtTheirOwn: nobody has the other voters connect to a port that is not his.
+func TestVotersGossipAtTheirOwn(t *testing.T) {
+	b := lead(t, func(c *Config) { c.AnyUser = true })
+	hers, own := bind(t, alice), bind(t, bob)
+	for name, test := range map[string]struct {
+		at   netip.AddrPort
+		want netip.AddrPort
+	}{
+		"hers":     {addrOf(hers[0]), netip.AddrPort{}},
+		"nobody's": {netip.MustParseAddrPort("127.0.0.1:1"), netip.AddrPort{}},
+		"his own":  {addrOf(own[0]), addrOf(own[0])},
+	} {
+		his := b.agent(bob, "1", &api.Voter{Name: "his", Gossip: test.at})
+		m := hear(t, his.Conn)
+		if m.Voters == nil || len(m.Voters.Voters) != 1 || m.Voters.Voters[0].Gossip != test.want {
+			t.Errorf("%s: the voters are told %+v, want %v", name, m, test.want)
+		}
+		his.WriteJSON(api.FromAgent{}) // ends the link
+		ended(t, his.Conn)
+	}
+}
+
+func addrOf(l net.Listener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }
 
 // TestVoterThatIsStuck: who does not take what he is told keeps nobody else from it, and hears the latest in the end.
 func TestVoterThatIsStuck(t *testing.T) {

@@ -6,6 +6,7 @@ package elected
 import (
 	"cmp"
 	"context"
+	"net/netip"
 	"slices"
 
 	"github.com/cardbroker/cardbroker"
@@ -69,7 +70,7 @@ func (e *electorate) update() {
 	appointed := oldest(standing)
 	voters := make([]api.Voter, len(appointed))
 	for i, l := range appointed {
-		voters[i] = standing[l]
+		voters[i] = e.leader.confirmed(standing[l], l.Agent.Key.User)
 	}
 	another := !slices.Equal(voters, e.voters)
 	e.voters = voters
@@ -92,6 +93,15 @@ func (e *electorate) update() {
 			put(mailbox, voters)
 		}
 	}
+}
+
+// confirmed returns the voter without where it gossips, unless the kernel says that its user listens there: the others will connect to
+// that, and none is to have them connect to whom he likes.
+func (l *Leader) confirmed(v api.Voter, user cardbroker.UserID) api.Voter {
+	if v.Gossip.IsValid() && l.kernel.CheckListener(cardbroker.Port(v.Gossip.Port()), user, false) != nil {
+		v.Gossip = netip.AddrPort{}
+	}
+	return v
 }
 
 // tell starts what tells one agent, until its mailbox is closed.

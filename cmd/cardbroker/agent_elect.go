@@ -6,11 +6,13 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent"
@@ -23,8 +25,8 @@ import (
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/epoch"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/internal/peer"
 	owned "github.com/cardbroker/cardbroker/internal/run"
-	"github.com/cardbroker/cardbroker/store"
 )
 
 // office is what an agent runs when it is elected, and how it finds who was.
@@ -62,7 +64,7 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	}
 	o.Elector = election.New(election.Config{
 		Take:    o.take,
-		Health:  func(ctx context.Context) error { return client.AskHealth(ctx, o.port) },
+		Health:  o.healthy,
 		Abandon: abandon(cfg.Log),
 		Self:    api.Voter{Name: strings.ToLower(rand.Text()), Born: epoch.Now()},
 		Log:     cfg.Log,
@@ -79,21 +81,21 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	}, nil
 }
 
-// What a registry has for its own user, where it serves nobody else.
-const (
-	ownConns     = 4096
-	ownPerSecond = 1000
-)
+// healthy asks the registry over its port whether it works. That the host has no port left to ask from says nothing of it: whoever takes
+// them all would have it leave office, and the well-known port to him.
+func (o *office) healthy(ctx context.Context) error {
+	err := client.AskHealth(ctx, o.port)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return nil
+	}
+	return err
+}
 
-// take binds the port of the registry on both loopback addresses, which makes us the only one, and opens a store of our own.
+// take binds the port of the registry on both loopback addresses, which makes us the only one. That we have it can be told by a file that
+// we lock, if we can: it is for people, and no reason not to lead.
 func (o *office) take(ctx context.Context) (election.Term, error) {
 	listeners, err := httpserver.ListenLoopback(ctx, o.port)
 	if err != nil {
-		return nil, err
-	}
-	ledger, err := store.Open(filepath.Join(o.state, home.ElectedFile), store.Options{Volatile: true})
-	if err != nil {
-		closeAll(listeners)
 		return nil, err
 	}
 	cfg := elected.Config{
@@ -107,16 +109,19 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 		Log:      o.log,
 	}
 	if !o.scope.AnyUser { // what is used up is our own user's
-		cfg.Registry.PerUser, cfg.MaxConns, cfg.PerSecond = len(o.ports), ownConns, ownPerSecond
+		cfg.Registry.PerUser = len(o.ports)
 	}
-	leader, err := elected.New(ctx, cfg, ledger)
+	leader, err := elected.New(ctx, cfg, elected.Memory{})
 	if err != nil {
 		closeAll(listeners)
-		ledger.Close()
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		defer ledger.Close()
+		if lock, err := peer.Lock(filepath.Join(o.state, home.ElectedFile)); err == nil {
+			defer lock.Close()
+		} else {
+			o.log.Info("nobody can tell by its file who keeps the registry", "err", err)
+		}
 		return leader.Run(ctx)
 	}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	owned "github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/store"
+	"github.com/cardbroker/cardbroker/test/stage"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -108,5 +110,49 @@ func TestWhoHasThePort(t *testing.T) {
 	want := fmt.Sprintf("(uid %d), process %d (", os.Getuid(), os.Getpid())
 	if cardbroker.ReasonOf(err) != cardbroker.Conflict || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "taken by another program") {
 		t.Errorf("takePort = %v, want a conflict with %q", err, want)
+	}
+}
+
+// TestSquatterThatSaysItLeaves answers as an elected leader does that resigns, and stays, for as long as it likes to take for an answer; or
+// takes the port right after one has left: the service does not start, says whose program is there, and tries no longer than it said.
+func TestSquatterThatSaysItLeaves(t *testing.T) {
+	testenv.Root(t)
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		within time.Duration
+	}{
+		"says yes, and stays": {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}")) }, handOver + 2*time.Second},
+		"says nothing":        {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 2 * time.Second},
+		"never ends its answer": {func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				w.Write([]byte(" "))
+				w.(http.Flusher).Flush()
+			}
+		}, 2 * time.Second},
+		"sends it elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}, 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // they wait
+			const bob = 61002
+			var squatted []net.Listener
+			err := stage.As(bob, func() { squatted, _ = httpserver.ListenLoopback(context.Background(), 0) })
+			if err != nil || len(squatted) == 0 {
+				t.Fatalf("bob cannot listen: %v", err)
+			}
+			squatter := &http.Server{Handler: test.answer}
+			group := owned.New(context.Background())
+			group.Go("squatter", func(context.Context) error { return squatter.Serve(squatted[0]) })
+			defer func() { squatter.Close(); closeAll(squatted); group.Stop() }()
+			began := time.Now()
+			_, err = takePort(t.Context(), cardbroker.Port(squatted[0].Addr().(*net.TCPAddr).Port), quiet)
+			if cardbroker.ReasonOf(err) != cardbroker.Conflict || !strings.Contains(err.Error(), "uid 61002") {
+				t.Errorf("takePort = %v, want a conflict with bob", err)
+			}
+			if took := time.Since(began); took > test.within {
+				t.Errorf("took %v, want %v at most", took, test.within)
+			}
+		})
 	}
 }

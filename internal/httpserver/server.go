@@ -79,12 +79,20 @@ type Config struct {
 	Guest     string                                     // the same, of a page that may no more than pages from elsewhere
 	Refused   func(Refusal)                              // is told of refusals, of one user ten a second; must not block
 	MaxConns  int                                        // of one user at a time; 0: 64
-	MaxAll    int                                        // connections of all users; 0: any number
+	MaxAll    int                                        // connections of all users, but for Own; 0: any number
+	Own       *Share                                     // what one user has, whatever others use up; nil: he is like them
 	PerSecond int                                        // requests of one user, in the long run; twice as many at once; 0: 100
 	Patience  time.Duration                              // how long what runs may go on when ctx has ended; 0: 2 s
 	Epoch     uint64                                     // of who answers, in the header of every answer; 0: there is none
 	Take      Take                                       // is given connections before HTTP; nil: HTTP has them all
 	Log       *slog.Logger
+}
+
+// Share is what one user may have of a server.
+type Share struct {
+	User      cardbroker.UserID
+	Conns     int // at a time
+	PerSecond int // requests, in the long run; twice as many at once
 }
 
 // Refusal is a request that was not served because of who sent it, or from where.
@@ -111,7 +119,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg:     cfg,
 		mux:     http.NewServeMux(),
-		users:   newUsers(cfg.MaxConns, cfg.MaxAll, cfg.PerSecond),
+		users:   newUsers(cfg.MaxConns, cfg.MaxAll, cfg.PerSecond, cfg.Own),
 		fault:   make(chan string, 1),
 		feed:    newFeed(),
 		opening: make(chan struct{}, maxOpening),

@@ -54,8 +54,9 @@ type share struct {
 // fresh allowance by reconnecting, and is forgotten when it says no more than a new one.
 type users struct {
 	maxConns int
-	maxAll   int        // connections of all users; 0: any number
+	maxAll   int        // connections of all users but the own; 0: any number
 	rate     int        // requests a second
+	own      *Share     // nil: there is none
 	mu       sync.Mutex // guards what follows, and places; held for a few map look-ups, or once in a while a walk
 	all      int        // connections
 	byShare  map[share]*usage
@@ -75,8 +76,19 @@ type place struct {
 	left bool
 }
 
-func newUsers(maxConns, maxAll, perSecond int) *users {
-	return &users{maxConns: cmp.Or(maxConns, defaultConns), maxAll: maxAll, rate: cmp.Or(perSecond, defaultRate), byShare: map[share]*usage{}, forgetAt: minKept}
+func newUsers(maxConns, maxAll, perSecond int, own *Share) *users {
+	return &users{maxConns: cmp.Or(maxConns, defaultConns), maxAll: maxAll, rate: cmp.Or(perSecond, defaultRate), own: own, byShare: map[share]*usage{}, forgetAt: minKept}
+}
+
+// isOwn says whether a user has his own share, which others do not use up.
+func (u *users) isOwn(id cardbroker.UserID) bool { return u.own != nil && id == u.own.User }
+
+// most is how many connections a user may have, and how many requests he may make a second.
+func (u *users) most(id cardbroker.UserID) (conns, perSecond int) {
+	if u.isOwn(id) {
+		return u.own.Conns, u.own.PerSecond
+	}
+	return u.maxConns, u.rate
 }
 
 // enter counts a connection. One too many has an error and may have a place all the same: to be told so.
@@ -84,22 +96,25 @@ func (u *users) enter(id cardbroker.UserID) (*place, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	usage := u.of(share{user: id})
-	if usage.conns >= u.maxConns+spareConns {
-		return nil, u.tooMany()
+	most, _ := u.most(id)
+	if usage.conns >= most+spareConns {
+		return nil, tooMany(most)
 	}
-	if u.maxAll > 0 && u.all >= u.maxAll {
+	if u.maxAll > 0 && u.all >= u.maxAll && !u.isOwn(id) {
 		return nil, cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleConnectionLimit, "more than %d connections", u.maxAll)
 	}
-	u.all++
+	if !u.isOwn(id) {
+		u.all++
+	}
 	usage.conns++
-	if usage.conns > u.maxConns {
-		return &place{user: id}, u.tooMany()
+	if usage.conns > most {
+		return &place{user: id}, tooMany(most)
 	}
 	return &place{user: id}, nil
 }
 
-func (u *users) tooMany() error {
-	return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleConnectionLimit, "more than %d connections of one user", u.maxConns)
+func tooMany(most int) error {
+	return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleConnectionLimit, "more than %d connections of one user", most)
 }
 
 // leave counts a connection off, once.
@@ -110,7 +125,9 @@ func (u *users) leave(p *place) {
 		return
 	}
 	p.left = true
-	u.all--
+	if !u.isOwn(p.user) {
+		u.all--
+	}
 	u.of(share{user: p.user}).conns--
 	u.count(p, -1)
 }
@@ -122,10 +139,11 @@ func (u *users) allow(p *place, page string) error {
 	if err := u.move(p, page); err != nil {
 		return err
 	}
+	_, perSecond := u.most(p.user)
 	for _, of := range shares(page) { // the smallest first, which then costs the others nothing
 		if !u.of(share{user: p.user, of: of}).requests.Allow() {
 			return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleRate, "more than %d requests a second of %s",
-				u.rate*percent(of)/100, whose(of))
+				perSecond*percent(of)/100, whose(of))
 		}
 	}
 	return nil
@@ -141,8 +159,9 @@ func (u *users) move(p *place, page string) error {
 	if page == "" {
 		return nil
 	}
+	conns, _ := u.most(p.user)
 	for of, part := range map[string]int{page: onePageConns, pages: allPages} {
-		if most := max(1, u.maxConns*part/100); u.of(share{user: p.user, of: of}).conns >= most {
+		if most := max(1, conns*part/100); u.of(share{user: p.user, of: of}).conns >= most {
 			return cardbroker.Refusef(cardbroker.RateLimited, cardbroker.RuleConnectionLimit, "more than %d connections of %s", most, whose(of))
 		}
 	}
@@ -202,7 +221,8 @@ func (u *users) of(s share) *usage {
 		if len(u.byShare) >= u.forgetAt {
 			u.forget()
 		}
-		most := u.rate * percent(s.of) / 100
+		_, perSecond := u.most(s.user)
+		most := perSecond * percent(s.of) / 100
 		u.byShare[s] = &usage{
 			requests: rate.NewLimiter(rate.Limit(most), 2*most),
 			told:     rate.NewLimiter(toldPerSecond, toldBurst),

@@ -16,7 +16,7 @@ import (
 // open or has used his allowance is forgotten.
 func TestEntriesAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := newUsers(0, 0, 0)
+		u := newUsers(0, 0, 0, nil)
 		enter := func(name string) *place {
 			p, err := u.enter(cardbroker.UserID{SID: name})
 			if err != nil {
@@ -67,7 +67,7 @@ func TestShares(t *testing.T) {
 	const hostile, other = "https://evil.example", "https://other.example"
 	t.Run("requests", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			u := newUsers(0, 0, 0)
+			u := newUsers(0, 0, 0, nil)
 			p, _ := u.enter(cardbroker.UserID{UID: 1})
 			count := func(page string) (n int) {
 				for u.allow(p, page) == nil {
@@ -90,7 +90,7 @@ func TestShares(t *testing.T) {
 		})
 	})
 	t.Run("of all users", func(t *testing.T) {
-		u := newUsers(2, 3, 0)
+		u := newUsers(2, 3, 0, nil)
 		var places []*place
 		for n, uid := range []uint32{1, 1, 2, 2, 3} {
 			p, err := u.enter(cardbroker.UserID{UID: uid})
@@ -108,7 +108,7 @@ func TestShares(t *testing.T) {
 		}
 	})
 	t.Run("connections", func(t *testing.T) {
-		u := newUsers(0, 0, 0)
+		u := newUsers(0, 0, 0, nil)
 		var places []*place
 		count := func(page string) (n int) {
 			for {

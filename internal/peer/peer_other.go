@@ -6,6 +6,7 @@
 package peer
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"syscall"
@@ -43,6 +44,9 @@ func (l Listener) Process() (pid int, name string) { return 0, "" }
 
 // LockedBy finds nobody.
 func LockedBy(path string) (pid int, name string) { return 0, "" }
+
+// Lock is Unsupported.
+func Lock(path string) (io.Closer, error) { return nil, unsupported() }
 
 // Established is Unsupported.
 func Established(conn *net.TCPConn) error { return unsupported() }

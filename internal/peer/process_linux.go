@@ -5,12 +5,15 @@ package peer
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cardbroker/cardbroker"
 )
 
 // Process finds a process that has the socket open, as far as we may look: at those of our own user that can be dumped. It looks at every
@@ -41,6 +44,20 @@ func LockedBy(path string) (pid int, name string) {
 		}
 	}
 	return 0, ""
+}
+
+// Lock locks a file, flock(2), that it makes if it is missing (0600), so that [LockedBy] finds this process, until the file is closed.
+// Nothing is written to it. Errors: Conflict if somebody else has locked it; Unavailable.
+func Lock(path string) (io.Closer, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "cannot open %s", path)
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		file.Close()
+		return nil, cardbroker.Wrapf(err, cardbroker.Conflict, "another process has locked %s", path)
+	}
+	return file, nil
 }
 
 // command is what a process calls itself.

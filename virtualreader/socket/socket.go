@@ -53,6 +53,16 @@ func (c *Conn) NetConn() net.Conn { return c.ws.NetConn() }
 // before the first message is read; 0, as in the beginning, is no limit.
 func (c *Conn) LimitSilence(d time.Duration) { c.silent = d }
 
+// Within runs f, which talks to the other side, and closes the connection when that takes longer than d. Errors: Timeout then; f's.
+func Within[T any](c *Conn, d time.Duration, f func() (T, error)) (T, error) {
+	late := time.AfterFunc(d, func() { c.Close() })
+	answer, err := f()
+	if !late.Stop() {
+		return answer, cardbroker.Errorf(cardbroker.Timeout, "the other side has not answered within %v", d)
+	}
+	return answer, err
+}
+
 // Next returns the next message, which is valid until Next is called again. The other side's regular end is io.EOF, that of
 // its program Canceled; a
 // message of the other kind (text, binary) is Invalid, one over wire.MaxFrame TooLarge, silence Timeout, a connection that
