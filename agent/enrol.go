@@ -137,7 +137,7 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 				return err
 			}
 		}
-		a.cfg.Log.Info("the link to the broker is lost; re-attaching", "port", e.port, "err", err)
+		a.cfg.Log.Info("the link to the registry is lost; re-attaching", "port", e.port, "err", err)
 		if registered && a.cfg.Election != nil && time.Since(began) > shortLink { // its dials have a pace of their own
 			continue
 		}

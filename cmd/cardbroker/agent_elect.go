@@ -98,7 +98,7 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 	}
 	cfg := elected.Config{
 		Listen:   listeners,
-		Registry: registry.Config{Ports: o.ports, Epoch: epoch.Next(0)},
+		Registry: registry.Config{Ports: o.ports, Epoch: epoch.Now()},
 		AnyUser:  o.scope.AnyUser,
 		Accounts: o.accounts,
 		Resign:   o.resign,

@@ -44,6 +44,8 @@ func takePort(ctx context.Context, port cardbroker.Port, log *slog.Logger) ([]ne
 			if !left { // somebody has the port of [::1] alone
 				return nil, whoHas(port, err)
 			}
+		case cardbroker.CallerRefused:
+			return nil, whoHas(port, refusesToLeave(port, err, asked))
 		default:
 			return nil, whoHas(port, fmt.Errorf("%w; asked to leave: %w", err, asked))
 		}
@@ -53,6 +55,12 @@ func takePort(ctx context.Context, port cardbroker.Port, log *slog.Logger) ([]ne
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// refusesToLeave says of whoever has the port that he does not take us for a service: as an elected leader does.
+func refusesToLeave(port cardbroker.Port, taken, asked error) error {
+	return cardbroker.Wrapf(fmt.Errorf("%w; asked to leave: %w", taken, asked), cardbroker.Conflict,
+		"port %d has an agent that was elected, as it seems, which leaves it to root and to the account that its agent.yaml names, and not to us", port)
 }
 
 // whoHas adds to a Conflict whose program has the port, where the kernel tells.
