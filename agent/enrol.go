@@ -111,14 +111,14 @@ type enrolment struct {
 // the port. It returns when the port is lost: when a service does not know the claim any more, or does not take the listeners for the
 // user's. An agent that stands for election keeps what it has bound, whatever was elected: a port is the kernel's to give, then.
 func (a *Agent) registered(ctx context.Context, e enrolment) error {
-	delay, first := run.NewBackoff(firstDelay, reattachDelay), true
+	delay, first, said := run.NewBackoff(firstDelay, reattachDelay), true, ""
 	for {
 		began := time.Now()
 		registered, err := a.holdLink(ctx, e)
 		if registered {
 			e.delay.Reset()
 			delay.Reset()
-			first = false
+			first, said = false, ""
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -137,7 +137,13 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 				return err
 			}
 		}
-		a.cfg.Log.Info("the link to the registry is lost; re-attaching", "port", e.port, "err", err)
+		switch {
+		case registered:
+			a.cfg.Log.Info("the link to the registry is lost; re-attaching", "port", e.port, "err", err)
+		case err != nil && err.Error() != said: // once, however often we try
+			said = err.Error()
+			a.cfg.Log.Info("no link to a registry; trying again", "port", e.port, "err", err)
+		}
 		if registered && a.cfg.Election != nil && time.Since(began) > shortLink { // its dials have a pace of their own
 			continue
 		}

@@ -49,6 +49,9 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	if o.port, err = loopbackPort("elect.listen", at.Listen); err != nil {
 		return nil, nil, err
 	}
+	if o.port == 0 {
+		return nil, nil, cardbroker.Errorf(cardbroker.Invalid, "elect.listen %s: want a port, the same for all agents", at.Listen)
+	}
 	if o.ports, err = cardbroker.ParsePorts(at.Ports); err != nil {
 		return nil, nil, fmt.Errorf("elect.ports: %w", err)
 	}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -45,9 +46,10 @@ func takePort(ctx context.Context, port cardbroker.Port, log *slog.Logger) ([]ne
 				return nil, whoHas(port, err)
 			}
 		case cardbroker.CallerRefused:
-			return nil, whoHas(port, refusesToLeave(port, err, asked))
+			return nil, whoHas(port, cardbroker.Wrapf(asked, cardbroker.Conflict,
+				"port %d seems to have an agent that was elected; it leaves it to root and to the account that its agent.yaml names, not to us", port))
 		default:
-			return nil, whoHas(port, fmt.Errorf("%w; asked to leave: %w", err, asked))
+			return nil, whoHas(port, cardbroker.Wrapf(asked, cardbroker.Conflict, "%s", api.Describe(err).Description))
 		}
 		select {
 		case <-time.After(bindAgain):
@@ -55,12 +57,6 @@ func takePort(ctx context.Context, port cardbroker.Port, log *slog.Logger) ([]ne
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// refusesToLeave says of whoever has the port that he does not take us for a service: as an elected leader does.
-func refusesToLeave(port cardbroker.Port, taken, asked error) error {
-	return cardbroker.Wrapf(fmt.Errorf("%w; asked to leave: %w", taken, asked), cardbroker.Conflict,
-		"port %d has an agent that was elected, as it seems, which leaves it to root and to the account that its agent.yaml names, and not to us", port)
 }
 
 // whoHas adds to a Conflict whose program has the port, where the kernel tells.
@@ -78,5 +74,5 @@ func whoHas(port cardbroker.Port, err error) error {
 	if pid, name := listener.Process(); pid != 0 {
 		who += fmt.Sprintf(", process %d (%s)", pid, name)
 	}
-	return cardbroker.Wrapf(err, cardbroker.Conflict, "%s: %s; end it, or name another port with --listen", api.Describe(err).Description, who)
+	return cardbroker.Wrapf(errors.Unwrap(err), cardbroker.Conflict, "%s: %s; end it, or name another port with --listen", api.Describe(err).Description, who)
 }

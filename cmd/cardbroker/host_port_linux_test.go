@@ -129,7 +129,7 @@ func TestLeaderDoesNotResign(t *testing.T) {
 	})
 	_, err = takePort(t.Context(), cardbroker.Port(listeners[0].Addr().(*net.TCPAddr).Port), quiet)
 	said := api.Describe(err).Description
-	for _, want := range []string{"leaves it to root and to the account that its agent.yaml names", fmt.Sprintf("process %d (", os.Getpid())} {
+	for _, want := range []string{"it leaves it to root and to the account that its agent.yaml names", fmt.Sprintf("process %d (", os.Getpid())} {
 		if cardbroker.ReasonOf(err) != cardbroker.Conflict || !strings.Contains(said, want) {
 			t.Errorf("takePort says %q, want a conflict with %q", said, want)
 		}
