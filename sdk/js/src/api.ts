@@ -207,6 +207,8 @@ export type InfoAPI = {
 };
 
 export type InfoCardbroker = {
+  /** Of the registry that answers: it rises with each start of a service broker, and with each agent that is elected, as does that in the header `Cardbroker-Epoch` of all answers of an elected one. An agent has none. */
+  epoch?: number;
   /** How the host finds agents. */
   mode: "service" | "elected" | "none";
   version: string;
@@ -488,7 +490,7 @@ export type ResetTokenPIN = {
 };
 
 /** The check that refused. New ones may be added. */
-export type Rule = "peer_unsupported" | "peer_not_loopback" | "peer_not_found" | "peer_not_established" | "peer_no_inode" | "peer_mismatch" | "peer_overflow_uid" | "peer_no_process" | "socket_gone" | "connection_limit" | "rate" | "host_header" | "origin_null" | "origin_malformed" | "origin_unconsented" | "consent_policy" | "own_page" | "fetch_without_origin" | "csrf_token" | "media_type" | "socket_origin" | "page_jwt" | "local_programs" | "other_user" | "not_admin" | "listener_foreign" | "listener_missing" | "socket_foreign" | "claim" | "quota" | "no_agent" | "session_ambiguous" | "tenant_origin" | "ticket" | "forward" | "token" | "token_time" | "firewall" | "pin_rate" | "pin_clear" | "pin_challenge" | "pin_floor" | "page_pin";
+export type Rule = "peer_unsupported" | "peer_not_loopback" | "peer_not_found" | "peer_not_established" | "peer_no_inode" | "peer_mismatch" | "peer_overflow_uid" | "peer_no_process" | "socket_gone" | "connection_limit" | "rate" | "host_header" | "origin_null" | "origin_malformed" | "origin_unconsented" | "consent_policy" | "own_page" | "fetch_without_origin" | "csrf_token" | "media_type" | "socket_origin" | "page_jwt" | "local_programs" | "other_user" | "not_admin" | "listener_foreign" | "listener_missing" | "socket_foreign" | "claim" | "quota" | "no_agent" | "session_ambiguous" | "tenant_origin" | "ticket" | "forward" | "token" | "token_time" | "firewall" | "pin_rate" | "pin_clear" | "pin_challenge" | "pin_floor" | "page_pin" | "scope_same_user" | "port_taken";
 
 export type SessionID = string;
 
