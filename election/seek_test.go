@@ -28,7 +28,7 @@ func TestDials(t *testing.T) {
 			if at = append(at, time.Since(start)); len(at) == 20 {
 				return nil
 			}
-			return nobody(nil)
+			return nobody(t.Context())
 		})
 		if err != nil || at[0] != 0 {
 			t.Fatalf("Seek() = %v, with tries after %v, want nil, and a try at once", err, at)
