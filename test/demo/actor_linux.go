@@ -21,6 +21,7 @@ import (
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // What a user of the demo does himself, in a process of his own: the kernel must see him, not the demo.
@@ -186,15 +187,13 @@ func depose(ctx context.Context, pid, address string) (next succession, err erro
 	if err := syscall.Kill(leader, syscall.SIGKILL); err != nil {
 		return next, err
 	}
-	for tick := time.Tick(time.Millisecond); ; {
+	for {
 		said, err := page(ctx, program, http.MethodGet, address, "")
 		var info api.Info
 		if err == nil && said.Status == http.StatusOK && json.Unmarshal(said.Body, &info) == nil {
 			return succession{MS: float64(time.Since(begun).Microseconds()) / 1000, Epoch: info.Cardbroker.Epoch}, nil
 		}
-		select {
-		case <-tick:
-		case <-ctx.Done():
+		if !run.Pause(ctx, time.Millisecond) {
 			return next, errors.Join(ctx.Err(), err)
 		}
 	}
