@@ -91,7 +91,7 @@ func (a *Agent) bind(ctx context.Context, claim api.Claim) (enrolment, error) {
 		if cardbroker.ReasonOf(err) != cardbroker.Conflict {
 			return e, err
 		}
-		a.cfg.Log.Warn("somebody took the reserved port", "port", reservation.Port, "err", err)
+		a.cfg.Log.Warn("somebody has this port; trying another", "port", reservation.Port, "err", err)
 		e.claim.Avoid = append(e.claim.Avoid, reservation.Port)
 	}
 	return e, cardbroker.Errorf(cardbroker.PortsExhausted, "the last %d ports reserved were all taken by other programs", bindTries)
@@ -139,7 +139,7 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 		}
 		switch {
 		case registered:
-			a.cfg.Log.Info("the link to the registry is lost; re-attaching", "port", e.port, "err", err)
+			a.cfg.Log.Info("the link is lost; re-attaching", "port", e.port, "err", err)
 		case err != nil && err.Error() != said: // once, however often we try
 			said = err.Error()
 			a.cfg.Log.Info("no link to a registry; trying again", "port", e.port, "err", err)
