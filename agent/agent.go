@@ -25,6 +25,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/consent"
 	"github.com/cardbroker/cardbroker/agent/demo"
 	"github.com/cardbroker/cardbroker/agent/devicekey"
+	"github.com/cardbroker/cardbroker/agent/gate"
 	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pagejwt"
@@ -195,7 +196,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 	a.consents = a.newConsents()
 	ask := cfg.Policy.Prompt
 	if shown := prompt.New(prompt.Config{Command: ask.Command, Timeout: ask.Timeout, Log: cfg.Log}); shown != nil {
-		a.asker = attended{shown, a.present.prompts}
+		a.asker = gate.Asker{Asker: shown, Gate: a.present.prompts}
 	}
 	a.pins = pin.New(a.pinConfig())
 	a.remote = remoteloading.New(a.remoteConfig())

@@ -229,7 +229,7 @@ func (a *Agent) approve(state *api.ConsentState, c cardbroker.Consent, registere
 
 func (a *Agent) sealer() consent.Sealer { return consent.Sealer{User: a.self, Secret: a.secret} }
 
-// attendedConsent is a prompt for consent that is shown only while the user is there to see it, as [attended] is for PINs.
+// attendedConsent is a prompt for consent that is shown only while the user is there to see it.
 type attendedConsent struct {
 	consent.Prompter
 	prompts *gate.Gate
@@ -237,14 +237,5 @@ type attendedConsent struct {
 
 // AskConsent implements [consent.Prompter].
 func (a attendedConsent) AskConsent(ctx context.Context, q consent.Question) (bool, error) {
-	inside, leave, err := a.prompts.Enter(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer leave()
-	yes, err := a.Prompter.AskConsent(inside, q)
-	if gone := a.prompts.Closed(); gone != nil && ctx.Err() == nil { // also what was answered at the last moment
-		return false, gone
-	}
-	return yes, err
+	return gate.Ask(ctx, a.prompts, func(ctx context.Context) (bool, error) { return a.Prompter.AskConsent(ctx, q) })
 }

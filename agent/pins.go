@@ -7,14 +7,12 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/notice"
 	"github.com/cardbroker/cardbroker/agent/pin"
 	"github.com/cardbroker/cardbroker/agent/pki"
-	"github.com/cardbroker/cardbroker/agent/tokens"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -24,14 +22,15 @@ import (
 // pinConfig joins the keeper of PINs to the rest of the agent.
 func (a *Agent) pinConfig() pin.Config {
 	cfg := pin.Config{
-		Keys:    a.keys,
-		Notice:  a.enterAtReader,
-		Policy:  a.cfg.Policy.PIN,
-		Held:    a.held,
-		Free:    a.sole,
-		Present: func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
-		Watch:   a.cards.Watch,
-		Record:  a.record,
+		Keys:     a.keys,
+		Notice:   a.enterAtReader,
+		Policy:   a.cfg.Policy.PIN,
+		Held:     a.held,
+		Free:     a.sole,
+		Attended: a.present.attends,
+		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Watch:    a.cards.Watch,
+		Record:   a.record,
 	}
 	if a.asker != nil {
 		cfg.Ask = a.askPIN
@@ -44,10 +43,11 @@ func (a *Agent) pkiConfig() pki.Config {
 	return pki.Config{
 		Modules:  a.cfg.Policy.Modules,
 		Tokens:   a.tokens,
-		Running:  a.runs,
+		Process:  a.process,
 		Cache:    a.kept,
 		Excludes: len(a.cfg.Policy.Exclude) > 0,
 		Readers:  a.cards.Readers,
+		Away:     a.present.uses.Closed,
 		Free:     a.sole,
 		Lend:     func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
 		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
@@ -57,9 +57,14 @@ func (a *Agent) pkiConfig() pki.Config {
 	}
 }
 
-// runs says whether the process of a module runs.
-func (a *Agent) runs(module string) bool {
-	return slices.ContainsFunc(a.tokens.Modules(), func(s tokens.Status) bool { return s.Name == module && s.PID != 0 })
+// process returns how the process of a module fares.
+func (a *Agent) process(module string) pki.Process {
+	for _, s := range a.tokens.Modules() {
+		if s.Name == module {
+			return pki.Process{Runs: s.PID != 0, Mute: s.Mute, Ended: s.LastExit}
+		}
+	}
+	return pki.Process{}
 }
 
 // askPIN asks the user for the PIN that a page or program of his wants.
@@ -167,6 +172,9 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 	command, err := wish.command()
 	if err != nil {
 		return err
+	}
+	if why := a.present.uses.Closed(); why != nil {
+		return why
 	}
 	id := cardbroker.ReaderID(r.PathValue("id"))
 	reader, err := a.readers.Find(r.Context(), id)

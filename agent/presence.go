@@ -13,7 +13,6 @@ import (
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/loop"
 	"github.com/cardbroker/cardbroker/internal/run"
-	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 )
 
 // presence applies to the agent what happens to its session, and is the only one that watches it. docs/sessions.md has a
@@ -109,15 +108,27 @@ func (p *presence) disconnect() {
 	p.endPIN(sessionAway)
 	p.agent.desk.close(gone)
 	p.agent.leases.Close(gone)
-	p.agent.tokens.Renew()
+	p.agent.tokens.Away(gone)
 }
 
 // reconnect begins anew with the readers: those of another endpoint come without a word to who has asked before.
 func (p *presence) reconnect() {
 	p.agent.reach.Renew()
+	p.agent.tokens.Away(nil)
 	p.agent.leases.Open()
 	p.agent.desk.open()
 	p.uses.Open()
+}
+
+// attends says whether the user is at his screen, as far as that is known: else nobody's PIN is taken, and it is Forbidden.
+func (p *presence) attends() error {
+	if why := p.uses.Closed(); why != nil {
+		return why
+	}
+	if p.prompts.Closed() != nil {
+		return cardbroker.Errorf(cardbroker.Forbidden, sessionLocked)
+	}
+	return nil
 }
 
 // lost has PIN sessions end that nobody would end any more. All else stays as it was when the session was seen last.
@@ -133,24 +144,4 @@ func (p *presence) endPIN(why string) {
 	for _, end := range p.endPINs {
 		end(why)
 	}
-}
-
-// attended is a prompt that is shown only while the user is there to see it, and taken away when he is not any more.
-type attended struct {
-	cardend.Asker
-	prompts *gate.Gate
-}
-
-// AskPIN implements [cardend.Asker]; while the screen is locked or the session disconnected it is PINCanceled.
-func (a attended) AskPIN(ctx context.Context, q cardend.Question) ([]cardbroker.Secret, error) {
-	inside, leave, err := a.prompts.Enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	pins, err := a.Asker.AskPIN(inside, q)
-	if gone := a.prompts.Closed(); gone != nil && ctx.Err() == nil { // also what was entered at the last moment
-		return nil, gone
-	}
-	return pins, err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/agent/gate"
 	"github.com/cardbroker/cardbroker/agent/home"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
@@ -149,7 +150,7 @@ func newLife(t *testing.T, program string) *life {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.agent.asker = attended{v.prompt, v.agent.present.prompts}
+	v.agent.asker = gate.Asker{Asker: v.prompt, Gate: v.agent.present.prompts}
 	v.agent.present.endPINs = append(v.agent.present.endPINs, func(why string) { v.pin = append(v.pin, why) })
 	if err := os.WriteFile(v.state+"/consents.json", []byte(consentsKept), 0o600); err != nil {
 		t.Fatal(err)
@@ -454,7 +455,7 @@ func (q quickAsker) AskPIN(context.Context, cardend.Question) ([]cardbroker.Secr
 func TestPINAtTheLastMoment(t *testing.T) {
 	a := newTestAgent(t, fakeRegistry{})
 	a.present.endPINs = nil // the agent does not run
-	asker := attended{quickAsker{lock: func() { a.present.apply(hostsession.Locked) }}, a.present.prompts}
+	asker := gate.Asker{Asker: quickAsker{lock: func() { a.present.apply(hostsession.Locked) }}, Gate: a.present.prompts}
 	pins, err := asker.AskPIN(t.Context(), cardend.Question{})
 	if cardbroker.ReasonOf(err) != cardbroker.PINCanceled || pins != nil {
 		t.Errorf("AskPIN = %d PINs, %v, want pin_canceled", len(pins), err)

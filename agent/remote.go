@@ -25,7 +25,13 @@ func (a *Agent) remoteConfig() remoteloading.Config {
 		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
 		Watch:    a.cards.Watch,
 		Enter:    a.present.uses.Enter,
-		Asking:   a.pins.Asking,
+		Attended: a.present.attends,
+		Asking: func(ctx context.Context, reader string, origin cardbroker.Origin) (func(bool), error) {
+			if why := a.present.prompts.Closed(); why != nil { // also of what is entered at the reader
+				return nil, why
+			}
+			return a.pins.Asking(ctx, reader, origin)
+		},
 		Asker:    a.asker,
 		PagePINs: a.cfg.Policy.PagePINs,
 		Record:   a.record,

@@ -21,7 +21,8 @@ type Module struct {
 	PCSC    bool           `json:"pcsc"`              // its tokens are cards in PC/SC readers
 	State   string         `json:"state"`             // running, or idle: its process starts when it is needed
 	Library *ModuleLibrary `json:"library,omitempty"` // of a module that runs, or of each with ?library=true
-	Error   string         `json:"error,omitempty"`   // why it is not there, though it was asked for
+	Error   string         `json:"error,omitempty"`   // why it is not there, though it was asked for; or that it hangs
+	Cause   string         `json:"cause,omitempty"`   // how its process ended, for programs of the user's; no page is told
 }
 
 // ModuleLibrary is CK_INFO, PKCS#11 v2.40 §3.1.

@@ -45,7 +45,7 @@ type Process struct {
 
 // Exit is how a process ended.
 type Exit struct {
-	Why    string // safe to show
+	Why    string // for the log and for who looks after the module: it may name files, and has what the process said last
 	Age    time.Duration
 	Killed bool // by us, for misbehaviour
 }

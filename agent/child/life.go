@@ -4,6 +4,7 @@
 package child
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,7 +41,7 @@ type Status struct {
 	PID      int    // of the running process; 0: none is up
 	Starts   uint64 // of a process
 	Kills    uint64 // by us, because it hung or broke the protocol
-	LastExit string // why the last process ended; empty: none did yet
+	LastExit string // why the last process ended, see [Exit]; empty: none did yet
 }
 
 // phase is where the process is in its life.
@@ -222,7 +223,7 @@ func (l *Life) Ended(e Exit) {
 	if pause > 0 {
 		next = fmt.Sprintf("; next try in %v", min(pause, askedPause))
 	}
-	l.why = cardbroker.Errorf(cardbroker.Unavailable, "%s does not run: %s%s", l.Name, e.Why, next)
+	l.why = cardbroker.Wrapf(errors.New(e.Why), cardbroker.Unavailable, "%s does not run%s", l.Name, next)
 	if was == starting || pause > 0 { // else those who wait came after the end, and wait for the next
 		l.release(l.why)
 	}

@@ -164,6 +164,9 @@ func (w *World) askModules(ctx context.Context, agent *client.Agent) {
 	w.ModulesErr, w.died = err, map[string]string{}
 	for _, m := range said.Modules {
 		w.died[m.Name] = m.Error
+		if m.Cause != "" {
+			w.died[m.Name] += " (" + m.Cause + ")"
+		}
 	}
 }
 

@@ -100,15 +100,16 @@ type Question struct {
 
 // Config is what a keeper is made of.
 type Config struct {
-	Keys    Keys
-	Policy  config.PINPolicy
-	Ask     func(ctx context.Context, q Question) ([]cardbroker.Secret, error) // nil: nobody can be asked
-	Notice  func(ctx context.Context, q Question) (end func(), err error)      // has the user enter a PIN at the reader, until end
-	Held    func(reader string) bool                                           // a back end has a lease of it: no session begins
-	Free    func(reader string) error                                          // ReaderBusy: a back end has it for itself
-	Present func(reader string) *cardbroker.Card                               // another pointer: another card, or put in anew; nil: none
-	Watch   func() (changed <-chan struct{}, stop func())                      // signals that Present may say something else
-	Record  func(cardbroker.Event)                                             // for the audit log; must not block
+	Keys     Keys
+	Policy   config.PINPolicy
+	Ask      func(ctx context.Context, q Question) ([]cardbroker.Secret, error) // nil: nobody can be asked
+	Notice   func(ctx context.Context, q Question) (end func(), err error)      // has the user enter a PIN at the reader, until end
+	Held     func(reader string) bool                                           // a back end has a lease of it: no session begins
+	Free     func(reader string) error                                          // ReaderBusy: a back end has it for itself
+	Attended func() error                                                       // Forbidden: the user is not at his screen, and no PIN is taken; nil: it is not known
+	Present  func(reader string) *cardbroker.Card                               // another pointer: another card, or put in anew; nil: none
+	Watch    func() (changed <-chan struct{}, stop func())                      // signals that Present may say something else
+	Record   func(cardbroker.Event)                                             // for the audit log; must not block
 }
 
 // Keeper takes PINs to cards. Make it with [New]; any number of goroutines may call it while [Keeper.Run] runs.
@@ -176,7 +177,7 @@ const (
 )
 
 // Enter has a PIN compared; nil: it is right. One is compared for each reader at a time. Errors: those of the wish's functions, of the target and of the prompt; ReaderBusy; RateLimited;
-// Forbidden with RulePINFloor; Invalid and PINNotEncrypted; PINIncorrect and PINBlocked; PINCanceled and Timeout.
+// Forbidden, with RulePINFloor or while the user is not at his screen; Invalid and PINNotEncrypted; PINIncorrect and PINBlocked; PINCanceled and Timeout.
 func (k *Keeper) Enter(ctx context.Context, w Wish) (err error) {
 	defer w.PIN.Wipe()
 	defer w.Next.Wipe()
@@ -237,6 +238,9 @@ func (e entered) wipe() {
 func (k *Keeper) find(ctx context.Context, w *Wish) (entered, source, error) {
 	if !k.cfg.Policy.Ask && !w.Dialog {
 		if !w.PIN.Empty() || !w.Next.Empty() {
+			if err := k.attended(); err != nil {
+				return entered{}, fromPage, err
+			}
 			pins, err := k.openAll(ctx, w)
 			return pins, fromPage, err
 		}
@@ -350,6 +354,9 @@ func (k *Keeper) tryOnce(ctx context.Context, w *Wish, pins entered, from source
 	if from == atReader {
 		return k.enterAtReader(ctx, t, target)
 	}
+	if err := k.attended(); err != nil {
+		return err
+	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), verifyLimit)
 	defer cancel()
 	err = target.Verify(limited, pins.pin.Reveal(), pins.next.Reveal())
@@ -358,6 +365,14 @@ func (k *Keeper) tryOnce(ctx context.Context, w *Wish, pins entered, from source
 	}
 	k.tried(t, err)
 	return err
+}
+
+// attended says whether PINs are taken at the moment.
+func (k *Keeper) attended() error {
+	if k.cfg.Attended == nil {
+		return nil
+	}
+	return k.cfg.Attended()
 }
 
 // trial is one PIN on its way to one card.

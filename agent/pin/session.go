@@ -28,11 +28,11 @@ type session struct {
 	ends    time.Time
 }
 
-// keep begins a session where policy has them. Programs have none: they have no origin to tell them apart by.
+// keep begins a session where policy has them, and the user has not locked his screen meanwhile: then the others have ended, or are about to. Programs have none: they have no origin to tell them apart by.
 func (st *state) keep(t trial) {
 	k, w := st.keeper, t.wish
 	policy := k.cfg.Policy.Session
-	if !policy.Keeps() || k.cfg.Policy.Ask || w.Once || w.Origin == "" || t.present == nil || t.present != w.Present() {
+	if k.attended() != nil || !policy.Keeps() || k.cfg.Policy.Ask || w.Once || w.Origin == "" || t.present == nil || t.present != w.Present() {
 		return
 	}
 	st.endSessions("another takes its place", func(s session) bool { return s.is(w) })

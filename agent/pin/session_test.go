@@ -5,6 +5,8 @@ package pin_test
 
 import (
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +49,41 @@ func TestNoSession(t *testing.T) {
 	b = newBed(t, keeps)
 	want(t, "a program's PIN", b.enter("", right), "")
 	want(t, "a use", b.enter("", ""), "pin_canceled")
+}
+
+// TestLock: while the user is not at his screen no PIN is taken; one that is on its way when he locks it reaches no card, and is not kept if it has.
+func TestLock(t *testing.T) {
+	for free, want := range [...]struct{ says, names string }{
+		{"forbidden", "pin_refused"}, // locked before the PIN came
+		{"forbidden", "pin_refused"}, // before the card saw it
+		{"", "pin_verified"},         // before it was kept
+		{"", "pin_session_begun pin_verified"},
+	} {
+		var asked atomic.Int32
+		b := newBed(t, func(c *pin.Config) {
+			keeps(c)
+			c.Attended = func() error {
+				if int(asked.Add(1)) <= free {
+					return nil
+				}
+				return cardbroker.Errorf(cardbroker.Forbidden, "the session is locked")
+			}
+		})
+		if got := string(cardbroker.ReasonOf(b.enter(shop, wrong))); free < 2 && got != "forbidden" {
+			t.Errorf("%d: a wrong PIN is answered %q", free, got)
+		}
+		if left := b.left(); (left == 3) != (free < 2) {
+			t.Errorf("%d: %d tries are left", free, left)
+		}
+		asked.Store(0)
+		b.names()
+		if got := string(cardbroker.ReasonOf(b.enter(shop, right))); got != want.says {
+			t.Errorf("%d: the PIN is answered %q, want %q", free, got, want.says)
+		}
+		if got := strings.Trim(fmt.Sprint(b.names()), "[]"); got != want.names {
+			t.Errorf("%d: recorded are %s, want %s", free, got, want.names)
+		}
+	}
 }
 
 // TestSessionEnds: whatever ends a session ends it for good.

@@ -38,8 +38,8 @@ func startBed(t *testing.T, cfg softtoken.Config) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if left := started.Token.Left(); len(left) > 0 {
-			t.Errorf("%d PINs were not overwritten", len(left))
+		if started.Token != nil && len(started.Token.Left()) > 0 {
+			t.Errorf("%d PINs were not overwritten", len(started.Token.Left()))
 		}
 		if err := started.Stop(); err != nil {
 			t.Error(err)

@@ -35,9 +35,9 @@ func (p *PKI) listModules(w http.ResponseWriter, r *http.Request) error {
 	rows := make([]api.Module, len(modules))
 	for i, m := range modules {
 		rows[i] = api.Module{Name: m.Name, Title: m.Title, PCSC: m.PCSC, State: "idle"}
-		if runs := p.cfg.Running != nil && p.cfg.Running(m.Name); runs || all {
+		if p.process(m.Name).Runs || all {
 			starting.Go("module", func(ctx context.Context) error {
-				p.introduce(ctx, &rows[i])
+				p.introduce(ctx, &rows[i], !httpserver.FromPage(r))
 				return nil
 			})
 		}
@@ -46,8 +46,20 @@ func (p *PKI) listModules(w http.ResponseWriter, r *http.Request) error {
 	return httpserver.JSON(w, api.Modules{Modules: rows})
 }
 
-// introduce has a module say what it is, or says why it does not.
-func (p *PKI) introduce(ctx context.Context, row *api.Module) {
+// process returns how that of a module fares.
+func (p *PKI) process(module string) Process {
+	if p.cfg.Process == nil {
+		return Process{}
+	}
+	return p.cfg.Process(module)
+}
+
+// muteLimit is how long a module may owe an answer before it is said to hang: cards take seconds to sign.
+const muteLimit = 10 * time.Second
+
+// introduce has a module say what it is, or says why it does not, with the cause if the asker may know: it may name files, and what the
+// module has said.
+func (p *PKI) introduce(ctx context.Context, row *api.Module, cause bool) {
 	library, err := p.cfg.Tokens.Library(ctx, row.Name)
 	switch cardbroker.ReasonOf(err) {
 	case "":
@@ -55,10 +67,16 @@ func (p *PKI) introduce(ctx context.Context, row *api.Module) {
 			CryptokiVersion: library.Cryptoki, ManufacturerID: library.Manufacturer,
 			Description: library.Description, Version: library.Version,
 		}
+		if mute := p.process(row.Name).Mute; mute > muteLimit {
+			row.Error = fmt.Sprintf("it hangs: it has not answered what it was asked %v ago", mute.Round(time.Second))
+		}
 	case cardbroker.Timeout:
 		row.Error = fmt.Sprintf("it hangs, or starts slowly: %v have passed", startLimit)
 	default:
 		row.Error = api.Describe(err).Description
+		if cause && cardbroker.ReasonOf(err) == cardbroker.Unavailable {
+			row.Cause = p.process(row.Name).Ended
+		}
 	}
 }
 

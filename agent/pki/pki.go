@@ -13,6 +13,7 @@ package pki
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cache"
@@ -28,6 +29,13 @@ type Tokens interface {
 	Slots(ctx context.Context, module string, present bool) ([]token.Slot, error)
 	// Do asks a slot of Slots. It owns the secrets, and overwrites them.
 	Do(ctx context.Context, module string, slot token.Slot, q token.Question, secrets ...cardbroker.Secret) (token.Answer, error)
+}
+
+// Process is how the process of a module fares.
+type Process struct {
+	Runs  bool
+	Mute  time.Duration // for so long it has owed somebody an answer; 0: it owes none
+	Ended string        // how the last one ended: it may name files, and what the module has said; empty: none did
 }
 
 // Loan is a reader's turn that the processes of modules have.
@@ -48,12 +56,14 @@ type Cache interface {
 type Config struct {
 	Modules func() []config.Module // of machine policy
 	Tokens  Tokens
-	Running func(module string) bool // its process runs; nil: not known
+	Process func(module string) Process // how that of a module fares; nil: not known
 
 	Excludes bool // machine policy excludes readers
 	Readers  func(ctx context.Context) ([]cardbroker.Reader, error)
 	Present  func(reader string) *cardbroker.Card // another pointer: another card, or put in anew; nil: none, or not known
 
+	// Away says why tokens are not used at the moment: Forbidden. nil: they always are.
+	Away func() error
 	// Free says that a back end has a reader for itself: ReaderBusy. nil: nobody else is there.
 	Free func(reader string) error
 	// Lend has back ends and other programs make way at a reader while a token is found and given a PIN; nil: nobody else is there.

@@ -23,29 +23,41 @@ func (p *PKI) Routes() []httpserver.Route {
 	return []httpserver.Route{
 		{Method: "GET", Path: "/atrs", Access: httpserver.Self, Handle: p.atrs},
 		{Method: "GET", Path: "/cb/v1/modules", Access: httpserver.Self, Handle: p.listModules, Limit: workLimit},
-		{Method: "GET", Path: "/cb/v1/modules/{module}/slots", Access: httpserver.Self, Handle: p.listSlots, Limit: workLimit},
-		{Method: "GET", Path: "/cb/v1/modules/{module}/slots/{id}/token", Access: httpserver.Self, Handle: p.slotToken, Limit: workLimit},
+		{Method: "GET", Path: "/cb/v1/modules/{module}/slots", Access: httpserver.Self, Handle: p.used(p.listSlots), Limit: workLimit},
+		{Method: "GET", Path: "/cb/v1/modules/{module}/slots/{id}/token", Access: httpserver.Self, Handle: p.used(p.slotToken), Limit: workLimit},
 		{Method: "GET", Path: "/ds/transactions", Access: httpserver.Self, Handle: unserved},
 		{Method: "GET", Path: "/logs/push", Access: httpserver.Self, Handle: unserved},
 		{Method: "GET", Path: "/v3/modules/{module}/apps/token/config", Access: httpserver.Self, Handle: configure},
 		{Method: "POST", Path: "/v3/modules/{module}/apps/token/config", Access: httpserver.Self, Handle: configure},
 		{Method: "PATCH", Path: "/v3/modules/{module}/apps/token/config/reset", Access: httpserver.Self, Handle: configure},
-		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/authenticate", Access: httpserver.Self, Handle: p.authenticate, Limit: entryLimit},
-		{Method: "GET", Path: "/v3/modules/{module}/apps/token/readers/{id}/cert-list", Access: httpserver.Self, Handle: p.listCertificates, Limit: workLimit},
-		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/change-pin", Access: httpserver.Self, Handle: p.changePIN, Limit: entryLimit},
-		{Method: "GET", Path: "/v3/modules/{module}/apps/token/readers/{id}/info", Access: httpserver.Self, Handle: p.info, Limit: workLimit},
-		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/reset-pin", Access: httpserver.Self, Handle: p.resetPIN, Limit: entryLimit},
-		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/sign", Access: httpserver.Self, Handle: p.sign, Limit: entryLimit},
-		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/sign_raw", Access: httpserver.Self, Handle: p.sign, Limit: entryLimit},
-		{Method: "GET", Path: "/v3/modules/{module}/apps/token/readers/{id}/supported-algorithms", Access: httpserver.Self, Handle: p.algorithms, Limit: workLimit},
-		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/validate", Access: httpserver.Self, Handle: p.validate, Limit: workLimit},
-		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/verify-pin", Access: httpserver.Self, Handle: p.verifyPIN, Limit: entryLimit},
-		{Method: "GET", Path: "/v3/modules/{module}/apps/token/readers/{id}/{kind}", Access: httpserver.Self, Handle: p.certificatesOf, Limit: workLimit},
+		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/authenticate", Access: httpserver.Self, Handle: p.used(p.authenticate), Limit: entryLimit},
+		{Method: "GET", Path: "/v3/modules/{module}/apps/token/readers/{id}/cert-list", Access: httpserver.Self, Handle: p.used(p.listCertificates), Limit: workLimit},
+		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/change-pin", Access: httpserver.Self, Handle: p.used(p.changePIN), Limit: entryLimit},
+		{Method: "GET", Path: "/v3/modules/{module}/apps/token/readers/{id}/info", Access: httpserver.Self, Handle: p.used(p.info), Limit: workLimit},
+		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/reset-pin", Access: httpserver.Self, Handle: p.used(p.resetPIN), Limit: entryLimit},
+		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/sign", Access: httpserver.Self, Handle: p.used(p.sign), Limit: entryLimit},
+		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/sign_raw", Access: httpserver.Self, Handle: p.used(p.sign), Limit: entryLimit},
+		{Method: "GET", Path: "/v3/modules/{module}/apps/token/readers/{id}/supported-algorithms", Access: httpserver.Self, Handle: p.used(p.algorithms), Limit: workLimit},
+		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/validate", Access: httpserver.Self, Handle: p.used(p.validate), Limit: workLimit},
+		{Method: "POST", Path: "/v3/modules/{module}/apps/token/readers/{id}/verify-pin", Access: httpserver.Self, Handle: p.used(p.verifyPIN), Limit: entryLimit},
+		{Method: "GET", Path: "/v3/modules/{module}/apps/token/readers/{id}/{kind}", Access: httpserver.Self, Handle: p.used(p.certificatesOf), Limit: workLimit},
 		{Method: "GET", Path: "/v3/modules/{module}/apps/token/reset-bulk-pin", Access: httpserver.Self, Handle: p.resetBulkPIN},
 		{Method: "POST", Path: "/v3/modules/{module}/apps/token/reset-bulk-pin", Access: httpserver.Self, Handle: p.resetBulkPIN},
 		{Method: "GET", Path: "/v3/modules/{module}/{rest...}", Access: httpserver.Self, Handle: unserved},
 		{Method: "PATCH", Path: "/v3/modules/{module}/{rest...}", Access: httpserver.Self, Handle: unserved},
 		{Method: "POST", Path: "/v3/modules/{module}/{rest...}", Access: httpserver.Self, Handle: unserved},
+	}
+}
+
+// used is the handler of a call that uses a token, which nobody does while its user is away.
+func (p *PKI) used(handle httpserver.Handler) httpserver.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if p.cfg.Away != nil {
+			if why := p.cfg.Away(); why != nil {
+				return why
+			}
+		}
+		return handle(w, r)
 	}
 }
 

@@ -131,6 +131,10 @@ func (l *Loader) enter(ctx context.Context, c *call, u *use, e entering) (sw apd
 		return 0, cardbroker.Refusef(cardbroker.Forbidden, cardbroker.RulePagePIN, "a chain of commands has not ended: no PIN may follow it")
 	}
 	ended, err := l.cfg.Asking(ctx, c.reader.Name, c.origin)
+	if cardbroker.ReasonOf(err) == cardbroker.PINCanceled { // as a pin pad whose user does not want to
+		l.entered(c, e, pinpad.Canceled, nil)
+		return pinpad.Canceled, nil
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -162,16 +162,31 @@ func placed(err error, place string) error {
 // restricted says whether a call's commands are judged: a web page's, unless policy lets pages have PINs.
 func (l *Loader) restricted(c *call) bool { return c.origin != "" && !l.cfg.PagePINs }
 
-// judge judges the commands of a call.
+// judge judges the commands of a call. While the user is not at his screen, nobody sends a PIN.
 func (l *Loader) judge(c *call, q *list, within bool) (open bool, err error) {
 	if !l.restricted(c) {
-		return false, nil
+		return false, l.unattended(q)
 	}
 	open, err = q.judge(within)
 	if cardbroker.RuleOf(err) == cardbroker.RulePagePIN {
 		l.tell(c, err)
 	}
 	return open, err
+}
+
+// unattended refuses a PIN among the commands while the user is not at his screen.
+func (l *Loader) unattended(q *list) error {
+	if l.cfg.Attended == nil {
+		return nil
+	}
+	why := l.cfg.Attended()
+	if why == nil {
+		return nil
+	}
+	if _, err := q.judge(false); cardbroker.RuleOf(err) == cardbroker.RulePagePIN {
+		return why
+	}
+	return nil
 }
 
 // tell has a refusal recorded, unless there were too many.

@@ -45,7 +45,9 @@ type Config struct {
 
 	// Enter lets pass who may use cards now: inside ends when he may not any more, with the reason as its cause.
 	Enter func(ctx context.Context) (inside context.Context, leave func(), err error)
-	// Asking is asked before a user is to enter a PIN; ended is told whether he did.
+	// Attended says why no command that carries a PIN is sent at the moment: Forbidden; nil: that is not known.
+	Attended func() error
+	// Asking is asked before a user is to enter a PIN; ended is told whether he did. PINCanceled: he is not to be asked now.
 	Asking func(ctx context.Context, reader string, origin cardbroker.Origin) (ended func(entered bool), err error)
 	Asker  cardend.Asker // nil: the user cannot be asked
 

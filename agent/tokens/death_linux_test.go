@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/tokens"
+	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/token"
 )
@@ -71,11 +72,42 @@ func TestHungWithoutAsker(t *testing.T) {
 	slots := slotsOf(t, s)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
+	if mute := s.Modules()[0].Mute; mute != 0 {
+		t.Errorf("before it was asked it is mute for %v", mute)
+	}
 	_, err := s.Do(ctx, "fake", slots[0], sign(keyHang))
 	wantReason(t, "Do(hang)", err, cardbroker.Timeout)
+	if st := s.Modules()[0]; st.PID == 0 || st.Mute < 20*time.Millisecond {
+		t.Errorf("Modules() = %+v, want that it owes an answer", st)
+	}
 	eventually(t, "the module is killed", func() bool { return s.Modules()[0].Kills == 1 })
 	if _, err := s.Do(t.Context(), "fake", slots[0], sign(keyGood)); err != nil {
 		t.Errorf("Do() afterwards = %v", err)
+	}
+	if mute := s.Modules()[0].Mute; mute != 0 {
+		t.Errorf("after its answer it is mute for %v", mute)
+	}
+}
+
+// TestUserTakesHisTime: a module that waits for its user at a reader owes no answer.
+func TestUserTakesHisTime(t *testing.T) {
+	g := newGate(t)
+	s := newTokens(t, tokens.Config{}, g.env())
+	slots := slotsOf(t, s)
+	q := sign(keySlow)
+	q.Protected = true
+	done := make(chan error)
+	go func() {
+		_, err := s.Do(t.Context(), "fake", slots[0], q)
+		done <- err
+	}()
+	g.begun()
+	if st := s.Modules()[0]; st.PID == 0 || st.Mute != 0 {
+		t.Errorf("Modules() = %+v, want that it owes nothing", st)
+	}
+	g.open()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -133,8 +165,11 @@ func TestModuleThatCannotStart(t *testing.T) {
 	for range 4 {
 		_, err := s.Library(t.Context(), "fake")
 		wantReason(t, "Library()", err, cardbroker.Unavailable)
-		if !strings.Contains(err.Error(), "the module fake does not run: exit status 3 (fake: no such  [2Jsymbol)") {
-			t.Errorf("Library() = %v, want the process's last line", err)
+		if !strings.Contains(err.Error(), "the module fake does not run") || s.Modules()[0].LastExit != "exit status 3 (fake: no such  [2Jsymbol)" {
+			t.Errorf("Library() = %v (%s), want the process's last line", err, s.Modules()[0].LastExit)
+		}
+		if shown := api.Describe(err).Description; strings.Contains(shown, "exit status") || strings.Contains(shown, "symbol") {
+			t.Errorf("everybody is told %q", shown)
 		}
 	}
 	_, err := s.Slots(t.Context(), "fake", true)
@@ -164,8 +199,11 @@ func TestUnfitLibrary(t *testing.T) {
 		s := newTokens(t, tokens.Config{Modules: []config.Module{{Name: "fake", Library: path}}})
 		_, err := s.Library(t.Context(), "fake")
 		wantReason(t, "Library()", err, cardbroker.Unavailable)
-		if !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), path) {
-			t.Errorf("Library() of %s = %v, want %q and no path", path, err, words)
+		if shown := api.Describe(err).Description; shown != "the module fake does not run" {
+			t.Errorf("everybody is told %q", shown)
+		}
+		if got := s.Modules()[0].LastExit; !strings.Contains(got, words) || !strings.Contains(got, path) {
+			t.Errorf("LastExit of %s = %q, want %q and the path", path, got, words)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -23,6 +24,7 @@ type line struct {
 	tokens  *Tokens
 	process *process
 	turn    chan struct{} // capacity 1: one inside while somebody has the turn
+	owes    atomic.Int64  // since when it owes an answer, in ns since 1970; 0: it owes none, or waits for its user
 
 	// Owned by the loop.
 	queued int  // who has the turn or waits for it
@@ -41,6 +43,7 @@ var (
 type call struct {
 	text    []byte // as JSON
 	secrets []cardbroker.Secret
+	entered bool // at the reader or in a dialog of the module's: the answer waits for the user
 	spends  bool // it may spend a try of a PIN, or do what must not be done twice
 }
 
@@ -180,6 +183,9 @@ func (l *line) send(ctx context.Context, limit time.Time, c call) error {
 	for _, s := range c.secrets {
 		l.Hold(wire.Header{Type: wire.TypeSecret, Seq: seq}, s.Reveal())
 	}
+	if !c.entered {
+		l.owes.Store(time.Now().UnixNano())
+	}
 	return wire.SendFrames(l, wire.Header{Type: wire.TypeCall, Seq: seq}, c.text)
 }
 
@@ -192,6 +198,9 @@ func (l *line) receive(g *wire.Gathering) (wire.Header, []byte, error) {
 			h, payload, whole, err = g.Gather(h, payload)
 		}
 		if err != nil || whole {
+			if whole {
+				l.owes.Store(0)
+			}
 			return h, payload, err
 		}
 	}

@@ -23,6 +23,7 @@ import (
 // attend starts a module's process, asks it what it is, and tells the loop of it and its end.
 func (t *Tokens) attend(ctx context.Context, m *module) error {
 	if why := unfit(m.Library); why != "" {
+		t.cfg.Log.Error("cannot load a module", "module", m.Name, "err", why)
 		return t.tell(func(*state) { m.life.Ended(child.Exit{Why: why}) })
 	}
 	exit := child.Attend(ctx, t.child(m), func(p *child.Process) error {
@@ -76,14 +77,13 @@ func (t *Tokens) child(m *module) child.Config {
 	return child.Config{Program: t.cfg.Program, Args: []string{"pkcs11", m.Library}, Env: env, Log: t.cfg.Log.With("module", m.Name)}
 }
 
-// unfit says why a library is not loaded, if it is not: it may have changed since policy was read. Pages are told, so it names no path;
-// agent doctor does.
+// unfit says why a library is not loaded, if it is not: it may have changed since policy was read.
 func unfit(library string) string {
 	if _, err := os.Stat(library); errors.Is(err, fs.ErrNotExist) {
-		return "its library is not there"
+		return "its library is not there: " + library
 	}
 	if err := peer.CheckFile(library); err != nil {
-		return "its library is not root's alone"
+		return "its library is not root's alone: " + library
 	}
 	return ""
 }

@@ -4,6 +4,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type state struct {
 	tokens  *Tokens
 	group   *run.Group
 	modules []*module // by name
+	away    error     // why nobody may use any of them; nil: they may
 }
 
 var _ loop.Owner[*state] = (*state)(nil)
@@ -30,6 +32,7 @@ var _ loop.Owner[*state] = (*state)(nil)
 type module struct {
 	config.Module
 	life    child.Life
+	closed  error    // why nobody may use it, though the user is there; nil: they may
 	process *process // that is up; nil: none is
 }
 
@@ -69,6 +72,9 @@ func (st *state) module(name string) *module {
 	return nil
 }
 
+// forbid has a module refused or allowed, as it is now.
+func (st *state) forbid(m *module) { m.life.Forbid(cmp.Or(st.away, m.closed)) }
+
 // Begin implements [loop.Owner].
 func (st *state) Begin() *state { return st }
 
@@ -100,7 +106,7 @@ func (st *state) Commit(context.Context, *state) error {
 func (st *state) publish() {
 	v := make([]Status, len(st.modules))
 	for i, m := range st.modules {
-		v[i] = Status{Name: m.Name, Title: m.Title, Library: m.Library, Status: m.life.Status()}
+		v[i] = Status{Name: m.Name, Title: m.Title, Library: m.Library, Status: m.life.Status(), process: m.process}
 	}
 	st.tokens.view.Store(&v)
 }
@@ -112,6 +118,19 @@ func (st *state) close() {
 		m.life.Answer()
 	}
 	st.publish()
+}
+
+// mute returns for how long one of its lines has owed an answer; nil owes none.
+func (p *process) mute() (longest time.Duration) {
+	if p == nil {
+		return 0
+	}
+	for _, l := range p.lines {
+		if since := l.owes.Load(); since != 0 {
+			longest = max(longest, time.Since(time.Unix(0, since)))
+		}
+	}
+	return longest
 }
 
 // told takes a list of slots. A slot keeps its stream for the life of the process.

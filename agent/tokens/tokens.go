@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -53,8 +54,11 @@ type Tokens struct {
 
 // Status is how a module has fared, for doctor and metrics.
 type Status struct {
-	Name, Title, Library string // as policy has them
+	Name, Title, Library string        // as policy has them
+	Mute                 time.Duration // for so long the process has owed somebody an answer, the user's own time apart; 0: it owes none
 	child.Status
+
+	process *process
 }
 
 // New returns the supervisor of modules of which none is started yet.
@@ -87,20 +91,35 @@ func (t *Tokens) Run(ctx context.Context) error {
 }
 
 // Modules returns how the modules have fared, by name, and waits for nobody. The result is not to be changed.
-func (t *Tokens) Modules() []Status { return *t.view.Load() }
+func (t *Tokens) Modules() []Status {
+	all := slices.Clone(*t.view.Load())
+	for i := range all {
+		all[i].Mute = all[i].process.mute()
+	}
+	return all
+}
 
 // Forbid has every use of modules with PC/SC answered with why from now on, and ends their processes; nil allows them again.
 // The others go on.
 func (t *Tokens) Forbid(why error) error {
-	return t.each(func(m *module) {
+	return t.each(func(st *state, m *module) {
 		if m.PCSC {
-			m.life.Forbid(why)
+			m.closed = why
 		}
+		st.forbid(m)
+	})
+}
+
+// Away has every use of modules answered with why from now on, and ends their processes; nil allows them again.
+func (t *Tokens) Away(why error) error {
+	return t.each(func(st *state, m *module) {
+		st.away = why
+		st.forbid(m)
 	})
 }
 
 // Renew ends the processes, and what runs there with them: the next ones begin anew.
-func (t *Tokens) Renew() error { return t.each(func(m *module) { m.life.Renew() }) }
+func (t *Tokens) Renew() error { return t.each(func(_ *state, m *module) { m.life.Renew() }) }
 
 // releaseLimit is how long a back end waits for what is asked of modules with PC/SC.
 const releaseLimit = 10 * time.Second
@@ -109,7 +128,7 @@ const releaseLimit = 10 * time.Second
 // connections to any card. Errors: ReaderBusy if one does not within 10 s, Unavailable.
 func (t *Tokens) Release() error {
 	var ends []<-chan struct{}
-	err := t.each(func(m *module) {
+	err := t.each(func(_ *state, m *module) {
 		if m.PCSC && m.process != nil {
 			m.life.Retire()
 			ends = append(ends, m.process.Ended())
@@ -226,7 +245,7 @@ func newCall(q token.Question, secrets []cardbroker.Secret) (call, error) {
 	if err == nil && len(text) > token.MaxJSON {
 		err = cardbroker.Errorf(cardbroker.TooLarge, "a question has %d bytes, the limit is %d", len(text), token.MaxJSON)
 	}
-	return call{text, secrets, len(secrets) > 0 || q.Protected || q.Call == token.CallSign}, err
+	return call{text, secrets, q.Protected, len(secrets) > 0 || q.Protected || q.Call == token.CallSign}, err
 }
 
 // whenReady has do run in the loop as soon as the module's process is up.
@@ -247,10 +266,10 @@ func (t *Tokens) whenReady(ctx context.Context, name string, do func(*module) er
 }
 
 // each changes all modules.
-func (t *Tokens) each(change func(*module)) error {
+func (t *Tokens) each(change func(*state, *module)) error {
 	return t.tell(func(st *state) {
 		for _, m := range st.modules {
-			change(m)
+			change(st, m)
 		}
 	})
 }

@@ -128,6 +128,9 @@ func pageOf(r *http.Request) string {
 	return ""
 }
 
+// FromPage says whether a web page sent the request, or anything else in a browser.
+func FromPage(r *http.Request) bool { return pageOf(r) != "" }
+
 // fromBrowser says whether the request has a header that only browsers can send.
 func fromBrowser(h http.Header) bool {
 	for name := range h {

@@ -45,7 +45,7 @@ func (b *bench) caller(ctx context.Context) ([]measured, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer holder.end()
+	defer holder.End()
 	took, err := conns.Callers(listener, openConns, pick(b, 50_000, 10_000))
 	return []measured{{ours: took}}, errors.Join(err, ctx.Err())
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cardbroker/cardbroker/test/bench/helper"
 	"github.com/cardbroker/cardbroker/test/bench/proc"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/stage"
@@ -61,8 +62,8 @@ func (b *bench) idle(ctx context.Context) ([]measured, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer process.end()
-		c.bare = append(c.bare, process.pid())
+		defer process.End()
+		c.bare = append(c.bare, process.PID())
 	}
 	if os.Geteuid() == 0 {
 		dismiss, err := host.assemble()
@@ -174,10 +175,10 @@ func againstFloor(ours, bare []float64) measured {
 
 // assemble has a thousand agents of many users register, and returns what ends them, even if it fails.
 func (h *host) assemble() (dismiss func(), err error) {
-	var helpers []*helper
+	var helpers []*helper.Process
 	dismiss = func() {
 		for _, helper := range helpers {
-			helper.end()
+			helper.End()
 		}
 	}
 	for n := 0; n < crowdAgents; n += agentsOfOne {

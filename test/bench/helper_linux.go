@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/bench/calls"
 	"github.com/cardbroker/cardbroker/test/bench/conns"
 	"github.com/cardbroker/cardbroker/test/bench/counted"
+	"github.com/cardbroker/cardbroker/test/bench/helper"
 	"github.com/cardbroker/cardbroker/test/bench/leases"
 	"github.com/cardbroker/cardbroker/test/bench/rest"
 	"github.com/cardbroker/cardbroker/test/stage"
@@ -120,52 +120,12 @@ func idle(ctx context.Context, socket, state, number string) error {
 	})
 }
 
-// helper is this program again, in a process of its own.
-type helper struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	said  *json.Decoder
-}
-
 // help starts a helper as a user of the stage, nil being ourselves, and waits until it says that it is ready. What it
 // says is decoded into where, unless that is nil.
-func (b *bench) help(p *stage.Person, where any, args ...string) (*helper, error) {
-	cmd := b.stage.Command(p, "bench", args...)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
+func (b *bench) help(p *stage.Person, where any, args ...string) (*helper.Process, error) {
+	process, err := helper.Start(b.stage.Command(p, "bench", args...), where)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the helper %s: %w", args[0], err)
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start the helper %s: %w", args[0], err)
-	}
-	h := &helper{cmd: cmd, stdin: stdin, said: json.NewDecoder(stdout)}
-	if where == nil {
-		where = new(any)
-	}
-	if err := h.said.Decode(where); err != nil {
-		h.end()
-		return nil, fmt.Errorf("the helper %s was not ready: %w", args[0], err)
-	}
-	return h, nil
-}
-
-// ask asks a helper that answers.
-func (h *helper) ask(question, answer any) error {
-	if err := json.NewEncoder(h.stdin).Encode(question); err != nil {
-		return err
-	}
-	return h.said.Decode(answer)
-}
-
-func (h *helper) pid() int { return h.cmd.Process.Pid }
-
-// end ends the helper and waits for it.
-func (h *helper) end() {
-	h.stdin.Close()
-	h.cmd.Wait() // its error says nothing about what was measured
+	return process, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker/test/bench/conns"
+	"github.com/cardbroker/cardbroker/test/bench/helper"
 	"github.com/cardbroker/cardbroker/test/bench/proc"
 )
 
@@ -50,18 +51,18 @@ func (b *bench) leaseMemory(ctx context.Context) ([]measured, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer holder.end()
+	defer holder.End()
 	backEnd, err := b.help(nil, nil, helpBackEnd, host.door, host.certificate(), ticket)
 	if err != nil {
 		return nil, err
 	}
-	defer backEnd.end()
-	processes := []int{host.pid, holder.pid(), backEnd.pid()}
+	defer backEnd.End()
+	processes := []int{host.pid, holder.PID(), backEnd.PID()}
 	var used [2][]float64
 	for i, count := range []int{1, 1 + openLeases} { // the first has buffers made that all share
-		for _, end := range []*helper{backEnd, holder} {
+		for _, end := range []*helper.Process{backEnd, holder} {
 			var failed string
-			if err := end.ask(count, &failed); err != nil {
+			if err := end.Ask(count, &failed); err != nil {
 				return nil, err
 			}
 			if failed != "" {

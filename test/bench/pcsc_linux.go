@@ -13,6 +13,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/cards"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/bench/calls"
+	"github.com/cardbroker/cardbroker/test/bench/helper"
 	"github.com/cardbroker/cardbroker/test/bench/sample"
 	"github.com/cardbroker/cardbroker/test/pcscbed"
 	"github.com/cardbroker/cardbroker/virtualreader"
@@ -105,17 +106,17 @@ func (b *bench) api(ctx context.Context) (_ []measured, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer server.end()
+	defer server.End()
 	ours, err := b.help(nil, nil, helpCalls, b.stage.Path("api", "socket"), reader)
 	if err != nil {
 		return nil, err
 	}
-	defer ours.end()
+	defer ours.End()
 	theirs, err := b.help(nil, nil, helpCalls, bed.Socket(), bed.Readers()[0])
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.end()
+	defer theirs.End()
 	var found []measured
 	for i, row := range apiRows() {
 		if !b.wants(row.name) {
@@ -133,10 +134,10 @@ func (b *bench) api(ctx context.Context) (_ []measured, err error) {
 }
 
 // calling is the path of a call that a client makes.
-func calling(client *helper, call string) *sample.Path {
+func calling(client *helper.Process, call string) *sample.Path {
 	return &sample.Path{Trips: func(warm, count int) ([]float64, error) {
 		var took calls.Took
-		if err := client.ask(calls.Block{Call: call, Warm: warm, Count: count}, &took); err != nil {
+		if err := client.Ask(calls.Block{Call: call, Warm: warm, Count: count}, &took); err != nil {
 			return nil, err
 		}
 		if took.Err != "" {
@@ -159,11 +160,6 @@ func (b *bench) chain(ctx context.Context) (_ []measured, err error) {
 	if err := d.bed.Insert(ctx, 1, pcscbed.Card{}); err != nil { // a reader has one lease at a time
 		return nil, err
 	}
-	native, err := b.help(nil, nil, helpCalls, d.bed.Socket(), d.bed.Readers()[0])
-	if err != nil {
-		return nil, err
-	}
-	defer native.end()
 	tunnel, err := d.agent.openTunnel(ctx, d.host, d.bed.Readers()[0])
 	if err != nil {
 		return nil, err
@@ -173,16 +169,21 @@ func (b *bench) chain(ctx context.Context) (_ []measured, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer served.end()
+	defer served.End()
 	group := run.New(ctx)
 	defer group.Stop()
 	box := b.sandboxOn(d.bed)
 	group.Go("sandbox", box.Run)
-	card, err := box.Open(group.Context(), d.bed.Readers()[0], cardbroker.ShareShared)
+	card, err := openTwice(ctx, box, d.bed.Readers()[0], tunnel)
 	if err != nil {
 		return nil, err
 	}
 	defer card.Close(cardbroker.LeaveCard)
+	native, err := b.help(nil, nil, helpCalls, d.bed.Socket(), d.bed.Readers()[0])
+	if err != nil {
+		return nil, err
+	}
+	defer native.End()
 	limit, sandbox, whole := calling(native, calls.Transmit), throughSandbox(ctx, card), calling(served, calls.Transmit)
 	atAgent, end := throughTunnel(ctx, tunnel)
 	if err := sample.InTurns(ctx, pick(b, 40, 8), limit, sandbox, end, whole); err != nil {
@@ -194,6 +195,22 @@ func (b *bench) chain(ctx context.Context) (_ []measured, err error) {
 		against(end, nativePCSC, limit),
 		against(whole, nativePCSC, limit),
 	}, nil
+}
+
+// openTwice opens a card that a tunnel uses, too. Who first uses a card resets it, for it may have something of an earlier agent's on
+// it, and all other connections are told so: it is done before there are any that are measured.
+func openTwice(ctx context.Context, box *cards.Sandbox, reader string, tunnel *virtualreader.Tunnel) (*cards.Card, error) {
+	card, err := box.Open(ctx, reader, cardbroker.ShareShared)
+	if err != nil {
+		return nil, err
+	}
+	if err := card.Close(cardbroker.LeaveCard); err != nil {
+		return nil, err
+	}
+	if _, err := tunnel.Transmit(ctx, calls.Echo()); err != nil {
+		return nil, err
+	}
+	return box.Open(ctx, reader, cardbroker.ShareShared)
 }
 
 // sandboxOn is a sandbox for the readers of a service.
@@ -241,7 +258,7 @@ func throughTunnel(ctx context.Context, t *virtualreader.Tunnel) (agent, whole *
 }
 
 // serveReader has `cardbroker reader serve` serve a reader of the agent, and returns a client of that.
-func (h *host) serveReader(ctx context.Context, a *agent, reader string) (*helper, error) {
+func (h *host) serveReader(ctx context.Context, a *agent, reader string) (*helper.Process, error) {
 	ticket, err := a.offer(ctx, reader)
 	if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ func (b *bench) restAPDUs(ctx context.Context) (_ []measured, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer native.end()
+	defer native.End()
 	client := rest.NewClient(d.agent.port)
 	defer client.Close()
 	session, err := client.Open(ctx, d.bed.Readers()[1])

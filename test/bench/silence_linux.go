@@ -66,8 +66,8 @@ func (b *bench) keepSilence(ctx context.Context) (end func() error, err error) {
 		if err != nil {
 			return end, err
 		}
-		ends = append(ends, func() error { process.end(); return nil })
-		s.bare = append(s.bare, process.pid())
+		ends = append(ends, func() error { process.End(); return nil })
+		s.bare = append(s.bare, process.PID())
 	}
 	host, err := b.startHost("silence")
 	if err != nil {

@@ -126,10 +126,10 @@ func (b *bench) bareRelays(group *run.Group) (tcp, gorilla *sample.Path, end fun
 	}
 	url, endWeb, err := b.gorillaRelay(group)
 	if err != nil {
-		relay.end()
+		relay.End()
 		return nil, nil, nil, err
 	}
-	end = func() { endWeb(); relay.end() }
+	end = func() { endWeb(); relay.End() }
 	if tcp, err = tcpPath(ctx, address); err == nil {
 		gorilla, err = webPath(ctx, url)
 	}
@@ -149,7 +149,7 @@ func (b *bench) gorillaRelay(group *run.Group) (url string, end func(), err erro
 	if err != nil {
 		return "", nil, err
 	}
-	return url, relay.end, nil
+	return url, relay.End, nil
 }
 
 // tcpPath is the path to the echo behind the TCP relay.

@@ -30,6 +30,8 @@ type Config struct {
 	Reader  string          // in which there is a card; empty: [Reader]
 
 	Excludes bool // policy excludes readers
+
+	Process pki.Process // of module soft, which runs
 }
 
 // Bed serves the routes of agent/pki. Of a [Token] it has three modules: "card" has it as a card in [Reader], "soft" as one that needs no
@@ -55,6 +57,14 @@ type Bed struct {
 	events []cardbroker.Event
 }
 
+func (c Config) process(module string) pki.Process {
+	if module != "soft" {
+		return pki.Process{}
+	}
+	c.Process.Runs = true
+	return c.Process
+}
+
 // Start runs a bed until [Bed.Stop].
 func Start(ctx context.Context, cfg Config) (*Bed, error) {
 	b := &Bed{reader: cmp.Or(cfg.Reader, Reader), Keys: theKeys(), Secret: cardbroker.RandomSecret(), changed: make(chan struct{}, 1)}
@@ -77,7 +87,7 @@ func Start(ctx context.Context, cfg Config) (*Bed, error) {
 	})
 	tokens := pki.New(pki.Config{
 		Modules: func() []config.Module { return cfg.Modules },
-		Tokens:  cfg.Tokens, Running: func(name string) bool { return name == "soft" }, Excludes: cfg.Excludes,
+		Tokens:  cfg.Tokens, Process: cfg.process, Excludes: cfg.Excludes,
 		Readers: func(context.Context) ([]cardbroker.Reader, error) {
 			return []cardbroker.Reader{{Name: b.reader, Card: b.present.Load()}, {Name: "Empty Reader 01"}}, nil
 		},

@@ -313,7 +313,9 @@ export type MechanismFlags = {
 };
 
 export type Module = {
-  /** Why it is not there, though it was asked for. */
+  /** How its process ended, and what the module said last. Programs of the user's are told, such as the doctor; pages are not. */
+  cause?: string;
+  /** Why it is not there, though it was asked for; or that it hangs. */
   error?: string;
   library?: ModuleLibrary;
   name: string;

@@ -75,6 +75,7 @@ static CK_RV tokenInfo(CK_SLOT_ID id, CK_TOKEN_INFO *i) {
 		(is("locked") ? CKF_USER_PIN_LOCKED : 0) | (is("keypad") ? CKF_PROTECTED_AUTHENTICATION_PATH : 0);
 	i->ulMaxSessionCount = CK_EFFECTIVELY_INFINITE;
 	i->ulSessionCount = CK_UNAVAILABLE_INFORMATION;
+	i->ulMinPinLen = 4, i->ulMaxPinLen = 16;
 	if (is("leak")) {
 		malloc(1 << 20);
 		open("/usr/lib", O_RDONLY);
