@@ -91,7 +91,7 @@ func (a *Agent) bind(ctx context.Context, claim api.Claim) (enrolment, error) {
 		if cardbroker.ReasonOf(err) != cardbroker.Conflict {
 			return e, err
 		}
-		a.cfg.Log.Warn("somebody took the reserved port", "port", reservation.Port, "err", err)
+		a.cfg.Log.Warn("somebody has this port; trying another", "port", reservation.Port, "err", err)
 		e.claim.Avoid = append(e.claim.Avoid, reservation.Port)
 	}
 	return e, cardbroker.Errorf(cardbroker.PortsExhausted, "the last %d ports reserved were all taken by other programs", bindTries)
@@ -111,14 +111,14 @@ type enrolment struct {
 // the port. It returns when the port is lost: when a service does not know the claim any more, or does not take the listeners for the
 // user's. An agent that stands for election keeps what it has bound, whatever was elected: a port is the kernel's to give, then.
 func (a *Agent) registered(ctx context.Context, e enrolment) error {
-	delay, first := run.NewBackoff(firstDelay, reattachDelay), true
+	delay, first, said := run.NewBackoff(firstDelay, reattachDelay), true, ""
 	for {
 		began := time.Now()
 		registered, err := a.holdLink(ctx, e)
 		if registered {
 			e.delay.Reset()
 			delay.Reset()
-			first = false
+			first, said = false, ""
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -137,7 +137,13 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 				return err
 			}
 		}
-		a.cfg.Log.Info("the link to the broker is lost; re-attaching", "port", e.port, "err", err)
+		switch {
+		case registered:
+			a.cfg.Log.Info("the link is lost; re-attaching", "port", e.port, "err", err)
+		case err != nil && err.Error() != said: // once, however often we try
+			said = err.Error()
+			a.cfg.Log.Info("no link to a registry; trying again", "port", e.port, "err", err)
+		}
 		if registered && a.cfg.Election != nil && time.Since(began) > shortLink { // its dials have a pace of their own
 			continue
 		}

@@ -197,3 +197,20 @@ func TestStandingLeaseEndsWithItsPolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestSaysOnceWhyThereIsNoLink has nobody answer for an hour.
+func TestSaysOnceWhyThereIsNoLink(t *testing.T) {
+	a := newTestAgent(t, fakeRegistry{})
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		a.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if err := a.registered(ctx, enrolment{delay: run.NewBackoff(firstDelay, reattachDelay)}); err != nil {
+			t.Errorf("registered() = %v", err)
+		}
+		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "no broker answers") {
+			t.Errorf("the log has %d lines, want one that says why:\n%.500s", n, log.String())
+		}
+	})
+}

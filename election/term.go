@@ -68,7 +68,6 @@ func (e *Elector) enter(o *office) {
 // second longer hangs, and is abandoned; if the process survives that, we go on to lead: what Take took is still ours.
 func (e *Elector) serve(ctx context.Context, o *office, term Term) {
 	since := time.Now()
-	e.cfg.Log.Info("holds office")
 	limit := run.New(context.WithoutCancel(ctx))
 	limit.Go("limit", func(over context.Context) error {
 		<-ctx.Done()
@@ -92,7 +91,7 @@ func (e *Elector) serve(ctx context.Context, o *office, term Term) {
 	})
 	g.Wait()
 	limit.Stop()
-	e.cfg.Log.Info("left office", "dur", time.Since(since), "err", context.Cause(ctx))
+	e.cfg.Log.Info("this agent keeps the registry no longer", "dur", time.Since(since), "reason", context.Cause(ctx))
 	e.enter(&office{left: time.Now()})
 	close(o.ended)
 }

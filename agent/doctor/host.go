@@ -70,7 +70,7 @@ func (w *World) broker() []doctor.Finding {
 	case w.stands():
 		return one(doctor.OK("broker", "no service answers at %s: the agents elect their registry", w.Socket))
 	case !w.Installed:
-		return one(doctor.Fail(cardbroker.Unavailable, "broker", "have the broker installed and started on this host (cardbroker host run), or name its socket with --socket",
+		return one(doctor.Fail(cardbroker.Unavailable, "broker", "have the broker installed and started on this host (cardbroker host run), name its socket with --socket, or have the agents do without one (cardbroker agent run --elect)",
 			"there is no broker at %s", w.Socket))
 	}
 	return one(doctor.Fail(cardbroker.Unavailable, "broker", "have the broker started on this host (cardbroker host run)", "no broker answers at %s: %v", w.Socket, w.BrokerErr))

@@ -84,7 +84,6 @@ type entry struct {
 	pin, next pin.Field
 	act       pin.Act
 	dialog    bool
-	timeout   int  // seconds; 0: as long as the request
 	keeps     bool // a PIN session may begin, or be used
 }
 

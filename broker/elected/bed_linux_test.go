@@ -59,7 +59,7 @@ func lead(t *testing.T, change func(*Config)) *bed {
 	t.Cleanup(func() { ledger.Close() })
 	b := &bed{t: t, resigned: make(chan string, 64)}
 	cfg := Config{
-		Registry: registry.Config{Ports: ports, Epoch: epoch.Next(0)},
+		Registry: registry.Config{Ports: ports, Epoch: epoch.Now()},
 		Resign:   func(why string) { b.resigned <- why },
 		HostName: "host.example",
 		Version:  "test",

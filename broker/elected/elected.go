@@ -79,6 +79,7 @@ func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Leader, erro
 // Run is the leader's term: it serves until ctx ends. It owns the listeners of its configuration.
 func (l *Leader) Run(ctx context.Context) error {
 	defer l.kernel.Close()
+	l.cfg.Log.Info("this agent is elected, and keeps the registry", "port", l.cfg.Listen[0].Addr().(*net.TCPAddr).Port, "term", l.epoch)
 	return l.core.Run(ctx, func(_, servers *run.Group) {
 		servers.Go("loopback", l.serve)
 		servers.Go("voters", l.appoint)
@@ -138,7 +139,6 @@ func (l *Leader) mayServe(user cardbroker.UserID) bool {
 // resign has the term end: a service is there.
 func (l *Leader) resign(w http.ResponseWriter, r *http.Request) error {
 	why := fmt.Sprintf("a service of user %s wants the port", httpserver.CallerOf(r.Context()).User)
-	l.cfg.Log.Info("leader resigns", "reason", why)
 	l.cfg.Resign(why)
 	return httpserver.JSON(w, struct{}{})
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -261,7 +262,11 @@ func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (s api.Ses
 		return api.Session{}, 0, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s: log on again, or run cardbroker agent run", f.session)
 	}
 	note, noted := home.ReadNote(f.state, cardbroker.SessionID(f.session))
-	if noted != nil {
+	switch reason := cardbroker.ReasonOf(err); {
+	case noted == nil:
+	case reason == cardbroker.Unavailable:
+		return api.Session{}, 0, cardbroker.Wrapf(errors.Unwrap(err), reason, "no agent of session %s is registered: start it (cardbroker agent run), or see cardbroker agent doctor; %s", f.session, api.Describe(err).Description)
+	default:
 		return api.Session{}, 0, err
 	}
 	return api.Session{Session: note.Session, Port: note.Port, PID: note.PID}, note.Elects, nil

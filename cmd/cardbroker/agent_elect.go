@@ -51,6 +51,9 @@ func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *clie
 	if o.port, err = loopbackPort("elect.listen", at.Listen); err != nil {
 		return nil, nil, err
 	}
+	if o.port == 0 {
+		return nil, nil, cardbroker.Errorf(cardbroker.Invalid, "elect.listen %s: want a port, the same for all agents", at.Listen)
+	}
 	if o.ports, err = cardbroker.ParsePorts(at.Ports); err != nil {
 		return nil, nil, fmt.Errorf("elect.ports: %w", err)
 	}
@@ -100,7 +103,7 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 	}
 	cfg := elected.Config{
 		Listen:   listeners,
-		Registry: registry.Config{Ports: o.ports, Epoch: epoch.Next(0)},
+		Registry: registry.Config{Ports: o.ports, Epoch: epoch.Now()},
 		AnyUser:  o.scope.AnyUser,
 		Accounts: o.accounts,
 		Resign:   o.resign,

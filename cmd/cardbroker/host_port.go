@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -44,8 +45,11 @@ func takePort(ctx context.Context, port cardbroker.Port, log *slog.Logger) ([]ne
 			if !left { // somebody has the port of [::1] alone
 				return nil, whoHas(port, err)
 			}
+		case cardbroker.CallerRefused:
+			return nil, whoHas(port, cardbroker.Wrapf(asked, cardbroker.Conflict,
+				"port %d seems to have an agent that was elected; it leaves it to root and to the account that its agent.yaml names, not to us", port))
 		default:
-			return nil, whoHas(port, fmt.Errorf("%w; asked to leave: %w", err, asked))
+			return nil, whoHas(port, cardbroker.Wrapf(asked, cardbroker.Conflict, "%s", api.Describe(err).Description))
 		}
 		select {
 		case <-time.After(bindAgain):
@@ -70,5 +74,5 @@ func whoHas(port cardbroker.Port, err error) error {
 	if pid, name := listener.Process(); pid != 0 {
 		who += fmt.Sprintf(", process %d (%s)", pid, name)
 	}
-	return cardbroker.Wrapf(err, cardbroker.Conflict, "%s: %s; end it, or name another port with --listen", api.Describe(err).Description, who)
+	return cardbroker.Wrapf(errors.Unwrap(err), cardbroker.Conflict, "%s: %s; end it, or name another port with --listen", api.Describe(err).Description, who)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker/elected"
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/epoch"
@@ -44,7 +45,7 @@ func leader(t *testing.T, port cardbroker.Port, again func()) cardbroker.Port {
 	term, end := context.WithCancel(context.Background())
 	l, err := elected.New(term, elected.Config{
 		Listen: listeners, Log: quiet, Resign: func(string) { end() },
-		Registry: registry.Config{Ports: cardbroker.Ports{24800}, Epoch: epoch.Next(0)},
+		Registry: registry.Config{Ports: cardbroker.Ports{24800}, Epoch: epoch.Now()},
 	}, ledger)
 	if err != nil {
 		t.Error(err)
@@ -155,4 +156,28 @@ func TestSquatterThatSaysItLeaves(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLeaderDoesNotResign says what to do where the leader takes us for no service.
+func TestLeaderDoesNotResign(t *testing.T) {
+	listeners, err := httpserver.ListenLoopback(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(listeners)
+	group := owned.New(t.Context())
+	defer group.Stop()
+	group.Go("leader", func(context.Context) error {
+		return http.Serve(listeners[0], http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			api.WriteError(w, cardbroker.Refusef(cardbroker.CallerRefused, cardbroker.RuleNotAdmin, "only root and the service account may do this"))
+		}))
+	})
+	_, err = takePort(t.Context(), cardbroker.Port(listeners[0].Addr().(*net.TCPAddr).Port), quiet)
+	said := api.Describe(err).Description
+	for _, want := range []string{"it leaves it to root and to the account that its agent.yaml names", fmt.Sprintf("process %d (", os.Getpid())} {
+		if cardbroker.ReasonOf(err) != cardbroker.Conflict || !strings.Contains(said, want) {
+			t.Errorf("takePort says %q, want a conflict with %q", said, want)
+		}
+	}
+	closeAll(listeners)
 }

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package epoch numbers the terms of elected leaders. A number is a moment of the host: microseconds since it started, which
-// no process can be ahead of and no clock setting turns back. So two leaders never have one number, even if nobody has
-// lived to tell of the first, and a number from the future is a lie.
+// no process can be ahead of and no clock setting turns back. So two leaders never have one number, as one port is bound in
+// between, even if nobody has lived to tell of the first; and a number from the future is a lie.
 package epoch
 
 import (
@@ -12,11 +12,8 @@ import (
 	"github.com/cardbroker/cardbroker"
 )
 
-// Now returns the microseconds since the host started, suspends included.
+// Now returns the number of a term that begins now: the microseconds since the host started, suspends included.
 func Now() uint64 { return uint64(sinceBoot() / time.Microsecond) }
-
-// Next returns the number of a term that begins now, after one that had the number seen, or 0.
-func Next(seen uint64) uint64 { return max(seen+1, Now()) }
 
 // Check refuses the number of a term that cannot have begun yet. Errors: Invalid.
 func Check(n uint64) error {

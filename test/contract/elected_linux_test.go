@@ -30,7 +30,7 @@ func newElected(t *testing.T) (leader asked, number uint64) {
 	t.Cleanup(func() { ledger.Close() })
 	listeners, err := httpserver.ListenLoopback(t.Context(), 0)
 	h.check(err)
-	number = epoch.Next(0)
+	number = epoch.Now()
 	l, err := elected.New(t.Context(), elected.Config{
 		Listen: listeners, Registry: registry.Config{Ports: cardbroker.Ports{20100}, Epoch: number}, HostName: "host.example", Version: "test",
 		Log: slog.New(slog.DiscardHandler),

@@ -6,18 +6,22 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // What a user of the demo does himself, in a process of his own: the kernel must see him, not the demo.
@@ -26,6 +30,7 @@ import (
 //	page ORIGIN METHOD URL BODY asks as a page of that origin does in his browser; without an origin, as a program of his
 //	reserve SOCKET CLAIM reserves a port for a session "guest" with that claim
 //	register SOCKET CLAIM registers that session
+//	depose PID URL       kills an elected leader, and says when another one answers at /info
 const guestSession = "guest"
 
 // actTimeout is how long an act may take.
@@ -46,6 +51,8 @@ func actor(args []string) int {
 		answer, err = broker(args[1]).Reserve(ctx, api.Claim{Session: guestSession, Claim: args[2]})
 	case len(args) == 3 && args[0] == "register":
 		answer, err = register(ctx, broker(args[1]), args[2])
+	case len(args) == 3 && args[0] == "depose":
+		answer, err = depose(ctx, args[1], args[2])
 	default:
 		err = fmt.Errorf("unknown act %q", args)
 	}
@@ -162,4 +169,32 @@ func register(ctx context.Context, broker *client.Broker, claim string) (*api.Re
 		return nil, answer.Failed.Error()
 	}
 	return answer.Registered, nil
+}
+
+// succession is what a depose prints.
+type succession struct {
+	MS    float64 `json:"ms"` // from the kill to the answer
+	Epoch uint64  `json:"epoch"`
+}
+
+// depose kills the process and asks, each millisecond, until an elected leader answers.
+func depose(ctx context.Context, pid, address string) (next succession, err error) {
+	leader, err := strconv.Atoi(pid)
+	if err != nil {
+		return next, err
+	}
+	begun := time.Now()
+	if err := syscall.Kill(leader, syscall.SIGKILL); err != nil {
+		return next, err
+	}
+	for {
+		said, err := page(ctx, program, http.MethodGet, address, "")
+		var info api.Info
+		if err == nil && said.Status == http.StatusOK && json.Unmarshal(said.Body, &info) == nil {
+			return succession{MS: float64(time.Since(begun).Microseconds()) / 1000, Epoch: info.Cardbroker.Epoch}, nil
+		}
+		if !run.Pause(ctx, time.Millisecond) {
+			return next, errors.Join(ctx.Err(), err)
+		}
+	}
 }

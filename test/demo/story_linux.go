@@ -44,7 +44,7 @@ func play(s *stage.Stage, r *report) error {
 	st := &story{Stage: s, report: r, socket: s.Path("run", "broker.sock")}
 	defer st.unplug()
 	for _, scene := range []func() error{
-		st.plugIn, st.logon, st.whoIsWho, st.pagesAsk, st.tokens, st.remoteLoading, st.doctor, st.offerAndUse, st.runScript, st.issueTokens, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies, st.dialsOut,
+		st.plugIn, st.logon, st.whoIsWho, st.pagesAsk, st.tokens, st.remoteLoading, st.doctor, st.offerAndUse, st.runScript, st.issueTokens, st.serveAndSign, st.othersKeepOut, st.sandboxDies, st.brokerDies, st.dialsOut, st.elect,
 	} {
 		if err := scene(); err != nil {
 			return err
