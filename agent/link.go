@@ -239,7 +239,7 @@ func (a *Agent) tunnel(note cardend.Note) (t cardend.Tunnel, stop func()) {
 		Asker:      a.asker,
 		Control:    policy.Control,
 		Changed:    changed,
-		Present:    func() *cardbroker.Card { return cardIn(a.cards.Snapshot(), note.Reader) },
+		Present:    func() *cardbroker.Card { return a.cards.Present(note.Reader) },
 		Report:     a.tellUsage,
 	}
 	if registered := a.registration.Load(); registered != nil {
@@ -336,13 +336,4 @@ func (a *Agent) tellUsage(u api.Usage) {
 	case a.measured <- u:
 	default:
 	}
-}
-
-func cardIn(readers []cardbroker.Reader, name string) *cardbroker.Card {
-	for _, reader := range readers {
-		if reader.Name == name {
-			return reader.Card
-		}
-	}
-	return nil
 }

@@ -85,16 +85,15 @@ func (a *Agent) mayOffer(r *http.Request, tenant cardbroker.Tenant) error {
 // offers is what the agent offers and what is held at the moment.
 func (a *Agent) offers() api.Offers {
 	var offers api.Offers
-	readers := a.cards.Snapshot()
 	for _, o := range *a.desk.view.Load() {
 		offers.Offers = appendReader(offers.Offers, api.OfferedReader{Tenant: o.tenant, ID: o.id, Name: o.name})
 	}
-	for _, o := range a.standing(readers) {
+	for _, o := range a.standing(a.cards.Snapshot()) {
 		offers.Offers = appendReader(offers.Offers, api.OfferedReader{Tenant: o.tenant, ID: o.id, Name: o.name, Standing: true})
 	}
 	leases := a.leases.List()
 	for i, row := range offers.Offers {
-		offers.Offers[i].Card = api.NewCard(cardIn(readers, row.Name))
+		offers.Offers[i].Card = api.NewCard(a.cards.Present(row.Name))
 		for _, lease := range leases {
 			if lease.Reader == row.Name && lease.Tenant == row.Tenant { // of the tenant's own lease only
 				offers.Offers[i].Lease = &api.ReaderLease{Tenant: lease.Tenant, Expires: lease.Expires}

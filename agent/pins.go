@@ -28,7 +28,7 @@ func (a *Agent) pinConfig() pin.Config {
 		Held:     a.held,
 		Free:     a.sole,
 		Attended: a.present.attends,
-		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Present:  a.cards.Present,
 		Watch:    a.cards.Watch,
 		Record:   a.record,
 	}
@@ -50,7 +50,7 @@ func (a *Agent) pkiConfig() pki.Config {
 		Away:     a.present.uses.Closed,
 		Free:     a.sole,
 		Lend:     func(ctx context.Context, reader string) (pki.Loan, error) { return a.cards.Lend(ctx, reader) },
-		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Present:  a.cards.Present,
 		Secret:   a.secret,
 		PINs:     a.pins,
 		Record:   a.record,

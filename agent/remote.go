@@ -22,7 +22,7 @@ func (a *Agent) remoteConfig() remoteloading.Config {
 			}
 			return card, nil
 		},
-		Present:  func(reader string) *cardbroker.Card { return cardIn(a.cards.Snapshot(), reader) },
+		Present:  a.cards.Present,
 		Watch:    a.cards.Watch,
 		Enter:    a.present.uses.Enter,
 		Attended: a.present.attends,

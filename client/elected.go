@@ -116,7 +116,10 @@ func (e *Elected) Link(ctx context.Context) (conn *socket.Conn, err error) {
 		conn, err = e.dial(ctx)
 		return err
 	}
-	failed := dial(ctx)
+	failed := nobody(nil, e.cfg.Port) // the end of who was elected has brought us here: when to dial is the election's matter
+	if e.mode != api.ModeElected || e.mayStand() != nil {
+		failed = dial(ctx)
+	}
 	if cardbroker.ReasonOf(failed) == cardbroker.Unavailable {
 		failed = e.seek(ctx, dial)
 	}

@@ -27,7 +27,7 @@ import (
 // alice is another user.
 var alice = cardbroker.UserID{UID: 61001}
 
-// sought is what an Elected has sought.
+// sought is what an Elected has sought, and found nobody.
 type sought struct {
 	calls     int
 	notBefore time.Time
@@ -43,7 +43,10 @@ func newElected(t *testing.T, port cardbroker.Port, change func(*ElectedConfig))
 	cfg := ElectedConfig{
 		Service: NewBroker(BrokerConfig{Socket: t.TempDir() + "/broker.sock", Accounts: []cardbroker.UserID{peer.Self()}}),
 		Port:    port, Ports: cardbroker.Ports{20, 21, 22, 23, 24, 25, 26, 27}, AfterService: true, Secret: cardbroker.NewSecret([]byte("secret")),
-		Seek: func(_ context.Context, notBefore time.Time, _ func(context.Context) error) error {
+		Seek: func(ctx context.Context, notBefore time.Time, dial func(context.Context) error) error {
+			if err := dial(ctx); cardbroker.ReasonOf(err) != cardbroker.Unavailable {
+				return err
+			}
 			s.calls, s.notBefore = s.calls+1, notBefore
 			return errSought
 		},
@@ -380,5 +383,23 @@ func TestTwoUsersOneAddressEach(t *testing.T) {
 	e, _ := newElected(t, port, func(c *ElectedConfig) { c.AnyUser = true })
 	if _, err := link(t, e); cardbroker.RuleOf(err) != cardbroker.RuleListenerForeign || !strings.Contains(err.Error(), "61001") {
 		t.Errorf("Link = %v, want that it is refused and names user 61001", err)
+	}
+}
+
+// TestLinkAfterItsEnd: when to dial once whoever was elected has gone is the election's matter, or all agents would do it at once.
+func TestLinkAfterItsEnd(t *testing.T) {
+	listeners, port := listen(t, peer.Self())
+	serve(t, listeners[0], links)
+	seeks := 0
+	e, _ := newElected(t, port, func(c *ElectedConfig) {
+		c.Seek = func(ctx context.Context, _ time.Time, dial func(context.Context) error) error {
+			seeks++
+			return dial(ctx)
+		}
+	})
+	for want := range 3 { // the first time it looks by itself whether somebody is there
+		if mode, err := link(t, e); mode != api.ModeElected || err != nil || seeks != want {
+			t.Fatalf("Link %d leads to %q, %v, by %d searches, want %d", want+1, mode, err, seeks, want)
+		}
 	}
 }

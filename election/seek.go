@@ -21,6 +21,9 @@ const (
 	watcherMore = 150 * time.Millisecond // up to: so that a thousand watchers do not try at once
 	startMore   = 30 * time.Millisecond  // up to: who has never seen anybody waits for nobody
 
+	followWait = 15 * time.Millisecond // who is no voter leaves the processors to these first, or nobody is soon elected
+	followMore = 35 * time.Millisecond // up to: so that who was elected gets them one after the other
+
 	afterConflict = 5 * time.Millisecond   // somebody has won, or dies slowly; doubled each time
 	manyConflicts = 6                      // tries, half a second: it is no leader who comes or goes
 	afterFailure  = 100 * time.Millisecond // we cannot take office; doubled each time
@@ -34,6 +37,9 @@ func (e *Elector) Seek(ctx context.Context, notBefore time.Time, dial func(ctx c
 	c := &candidacy{e: e, from: time.Now(), chance: rand.Float64(), pace: firstDial}
 	if notBefore.After(c.from) {
 		c.from = notBefore
+	}
+	if e.seen.Load() && !run.Pause(ctx, c.first()) {
+		return ctx.Err()
 	}
 	for {
 		err := dial(ctx)
@@ -59,6 +65,15 @@ type candidacy struct {
 	chance float64   // in [0, 1): our place among those who wait for as long as we do; drawn once, or none would wait
 	pace   time.Duration
 	tries  int // that have failed
+}
+
+// first returns how long after the end of a watch it is worth while to dial: when one of those who try before us may have
+// taken office.
+func (c *candidacy) first() time.Duration {
+	if n, voter := c.e.rank(); voter {
+		return time.Duration(n) * rankStep
+	}
+	return followWait + c.part(followMore)
 }
 
 // wait returns when it is time to dial again, false if ctx has ended. If it is our turn before that, it takes office.

@@ -118,6 +118,16 @@ func (s *Sandbox) Renew() error { return s.tell((*state).renew) }
 // to be changed.
 func (s *Sandbox) Snapshot() []cardbroker.Reader { return s.view.Load().readers }
 
+// Present returns the card in the reader of that name as last seen, and waits for nobody; nil: there is none.
+func (s *Sandbox) Present(reader string) *cardbroker.Card {
+	for _, r := range s.Snapshot() {
+		if r.Name == reader {
+			return r.Card
+		}
+	}
+	return nil
+}
+
 // Status returns the counters and waits for nobody.
 func (s *Sandbox) Status() child.Status { return s.view.Load().status }
 

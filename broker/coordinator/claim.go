@@ -70,13 +70,19 @@ func (c *Coordinator) rows(agents []cardbroker.Agent, epoch uint64) api.Sessions
 	for _, l := range c.Hub.View() {
 		said[l.Agent.Route] = l.Presence
 	}
+	names := map[cardbroker.UserID]string{} // each is read once: the system may ask a directory for it
+	for _, agent := range agents {
+		if _, known := names[agent.Key.User]; !known {
+			names[agent.Key.User] = UserName(agent.Key.User)
+		}
+	}
 	for i, agent := range agents {
 		presence := said[agent.Route]
 		rows.Sessions[i] = api.Session{
 			Session:    agent.Key.Session,
 			UID:        api.UID(agent.Key.User),
 			SID:        agent.Key.User.SID,
-			User:       UserName(agent.Key.User),
+			User:       names[agent.Key.User],
 			PID:        agent.PID,
 			Port:       agent.Port,
 			State:      agent.State,

@@ -8,15 +8,19 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/broker/coordinator"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 const (
 	maxVoters = 7  // more gossip costs more and orders no better
 	maxName   = 64 // bytes
+
+	settle = 200 * time.Millisecond // from a change to the next appointment: agents that have lost a leader come all at once
 )
 
 // checkVoter refuses what others could not use: a voter is told of to all of them.
@@ -49,6 +53,9 @@ func (l *Leader) appoint(ctx context.Context) error {
 	for {
 		select {
 		case <-changed:
+			if !run.Pause(ctx, settle) {
+				return nil
+			}
 			e.update()
 		case <-ctx.Done():
 			return nil

@@ -75,8 +75,9 @@ func (b *Bed) Look(ctx context.Context, terms *Terms) error {
 	return nil
 }
 
-// lookEvery is how often who leads is looked at in the background.
-const lookEvery = 200 * time.Millisecond
+// lookEvery is how often who leads is looked at in the background, besides after each failover. A look reads the tables of the host, which
+// takes a processor for several milliseconds, and those that are measured are not to wait for that.
+const lookEvery = 500 * time.Millisecond
 
 // Watch looks again and again until ctx ends.
 func (b *Bed) Watch(ctx context.Context, terms *Terms) error {
