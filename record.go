@@ -29,5 +29,4 @@ type Changes struct {
 	Epoch  uint64 // of the Registry that writes; a store that has seen a higher one refuses
 	Put    []Record
 	Delete []Port
-	Anew   bool // all that was kept is dropped first, its epoch too
 }

@@ -134,17 +134,6 @@ func (s *Store) Commit(ctx context.Context, changes cardbroker.Changes) error {
 	return s.unwritable(s.db.Update(func(tx *bbolt.Tx) error { return s.apply(tx, changes) }))
 }
 
-// empty drops all that the bucket has.
-func empty(b *bbolt.Bucket) error {
-	cursor := b.Cursor()
-	for key, _ := cursor.First(); key != nil; key, _ = cursor.First() {
-		if err := cursor.Delete(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (s *Store) apply(tx *bbolt.Tx, changes cardbroker.Changes) error {
 	meta, agents := tx.Bucket([]byte(metaBucket)), tx.Bucket([]byte(agentsBucket))
 	epoch, err := s.meta(meta, epochKey, 8)
@@ -152,15 +141,10 @@ func (s *Store) apply(tx *bbolt.Tx, changes cardbroker.Changes) error {
 		return err
 	}
 	switch seen := binary.BigEndian.Uint64(epoch); {
-	case seen > changes.Epoch && !changes.Anew:
+	case seen > changes.Epoch:
 		return cardbroker.Errorf(cardbroker.StaleEpoch, "epoch %d is over, the store is at %d", changes.Epoch, seen)
 	case seen != changes.Epoch:
 		if err := put(meta, []byte(epochKey), binary.BigEndian.AppendUint64(nil, changes.Epoch)); err != nil {
-			return err
-		}
-	}
-	if changes.Anew {
-		if err := empty(agents); err != nil {
 			return err
 		}
 	}

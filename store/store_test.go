@@ -106,23 +106,6 @@ func TestWhatIsCommittedIsLoaded(t *testing.T) {
 	}
 }
 
-// TestAnew: a registry may begin with nothing, whatever the one before it has left.
-func TestAnew(t *testing.T) {
-	path := newPath(t)
-	s := open(t, path, store.Options{})
-	old := agent(1000, 24800, cardbroker.Registered)
-	commit(t, s, cardbroker.Changes{Epoch: 9, Put: []cardbroker.Record{old, agent(1001, 24801, cardbroker.Registered)}})
-	salt := load(t, s).Salt
-	record := agent(1002, 24802, cardbroker.Registered)
-	commit(t, s, cardbroker.Changes{Epoch: 4, Anew: true, Put: []cardbroker.Record{record}})
-	s.Close()
-	s = open(t, path, store.Options{})
-	if got := load(t, s); got.Epoch != 4 || got.Salt != salt || !slices.Equal(got.Records, []cardbroker.Record{record}) {
-		t.Errorf("Load() = %+v, want epoch 4 and its own record", got)
-	}
-	wantError(t, "Commit()", s.Commit(t.Context(), cardbroker.Changes{Epoch: 3}), cardbroker.StaleEpoch, "3", "4")
-}
-
 func TestOlderEpochIsRefused(t *testing.T) {
 	s := open(t, newPath(t), store.Options{})
 	commit(t, s, cardbroker.Changes{Epoch: 5})

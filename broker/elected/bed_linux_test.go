@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -25,7 +24,6 @@ import (
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/testenv"
-	"github.com/cardbroker/cardbroker/store"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
@@ -52,11 +50,6 @@ func lead(t *testing.T, change func(*Config)) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ledger, err := store.Open(filepath.Join(t.TempDir(), "elected.db"), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ledger.Close() })
 	b := &bed{t: t, resigned: make(chan string, 64)}
 	cfg := Config{
 		Registry: registry.Config{Ports: ports, Epoch: epoch.Now()},
@@ -73,7 +66,7 @@ func lead(t *testing.T, change func(*Config)) *bed {
 		t.Fatal(err)
 	}
 	b.port = portOf(cfg.Listen[0])
-	if b.Leader, err = New(t.Context(), cfg, ledger); err != nil {
+	if b.Leader, err = New(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	b.self = alice

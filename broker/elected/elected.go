@@ -54,11 +54,9 @@ type Leader struct {
 	epoch  uint64
 }
 
-// New returns a leader that has not started: nobody has asserted anything yet, whatever its ledger had. Errors: as
-// [registry.New].
-func New(ctx context.Context, cfg Config, ledger registry.Ledger) (*Leader, error) {
-	cfg.Registry.Fresh = true
-	entries, err := registry.New(ctx, cfg.Registry, ledger, cfg.Log)
+// New returns a leader that has not started: nobody has asserted anything yet. Errors: as [registry.New].
+func New(ctx context.Context, cfg Config) (*Leader, error) {
+	entries, err := registry.New(ctx, cfg.Registry, memory{}, cfg.Log)
 	if err != nil {
 		return nil, err
 	}

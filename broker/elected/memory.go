@@ -11,17 +11,17 @@ import (
 	"github.com/cardbroker/cardbroker/broker/registry"
 )
 
-// Memory is the ledger of a term, which begins empty: nobody would read what it kept. So no full disk, no home that is read-only or
+// memory is the ledger of a term, which begins empty: nobody would read what it kept. So no full disk, no home that is read-only or
 // another host's too, and no file that somebody else has locked keeps an agent from office.
-type Memory struct{}
+type memory struct{}
 
-var _ registry.Ledger = Memory{}
+var _ registry.Ledger = memory{}
 
 // Load returns an empty snapshot.
-func (Memory) Load(context.Context) (kept cardbroker.Snapshot, _ error) {
+func (memory) Load(context.Context) (kept cardbroker.Snapshot, _ error) {
 	rand.Read(kept.Salt[:]) // never fails
 	return kept, nil
 }
 
 // Commit keeps nothing.
-func (Memory) Commit(context.Context, cardbroker.Changes) error { return nil }
+func (memory) Commit(context.Context, cardbroker.Changes) error { return nil }

@@ -73,26 +73,6 @@ func TestAssertQuota(t *testing.T) {
 	h.logon(1001, "1").assert(t, 30050, "")
 }
 
-// TestFresh begins a term with nothing but its epoch, whatever the last one has left, in another boot perhaps.
-func TestFresh(t *testing.T) {
-	h := newTestHost(t, "30000-30003")
-	h.logon(1000, "1").assert(t, 30000, "")
-	for _, epoch := range []uint64{7_000_000, 5_000} {
-		h.stop()
-		h.cfg.Epoch, h.cfg.Fresh = epoch, true
-		h.start()
-		if v := h.View(); v.Epoch() != epoch || len(v.Agents()) != 0 {
-			t.Errorf("epoch %d, %d agents, want %d and none", v.Epoch(), len(v.Agents()), epoch)
-		}
-		kept, err := h.disk.Load(t.Context())
-		if err != nil || kept.Epoch != epoch || len(kept.Records) != 0 {
-			t.Errorf("kept: %+v, %v", kept, err)
-		}
-		h.logon(1000, "2").assert(t, 30001, "")
-		h.check()
-	}
-}
-
 // TestAssertAndLeave: an asker that leaves while its assertion is committed has a Link that nobody ends, so it does not count.
 func TestAssertAndLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -23,7 +23,6 @@ type Config struct {
 	Committed  func(took time.Duration, err error) // is told of each commit; nil: nobody wants to know
 	Hold       bool                                // the Guard binds the ports of all agents, and keeps them
 	Epoch      uint64                              // of this run; 0: one after the ledger's
-	Fresh      bool                                // begins empty, and so does the ledger: agents assert what they hold
 }
 
 // withDefaults fills in what is zero.

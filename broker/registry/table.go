@@ -101,10 +101,7 @@ func (t *table) load(ctx context.Context) error {
 		return err
 	}
 	t.epoch, t.salt = cmp.Or(t.cfg.Epoch, kept.Epoch+1), kept.Salt
-	changes := cardbroker.Changes{Epoch: t.epoch, Anew: t.cfg.Fresh}
-	if t.cfg.Fresh {
-		kept.Records = nil
-	}
+	changes := cardbroker.Changes{Epoch: t.epoch}
 	now := time.Now()
 	for _, record := range kept.Records {
 		s := slot{agent: record.Agent, claim: record.Claim, deadline: now.Add(t.cfg.ReserveFor)}

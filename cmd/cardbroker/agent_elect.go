@@ -114,7 +114,7 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 	if !o.scope.AnyUser { // what is used up is our own user's
 		cfg.Registry.PerUser = len(o.ports)
 	}
-	leader, err := elected.New(ctx, cfg, elected.Memory{})
+	leader, err := elected.New(ctx, cfg)
 	if err != nil {
 		closeAll(listeners)
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +22,6 @@ import (
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	owned "github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/testenv"
-	"github.com/cardbroker/cardbroker/store"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -37,23 +35,17 @@ func leader(t *testing.T, port cardbroker.Port, again func()) cardbroker.Port {
 		t.Error(err)
 		return 0
 	}
-	ledger, err := store.Open(filepath.Join(t.TempDir(), "elected.db"), store.Options{})
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
 	term, end := context.WithCancel(context.Background())
 	l, err := elected.New(term, elected.Config{
 		Listen: listeners, Log: quiet, Resign: func(string) { end() },
 		Registry: registry.Config{Ports: cardbroker.Ports{24800}, Epoch: epoch.Now()},
-	}, ledger)
+	})
 	if err != nil {
 		t.Error(err)
 		return 0
 	}
 	group := owned.New(context.Background())
 	group.Go("term", func(context.Context) error {
-		defer ledger.Close()
 		err := l.Run(term)
 		again()
 		return err

@@ -15,7 +15,6 @@ import (
 	"github.com/cardbroker/cardbroker/broker/registry"
 	"github.com/cardbroker/cardbroker/internal/epoch"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
-	"github.com/cardbroker/cardbroker/store"
 	"github.com/cardbroker/cardbroker/test/openapi"
 )
 
@@ -25,16 +24,13 @@ func newElected(t *testing.T) (leader asked, number uint64) {
 	checker, err := openapi.Load()
 	h := &host{t: t, dir: t.TempDir(), checker: checker}
 	h.check(err)
-	ledger, err := store.Open(h.path("elected.db"), store.Options{})
-	h.check(err)
-	t.Cleanup(func() { ledger.Close() })
 	listeners, err := httpserver.ListenLoopback(t.Context(), 0)
 	h.check(err)
 	number = epoch.Now()
 	l, err := elected.New(t.Context(), elected.Config{
 		Listen: listeners, Registry: registry.Config{Ports: cardbroker.Ports{20100}, Epoch: number}, HostName: "host.example", Version: "test",
 		Log: slog.New(slog.DiscardHandler),
-	}, ledger)
+	})
 	h.check(err)
 	h.run(l.Run)
 	return asked{h, "broker", listeners[0].Addr().String()}, number
