@@ -21,6 +21,7 @@ import (
 	"github.com/cardbroker/cardbroker/client"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	owned "github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
@@ -158,7 +159,7 @@ func TestNoPortLeft(t *testing.T) {
 	if os.Getenv(inside) == "" {
 		testenv.Root(t)
 		cmd := exec.Command(testenv.Tool(t, "unshare"), "--net", "sh", "-c",
-			`ip link set lo up && echo 40000 40001 >/proc/sys/net/ipv4/ip_local_port_range && exec "$0" -test.run='^TestNoPortLeft$'`, os.Args[0])
+			`ip link set lo up && echo 40000 40001 >/proc/sys/net/ipv4/ip_local_port_range && echo 0 >/proc/sys/net/ipv4/tcp_max_tw_buckets && exec "$0" -test.run='^TestNoPortLeft$'`, os.Args[0])
 		cmd.Env = append(os.Environ(), inside+"=1", "GORACE=atexit_sleep_ms=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
@@ -169,6 +170,9 @@ func TestNoPortLeft(t *testing.T) {
 	o.serveTerm(t, func() {
 		for _, port := range []cardbroker.Port{40000, 40001} {
 			taken, err := httpserver.ListenLoopback(t.Context(), port)
+			for try := 0; err != nil && try < 500 && owned.Pause(t.Context(), 10*time.Millisecond); try++ {
+				taken, err = httpserver.ListenLoopback(t.Context(), port) // who asked for our health may still be closing
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
