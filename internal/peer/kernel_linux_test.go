@@ -254,7 +254,7 @@ func TestCheckListener(t *testing.T) {
 		{"IPv4 alone", "127.0.0.1:P", "", ok, missing, ok},
 		{"multipath", "127.0.0.1:P mptcp|[::1]:P mptcp", "", ok, ok, ok},
 		{"nobody", "", "", missing, missing, missing},
-		{"IPv6 alone", "[::1]:P", "", missing, missing, missing},
+		{"IPv6 alone", "[::1]:P", "", missing, missing, foreign},
 		{"a squatter on another address", "127.0.0.1:P|[::1]:P", "127.0.0.2:P", ok, ok, ok},
 		{"a squatter on [::1]", "127.0.0.1:P", "[::1]:P", foreign, foreign, foreign},
 		{"a squatter on [::1], of the interface only", "127.0.0.1:P", "[::1]:P lo", foreign, foreign, foreign},
@@ -280,6 +280,9 @@ func TestCheckListener(t *testing.T) {
 			l, err := k.Listener(cardbroker.Port(n))
 			if got := verdict(peer.Caller{User: l.User}, err); got != test.whose {
 				t.Errorf("Listener = %s, want %s", got, test.whose)
+			}
+			if half := test.name == "IPv6 alone"; l.Half != half {
+				t.Errorf("Listener has [::1] alone: %v, want %v", l.Half, half)
 			}
 			for ipv6, want := range map[bool]string{false: test.v4, true: test.v6} {
 				got := verdict(peer.Caller{User: alice}, k.CheckListener(cardbroker.Port(n), alice, ipv6))
