@@ -103,7 +103,7 @@ func TestElectionEnds(t *testing.T) {
 	s.end("has just been elected")
 
 	s = e.standing("one")
-	s.logged("holds office")
+	s.logged("this agent is elected, and keeps the registry")
 	_, follower := e.stand("two")
 	half := h.mustDial(alice, "tcp4", e.at)
 	io.WriteString(half, "POST /local/v1/release HTTP/1.1\r\nHost: "+e.at+"\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
