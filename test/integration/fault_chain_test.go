@@ -42,7 +42,8 @@ type chain struct {
 	agent  stage.Ready
 	name   string              // of the reader under test
 	id     cardbroker.ReaderID // in alice's session
-	begun  chan struct{}       // told by the card of each command, before it runs
+	begun  *os.File            // where the card tells of each command, before it runs: a byte each
+	tell   *os.File            // what it writes to
 	events chan api.ReaderEvent
 
 	other   *python // another program that uses the same PC/SC service
@@ -82,7 +83,8 @@ func newChain(t *testing.T) *chain {
 	t.Helper()
 	testenv.Root(t)
 	h := newHostFor(t, 3*limit)
-	c := &chain{host: h, alice: &h.Users[0], begun: make(chan struct{}, 1000), events: make(chan api.ReaderEvent, 1000)}
+	c := &chain{host: h, alice: &h.Users[0], events: make(chan api.ReaderEvent, 1000)}
+	c.tells()
 	c.bed = h.newBed(c.alice, "bed")
 	c.name = c.bed.Readers()[0]
 	h.start()
@@ -151,17 +153,19 @@ func (c *chain) sees(want ...string) {
 	}
 }
 
-// Write implements [io.Writer] for the card: it tells of a command.
-func (c *chain) Write(p []byte) (int, error) {
-	for range p {
-		c.begun <- struct{}{}
+// tells makes the pipe on which the card tells of commands. Nobody copies from it in between: what the card has told is there as soon as
+// its answer is.
+func (c *chain) tells() {
+	var err error
+	if c.begun, c.tell, err = os.Pipe(); err != nil {
+		c.t.Fatal(err)
 	}
-	return len(p), nil
+	c.t.Cleanup(func() { c.tell.Close(); c.begun.Close() })
 }
 
 func (c *chain) insert(card pcscbed.Card) {
 	c.t.Helper()
-	card.Commands = c
+	card.Commands = c.tell
 	if err := c.bed.Insert(c.Context(), 0, card); err != nil {
 		c.t.Fatal(err)
 	}
@@ -177,23 +181,29 @@ func (c *chain) remove() {
 // awaitCommand waits until the card begins a command.
 func (c *chain) awaitCommand() {
 	c.t.Helper()
-	select {
-	case <-c.begun:
-	case <-time.After(callLimit):
-		c.t.Fatal("the card does not get the command")
+	c.begun.SetReadDeadline(time.Now().Add(callLimit))
+	if _, err := c.begun.Read(make([]byte, 1)); err != nil {
+		c.t.Fatalf("the card does not get the command: %v", err)
 	}
 }
 
 // commands returns how many commands the card has begun since the last time.
 func (c *chain) commands() (n int) {
-	for {
-		select {
-		case <-c.begun:
-			n++
-		default:
-			return n
-		}
+	c.t.Helper()
+	raw, err := c.begun.SyscallConn()
+	if err != nil {
+		c.t.Fatal(err)
 	}
+	c.begun.SetReadDeadline(time.Time{})
+	var told [1 << 10]byte
+	err = raw.Read(func(fd uintptr) bool {
+		n, _ = syscall.Read(int(fd), told[:]) // EAGAIN: none
+		return true
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return max(n, 0)
 }
 
 // within returns what a call returns, and fails the test if it does not.

@@ -96,7 +96,7 @@ func (c plugged) Transmit(_ context.Context, dst, command []byte) ([]byte, error
 	if err := c.there(); err != nil {
 		return dst, err
 	}
-	c.chain.Write([]byte{1})
+	c.chain.tell.Write([]byte{1})
 	if command[1] == delay[1] {
 		select {
 		case <-time.After(2 * time.Second):
@@ -126,7 +126,8 @@ func newPluggedChain(t *testing.T) (*chain, *plugs) {
 	if err := os.Mkdir(us.Home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	c := &chain{host: h, alice: us, begun: make(chan struct{}, 1000), events: make(chan api.ReaderEvent, 1000), name: "Plug 00 00"}
+	c := &chain{host: h, alice: us, events: make(chan api.ReaderEvent, 1000), name: "Plug 00 00"}
+	c.tells()
 	listener, err := pcscd.Listen(us.Home + "/pcscd")
 	if err != nil {
 		t.Fatal(err)
