@@ -9,10 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
 	"github.com/cardbroker/cardbroker/internal/testenv"
+	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
@@ -82,22 +81,8 @@ func as(t *testing.T, user cardbroker.UserID, f func()) {
 		return
 	}
 	testenv.Root(t)
-	done := make(chan syscall.Errno)
-	go func() {
-		const same = ^uintptr(0)
-		runtime.LockOSThread() // and unlocked only when the thread is ours again
-		_, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(user.UID), same)
-		if errno == 0 {
-			f()
-			_, _, errno = syscall.RawSyscall(syscall.SYS_SETRESUID, same, 0, same)
-		}
-		if errno == 0 {
-			runtime.UnlockOSThread()
-		}
-		done <- errno
-	}()
-	if errno := <-done; errno != 0 {
-		t.Fatalf("cannot be user %s: %v", user, errno)
+	if err := stage.As(user.UID, f); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -30,7 +30,8 @@ const (
 	longestRest   = 5 * time.Second
 )
 
-// Seek calls dial until it returns nil, or an error other than Unavailable, which it returns: somebody is there, and not for us.
+// Seek calls dial until it returns nil, or an error other than Unavailable, which it returns: somebody is there, and not for us. Who has
+// found somebody before begins when those who try before him may have taken office, at once if nobody does; others begin at once.
 // Between tries, once it is our turn and not before the given time, it takes office itself; zero: at any time. dial connects to
 // whoever holds office, us included. It returns when ctx ends, at the latest. Any number may seek.
 func (e *Elector) Seek(ctx context.Context, notBefore time.Time, dial func(ctx context.Context) error) error {

@@ -44,6 +44,30 @@ func TestDials(t *testing.T) {
 	})
 }
 
+// TestFollowersComeLater: who has lost somebody and is no voter lets those take office first who are; who never saw anybody waits for
+// nobody (TestDials).
+func TestFollowersComeLater(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		a := h.add("a", 1)
+		found := func(context.Context) error { return nil }
+		if err := a.Seek(t.Context(), time.Time{}, found); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := a.Seek(t.Context(), time.Time{}, found); err != nil {
+			t.Fatal(err)
+		}
+		if after := time.Since(start); after < 15*time.Millisecond || after > 50*time.Millisecond {
+			t.Errorf("the first try comes after %v, want 15 to 50 ms", after)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		leave()
+		if err := a.Seek(ctx, time.Time{}, found); !errors.Is(err, context.Canceled) {
+			t.Errorf("Seek() = %v, want that it ends", err)
+		}
+	})
+}
+
 // TestSomebodyElseIsThere returns what dial says, at once.
 func TestSomebodyElseIsThere(t *testing.T) {
 	for _, reason := range []cardbroker.Reason{cardbroker.CallerRefused, cardbroker.Timeout, cardbroker.StaleEpoch} {

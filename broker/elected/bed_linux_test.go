@@ -11,9 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +22,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/testenv"
+	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
@@ -86,24 +85,8 @@ func portOf(l net.Listener) cardbroker.Port { return cardbroker.Port(l.Addr().(*
 // as has f run as the user: sockets that it makes are his.
 func as(t *testing.T, user cardbroker.UserID, f func()) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		const same = ^uintptr(0)
-		runtime.LockOSThread() // and unlocked only when the thread is ours again
-		_, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(user.UID), same)
-		if errno == 0 {
-			f()
-			_, _, errno = syscall.RawSyscall(syscall.SYS_SETRESUID, same, 0, same)
-		}
-		if errno == 0 {
-			runtime.UnlockOSThread()
-			done <- nil
-			return
-		}
-		done <- errno
-	}()
-	if err := <-done; err != nil {
-		t.Fatalf("cannot be user %s: %v", user, err)
+	if err := stage.As(user.UID, f); err != nil {
+		t.Fatal(err)
 	}
 }
 
