@@ -155,7 +155,7 @@ func (r reader) keepLease(ctx context.Context, log *slog.Logger) error {
 		}
 		renewed, err := r.tunnel.Renew(ctx, r.tunnel.Lease)
 		if err != nil { // the tunnel ends with its lease, and says so
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && r.tunnel.Err() == nil {
 				log.Warn("the lease of a reader is not renewed", "reader", r.name, "err", err)
 			}
 			return nil
