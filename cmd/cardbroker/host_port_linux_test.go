@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,22 +28,18 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// leader has an agent hold the well-known port that resigns when it is asked to; again is called then.
-func leader(t *testing.T, port cardbroker.Port, again func()) cardbroker.Port {
+// leader has an agent be elected at the well-known port that resigns when it is asked to; again is called when
+// its term is over.
+func leader(t *testing.T, listeners []net.Listener, resigned *atomic.Bool, again func()) {
 	t.Helper()
-	listeners, err := httpserver.ListenLoopback(context.Background(), port)
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
 	term, end := context.WithCancel(context.Background())
 	l, err := elected.New(term, elected.Config{
-		Listen: listeners, Log: quiet, Resign: func(string) { end() },
+		Listen: listeners, Log: quiet, Resign: func(string) { resigned.Store(true); end() },
 		Registry: registry.Config{Ports: cardbroker.Ports{24800}, Epoch: epoch.Now()},
 	})
 	if err != nil {
 		t.Error(err)
-		return 0
+		return
 	}
 	group := owned.New(context.Background())
 	group.Go("term", func(context.Context) error {
@@ -56,18 +53,20 @@ func leader(t *testing.T, port cardbroker.Port, again func()) cardbroker.Port {
 			t.Error(err)
 		}
 	})
-	return cardbroker.Port(listeners[0].Addr().(*net.TCPAddr).Port)
 }
 
-// TestTakePort takes the port from a leader, and from another that was elected before we were there.
+// TestTakePort takes the port from a leader, and from another that was elected before we were there: the port passes from one to the other
+// without being free in between.
 func TestTakePort(t *testing.T) {
 	testenv.Root(t) // it resigns for a service alone
-	var port cardbroker.Port
-	second := make(chan struct{})
-	port = leader(t, 0, func() {
-		leader(t, port, func() {})
-		close(second)
-	})
+	first, err := httpserver.ListenLoopback(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := cardbroker.Port(first[0].Addr().(*net.TCPAddr).Port)
+	second := sameSockets(t, first)
+	var one, other atomic.Bool
+	leader(t, first, &one, func() { leader(t, second, &other, func() {}) })
 	began := time.Now()
 	listeners, err := takePort(t.Context(), port, quiet)
 	if err != nil {
@@ -75,10 +74,52 @@ func TestTakePort(t *testing.T) {
 	}
 	defer closeAll(listeners)
 	t.Logf("took %v", time.Since(began))
-	select {
-	case <-second:
-	default:
-		t.Error("the port was taken from nobody")
+	if !one.Load() || !other.Load() {
+		t.Errorf("the first has resigned: %v, the second: %v", one.Load(), other.Load())
+	}
+}
+
+// sameSockets returns listeners at the very sockets of others, which they outlive.
+func sameSockets(t *testing.T, listeners []net.Listener) (same []net.Listener) {
+	t.Helper()
+	for _, l := range listeners {
+		file, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := net.FileListener(file)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		same = append(same, again)
+	}
+	return same
+}
+
+// TestTakePortOfOneThatEnds takes the port from whoever ends in the middle of the question, and so answers nothing: the service did not
+// start, because the port seemed to be another program's.
+func TestTakePortOfOneThatEnds(t *testing.T) {
+	ending, err := httpserver.ListenLoopback(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := owned.New(t.Context())
+	group.Go("leader", func(context.Context) error {
+		conn, err := ending[0].Accept()
+		closeAll(ending)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+	listeners, err := takePort(t.Context(), cardbroker.Port(ending[0].Addr().(*net.TCPAddr).Port), quiet)
+	if err != nil {
+		t.Errorf("takePort = %v", err)
+	}
+	closeAll(listeners)
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
