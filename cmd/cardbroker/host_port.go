@@ -44,9 +44,9 @@ func takePort(ctx context.Context, port cardbroker.Port, log *slog.Logger) ([]ne
 		case reason == "":
 			left, looked, why = true, false, "the agent that was elected has left the well-known port"
 		case reason == cardbroker.Unavailable && left:
-		case (reason == cardbroker.Unavailable || reason == cardbroker.Unsupported) && !looked:
+		case reason == cardbroker.Unavailable && !looked:
 			looked = true // whoever had the port may have ended just now, and so could not answer
-		case reason == cardbroker.Unavailable: // somebody has the port of [::1] alone
+		case reason == cardbroker.Unavailable: // he cuts connections, or has the port of [::1] alone
 			return nil, whoHas(port, err)
 		case reason == cardbroker.CallerRefused:
 			return nil, whoHas(port, cardbroker.Wrapf(asked, cardbroker.Conflict,
