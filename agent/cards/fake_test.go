@@ -205,10 +205,10 @@ func (c *fakeConnection) Transmit(dst, command []byte) ([]byte, error) {
 	case insExit:
 		fmt.Fprintln(os.Stderr, "the vendor's last words")
 		syscall.Exit(7)
-	case insSlow:
-		time.Sleep(time.Duration(command[2]) * 10 * time.Millisecond)
 	case insLate:
 		c.readers.emitted <- sandbox.Event{Reader: c.reader, Present: true}
+		fallthrough
+	case insSlow:
 		time.Sleep(time.Duration(command[2]) * 10 * time.Millisecond)
 	case insReset:
 		return dst, cardbroker.Errorf(cardbroker.CardReset, "somebody reset the card")
