@@ -29,15 +29,18 @@ window.press = id => by(id).tagName === 'FORM' ? by(id).requestSubmit() : by(id)
 window.shown = id => by(id).checkVisibility() ? by(id).innerText.replace(/\s+/g, ' ') : '';
 ''`
 
-// slow has the agent's answers about the reader that the page asks for first come after those about others.
+// slow has the agent's first answer about the reader that the page asks for first come after those about others, and its second one
+// when the page is let go.
 const slow = `(() => {
 	const honest = window.fetch;
+	const late = [() => new Promise(done => setTimeout(done, 500)), () => new Promise(done => { window.letGo = done })];
 	let first;
 	window.fetch = async (url, options) => {
 		const reader = /\/v3\/readers\/(.+)/.exec(url)?.[1];
 		first ??= reader;
+		const wait = reader && reader === first ? late.shift() : undefined;
 		const answer = await honest(url, options);
-		if (reader && reader === first) await new Promise(done => setTimeout(done, 500));
+		await wait?.();
 		return answer;
 	};
 })()`
@@ -49,7 +52,7 @@ func (d demoPage) see(picture, part, text string) {
 	defer func() {
 		if !strings.Contains(shown, text) {
 			whole := ""
-			err := d.Run("document.body.innerText", &whole)
+			err := d.Run("document.body.innerText + by('events').innerText", &whole)
 			d.h.t.Logf("%s shows %q, the page %q, %v; %q", part, shown, whole, err, d.Told())
 		}
 	}()

@@ -222,7 +222,8 @@ async function happens(event, followed) {
     } catch {
       return; // it has left again: that is told, too
     }
-    if (!followed()) {
+    const told = event.event !== "card_out" && JSON.stringify(readers.get(event.reader)) === JSON.stringify(reader);
+    if (!followed() || told) { // by the answer to an earlier event: what the user does with the card goes on
       return;
     }
     readers.set(event.reader, reader);
