@@ -149,7 +149,7 @@ func (h *host) framed(u *user) {
 	h.t.Helper()
 	p := u.open(h.web.page)
 	for _, address := range []string{u.agent, strings.Replace(u.agent, "127.0.0.1", "localhost", 1)} {
-		h.says(p, fmt.Sprintf(`within(5000, done => {
+		h.says(p, fmt.Sprintf(`within(60000, done => {
 			document.body.innerHTML = '<iframe src="%s/demo">';
 			document.body.firstChild.onload = () => done('loaded');
 		})`, address), "loaded")
