@@ -19,9 +19,10 @@ import (
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
-// limit is how long one test may wait. What runs on its stage runs for as long as looking may take more: it says what the wait was for.
+// limit is how long one test may take: it ends what hangs. The longest takes a minute and a half where other packages' tests run as well.
+// What is on its stage runs for looking longer, and says how it is with what was waited for.
 const (
-	limit   = 2 * time.Minute
+	limit   = 4 * time.Minute
 	looking = 20 * time.Second
 )
 
