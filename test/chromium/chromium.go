@@ -24,10 +24,13 @@ const (
 	startTimeout = 90 * time.Second // these two end what hangs: a cold start has taken 20 s where six suites ran
 	callTimeout  = 90 * time.Second
 	closeTimeout = 5 * time.Second
+
+	minShared = 4 << 30 // bytes of shared memory; with less a browser may crash
 )
 
-// flags keep a browser to itself: no display, no questions, nothing sent to its maker.
-const flags = "--headless --remote-debugging-pipe --no-first-run --no-default-browser-check --disable-gpu --disable-quic " +
+// flags keep a browser to itself: no display, no questions, nothing sent to its maker. And nothing ends it that is only slow: the third
+// time that a watchdog finds its drawing process late would be the end of all of it.
+const flags = "--headless --remote-debugging-pipe --no-first-run --no-default-browser-check --disable-gpu --disable-gpu-watchdog --disable-quic " +
 	"--disable-background-networking --disable-component-update --disable-sync --disable-extensions --disable-breakpad " +
 	"--password-store=basic --no-proxy-server --window-size=400,300"
 
@@ -58,6 +61,9 @@ func Start(ctx context.Context, cfg Config) (*Browser, error) {
 		return nil, err
 	}
 	args := append(strings.Fields(flags), "--user-data-dir="+profile)
+	if shared := (syscall.Statfs_t{}); syscall.Statfs("/dev/shm", &shared) != nil || shared.Bavail*uint64(shared.Bsize) < minShared {
+		args = append(args, "--disable-dev-shm-usage") // Debian's script says so, too, but not where something is mounted on it twice
+	}
 	if cfg.Hosts != "" {
 		args = append(args, "--host-resolver-rules="+cfg.Hosts)
 	}
