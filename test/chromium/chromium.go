@@ -28,8 +28,8 @@ const (
 	minShared = 4 << 30 // bytes of shared memory; with less a browser may crash
 )
 
-// flags keep a browser to itself: no display, no questions, nothing sent to its maker. And nothing ends it that is only slow: the third
-// time that a watchdog finds its drawing process late would be the end of all of it.
+// flags keep a browser to itself: no display, no questions, nothing sent to its maker. No watchdog kills its GPU process, which draws
+// here, for being late: when that has ended six times, so does the browser.
 const flags = "--headless --remote-debugging-pipe --no-first-run --no-default-browser-check --disable-gpu --disable-gpu-watchdog --disable-quic " +
 	"--disable-background-networking --disable-component-update --disable-sync --disable-extensions --disable-breakpad " +
 	"--password-store=basic --no-proxy-server --window-size=400,300"
