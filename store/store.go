@@ -35,15 +35,17 @@ type Options struct {
 
 // Store is an open store. Its methods may be called by any goroutine.
 type Store struct {
-	db   *bbolt.DB
-	path string
+	db     *bbolt.DB
+	path   string
+	turn   chan struct{} // capacity 1: who changes the file has its turn
+	broken error         // belongs to who has the turn; not nil: the file could not be read any more
 }
 
 // Open opens the store in the file path, or makes it (0600), with the last directory of path (0700) if that is missing.
 // It reads the whole file, so that damage is found now. Errors: Conflict, another broker has it open; Invalid, path
 // cannot be used, or is not a store; Unsupported, a newer version made it; Internal, it is damaged, and where.
 func Open(path string, options Options) (*Store, error) {
-	s := &Store{path: path}
+	s := &Store{path: path, turn: make(chan struct{}, 1)}
 	if !options.ReadOnly {
 		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !os.IsExist(err) {
 			return nil, s.openError(err)
@@ -68,7 +70,6 @@ func (s *Store) open(options Options) error {
 			Timeout:         lockTimeout,
 			InitialMmapSize: mmapSize,
 			ReadOnly:        options.ReadOnly,
-			PreLoadFreelist: true, // here, and not in the goroutine of tx.Check, where a memory fault ends the process
 			NoStatistics:    true,
 		})
 		if err != nil {
@@ -78,9 +79,15 @@ func (s *Store) open(options Options) error {
 	})
 }
 
-// ready checks the pages and, if the file is new, fills it.
+// ready fills the file if it is new.
 func (s *Store) ready(options Options) error {
-	empty, err := s.checkPages()
+	var empty bool
+	err := s.reading(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			empty = isEmpty(tx)
+			return nil
+		})
+	})
 	switch {
 	case err != nil:
 		return err
@@ -95,14 +102,20 @@ func (s *Store) ready(options Options) error {
 	if !empty {
 		return nil
 	}
-	if err := s.db.Update(create); err != nil {
+	if err := s.update(create); err != nil {
 		return s.openError(err)
 	}
 	return nil
 }
 
-// Close closes the store. It waits for a Commit that runs.
+// Close closes the store. It waits for a Commit that runs. After a fault in a Commit the file stays open until the
+// process ends.
 func (s *Store) Close() error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.broken != nil {
+		return nil
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("cannot close the store %s: %w", s.path, err)
 	}
@@ -131,7 +144,7 @@ func (s *Store) Commit(ctx context.Context, changes cardbroker.Changes) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.unwritable(s.db.Update(func(tx *bbolt.Tx) error { return s.apply(tx, changes) }))
+	return s.unwritable(s.update(func(tx *bbolt.Tx) error { return s.apply(tx, changes) }))
 }
 
 func (s *Store) apply(tx *bbolt.Tx, changes cardbroker.Changes) error {
