@@ -105,7 +105,7 @@ func (s *Store) reading(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = s.damaged(fmt.Errorf("%v", p), "its pages")
+			err = s.damaged(fmt.Errorf("bbolt failed: %v", p), "its pages")
 		}
 	}()
 	return f()
