@@ -5,8 +5,9 @@
 // one bbolt file; and the head of the audit log. It is the only package that imports bbolt, decides nothing about agents, and never hands out a
 // transaction: what it returns are copies.
 //
-// The file has two buckets. "meta": schema, epoch, salt and audit. "agents": a record for each port, the port as two bytes in
-// big-endian order. Each value is the CRC-32C of its key and content, four bytes in big-endian order, then the content.
+// The file has two buckets, and one for each shelf, whose sequence number is made from its name. "meta": schema, epoch,
+// salt and audit. "agents": a record for each port, the port as two bytes in big-endian order. Each value is the CRC-32C
+// of its key and content, four bytes in big-endian order, then the content.
 package store
 
 import (
