@@ -23,7 +23,7 @@ import (
 
 // caller uses the card at the far end of a chain. Its calls return what became of them in its own words, "ok" or an error.
 type caller interface {
-	ready()                             // waits until the client has heard that the card is in
+	hears(events ...string)             // waits until the client has heard of what the agent's watcher has; of none: that the card is in
 	connect() string                    // to the card
 	transmit(commands ...[]byte) string // one after the other, up to the first error
 	ender
@@ -83,7 +83,7 @@ func outcome(err error) string {
 	return string(cardbroker.ReasonOf(err))
 }
 
-func (c tunnelCaller) ready() {}
+func (c tunnelCaller) hears(...string) {} // it asks the agent each time
 func (c tunnelCaller) connect() string {
 	_, err := c.tunnel.Connect(c.Context(), cardbroker.ShareShared)
 	return outcome(err)
@@ -109,7 +109,10 @@ type commandCaller struct {
 
 func newCommandCaller(c *chain) caller { return &commandCaller{chain: c} }
 
-func (c *commandCaller) ready() {
+func (c *commandCaller) hears(events ...string) {
+	if len(events) > 0 {
+		return // nobody runs who could
+	}
 	c.free() // the last run has ended, and its lease does a moment later
 	if c.ticket == "" {
 		c.ticket = c.offered()
@@ -207,9 +210,18 @@ func newServeCaller(c *chain) caller {
 	return serveCaller{newPython(c.host, line.Socket), line.Readers[0]}
 }
 
-func (c serveCaller) ready() {
-	if code, _ := c.call("ready", c.reader); code != "ok" {
-		c.t.Errorf("the PC/SC program does not see the card: %s", code)
+// hears waits for a count of insertions and removals other than the last, where there are events: `reader serve` hears of them after
+// the agent's watcher, and shows the card that was in before until then.
+func (c serveCaller) hears(events ...string) {
+	word, wanted := "ready", "present"
+	if n := len(events); n > 0 {
+		word = "changed"
+		if events[n-1] != api.EventCardIn {
+			wanted = "empty"
+		}
+	}
+	if code, _ := c.call(word, c.reader, wanted); code != "ok" {
+		c.t.Errorf("the PC/SC program, %s, does not see the reader %s after %q: %s", word, wanted, events, code)
 	}
 }
 func (c serveCaller) do(words ...string) string {

@@ -160,16 +160,18 @@ func (c *chain) faults(kind int, client caller, faults ...fault) {
 			outer.Run(f.name+" during "+moment.name, func(t *testing.T) {
 				c.t = t
 				defer func() { c.t = outer }()
-				client.ready()
+				client.hears()
 				if f.ready != nil {
 					f.ready(c)
 				}
 				c.commands()
 				c.held = false
 				moment.test(c, client, f, kind)
+				client.hears(f.events...)
 				within(t, "the client's end", func() bool { client.leave(); return true })
 				f.heal(c)
 				c.sees(f.healed...)
+				client.hears(f.healed...)
 				c.works(client)
 			})
 		}
@@ -187,7 +189,7 @@ func (c *chain) want(what string, call func() string, want string) {
 // works uses the card as if nothing had happened.
 func (c *chain) works(client caller) {
 	c.t.Helper()
-	client.ready()
+	client.hears()
 	c.commands()
 	if _, apart := client.(*commandCaller); !apart {
 		c.want("the next connect", client.connect, "ok")

@@ -9,6 +9,7 @@ import time
 from smartcard import scard as s
 
 NAMES = {getattr(s, name) & 0xFFFFFFFF: name for name in dir(s) if name.startswith(("SCARD_E_", "SCARD_F_", "SCARD_W_"))}
+STATES = {"present": s.SCARD_STATE_PRESENT, "empty": s.SCARD_STATE_EMPTY}
 DISPOSITIONS = {"leave": s.SCARD_LEAVE_CARD, "reset": s.SCARD_RESET_CARD}
 
 
@@ -17,6 +18,7 @@ class Program:
         self.context = None
         self.card = None
         self.protocol = None
+        self.count = None  # of insertions and removals, as last seen
 
     def establish(self):
         rv = 0
@@ -70,8 +72,8 @@ class Program:
         rv, names = s.SCardListReaders(self.context, [])
         return rv, "\n".join(names)
 
-    def ready(self, reader, wanted=s.SCARD_STATE_PRESENT):
-        """Waits for up to ten seconds until a card is in the reader."""
+    def ready(self, reader, wanted="present", than=None):
+        """Waits for up to ten seconds until a card is in the reader, or none, and the count is another than that."""
         rv = self.establish()
         state, late = s.SCARD_STATE_UNAWARE, time.monotonic() + 10
         while rv == 0:
@@ -80,12 +82,16 @@ class Program:
                 rv = 0
             elif rv == 0:
                 state = states[0][1]
-                if state & wanted:
+                if state & STATES[wanted] and state >> 16 != than:
+                    self.count = state >> 16
                     return 0, ""
         return rv, ""
 
     def empty(self, reader):
-        return self.ready(reader, s.SCARD_STATE_EMPTY)
+        return self.ready(reader, "empty")
+
+    def changed(self, reader, wanted):
+        return self.ready(reader, wanted, self.count)
 
 
 program = Program()
