@@ -46,6 +46,7 @@ type exchange struct {
 	current  atomic.Pointer[lookahead] // the connection that may be told of events; nil: there is none
 	greeting atomic.Pointer[lookahead] // a connection that has not said Resume yet
 	moved    chan struct{}             // capacity 1: current is another
+	behind   chan chan<- struct{}      // what is closed when the back end has been told which card is in
 	grace    atomic.Int64              // how long the lease goes on without a connection, as a time.Duration
 
 	share cardbroker.ShareMode // how to connect when a command needs the card
@@ -87,7 +88,7 @@ func newExchange(h *Holder, t Tunnel) *exchange {
 	var key [32]byte
 	rand.Read(key[:])
 	return &exchange{holder: h, tunnel: t, mac: hmac.New(sha256.New, key[:]), meter: meter.New(t.Tenant, t.Report),
-		firewall: firewall.New(t.Firewall, t.PIN), next: make(chan attached, 1), moved: make(chan struct{}, 1),
+		firewall: firewall.New(t.Firewall, t.PIN), next: make(chan attached, 1), moved: make(chan struct{}, 1), behind: make(chan chan<- struct{}),
 		gathering: wire.Gathering{Max: script.MaxPart}}
 }
 
@@ -351,22 +352,6 @@ func (e *exchange) reset(ctx context.Context) {
 		e.need(ctx) // without a card in the reader there is nothing to reset
 	}
 	e.leave(cardbroker.ResetCard)
-}
-
-// connect connects anew, whatever was before.
-func (e *exchange) connect(ctx context.Context, share cardbroker.ShareMode) error {
-	e.leave(cardbroker.LeaveCard)
-	if e.lost = nil; share != e.share {
-		e.share = share
-		e.holder.leases.setShare(e.tunnel.ID, share)
-	}
-	if err := e.need(ctx); err != nil {
-		return err
-	}
-	card := e.card.Info()
-	e.kind = wire.TypeConnected
-	e.payload = wire.CardIn{Protocol: card.Protocol, ATR: card.ATR}.Append(e.payload)
-	return nil
 }
 
 func (e *exchange) renew(ctx context.Context, d time.Duration) error {

@@ -119,6 +119,10 @@ func (e *exchange) attend(ctx context.Context, held *heldLease, end context.Canc
 			a.look()
 		case <-e.tunnel.Changed:
 			a.tell()
+		case told := <-e.behind:
+			a.look()
+			a.tell()
+			close(told)
 		case back := <-held.attach:
 			e.supersede(back)
 		case <-a.grace.C:

@@ -21,25 +21,30 @@ func (c *client) connect(ctx context.Context, body []byte) error {
 	if code := c.mayConnect(get(body, 0), want.share, protocols); code != success {
 		return c.answer(body, atCode, code)
 	}
-	var h *handle
-	var q *request
 	var code uint32
-	c.server.do(func(st *state) { h, q, code = st.connect(c, want) })
-	if q != nil {
-		return c.wait(q, body, 0)
-	}
-	if code != success {
-		return c.answer(body, atCode, code)
-	}
-	protocol, code := c.join(ctx, h, protocols)
-	if code != success {
+	for range 2 { // again if the card had been replaced already: the client wants the one that is in now
+		var h *handle
+		var q *request
+		c.server.do(func(st *state) { h, q, code = st.connect(c, want) })
+		if q != nil {
+			return c.wait(q, body, 0)
+		}
+		if code != success {
+			break
+		}
+		var protocol uint32
+		if protocol, code = c.join(ctx, h, protocols); code == success {
+			c.handles[h.id] = h
+			put(body, atHandle, h.id)
+			put(body, atHandle+4, protocol)
+			break
+		}
 		c.drop(ctx, h, cardbroker.LeaveCard)
-		return c.answer(body, atCode, code)
+		if code != removedCard {
+			break
+		}
 	}
-	c.handles[h.id] = h
-	put(body, atHandle, h.id)
-	put(body, atHandle+4, protocol)
-	return c.answer(body, atCode, success)
+	return c.answer(body, atCode, code)
 }
 
 // mayConnect checks a request to connect.
@@ -102,7 +107,13 @@ func (c *client) join(ctx context.Context, h *handle, protocols uint32) (protoco
 	if code := h.trouble.Load(); code != success { // the card was removed meanwhile
 		return 0, code
 	}
-	return c.negotiate(ctx, h, h.share, protocols)
+	if protocol, code = c.negotiate(ctx, h, h.share, protocols); code != success {
+		return 0, code
+	}
+	if code := h.trouble.Load(); code != success && code != resetCard { // nor is it the card that was connected to
+		return 0, code
+	}
+	return protocol, success
 }
 
 // negotiate opens the card, if need be, and returns its protocol. The caller has the turn.
@@ -123,8 +134,10 @@ func (c *client) negotiate(ctx context.Context, h *handle, share cardbroker.Shar
 	}
 	if r.protocol.Load() != protocol {
 		s.do(func(st *state) {
-			r.protocol.Store(protocol)
-			st.changed = true
+			if r.up.epoch == r.epoch.Load() { // else the card was removed meanwhile
+				r.protocol.Store(protocol)
+				st.changed = true
+			}
 		})
 	}
 	return protocol, success
@@ -238,11 +251,15 @@ func (c *client) rejoin(ctx context.Context, h *handle, want rejoining) (protoco
 		}
 		s.do(func(st *state) { st.reset(r, h) })
 	}
-	if protocol, code = c.negotiate(ctx, h, want.share, want.protocols); code != success {
-		return 0, code
+	for range 2 { // again if the card had been replaced already
+		if protocol, code = c.negotiate(ctx, h, want.share, want.protocols); code != success {
+			return 0, code
+		}
+		epoch := r.up.epoch
+		if s.do(func(st *state) { code = st.reconnect(h, want.share, epoch) }); code != removedCard {
+			break
+		}
 	}
-	epoch := r.up.epoch
-	s.do(func(st *state) { code = st.reconnect(h, want.share, epoch) })
 	if code != success {
 		return 0, code
 	}

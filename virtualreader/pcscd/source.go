@@ -17,7 +17,8 @@ type Source interface {
 	Watch(ctx context.Context, emit func(Event)) error
 
 	// Connect opens the one connection that the server holds to a reader's card while any client has one: shared, or
-	// direct as long as all clients want the reader alone. Errors: any; [Code] says what clients make of them.
+	// direct as long as all clients want the reader alone. What happened in the reader before that was told to emit when
+	// it returns. It is called while Watch runs. Errors: any; [Code] says what clients make of them.
 	Connect(ctx context.Context, reader string, share cardbroker.ShareMode) (Card, error)
 }
 

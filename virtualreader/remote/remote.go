@@ -30,6 +30,14 @@ type Readers struct {
 type reader struct {
 	name   string
 	tunnel *virtualreader.Tunnel
+	behind chan chan<- struct{} // what is closed when all that the tunnel has told was passed on
+	over   chan struct{}        // closed when nothing more is
+}
+
+// news is an event, or asks for a sign that those before it were passed on.
+type news struct {
+	pcscd.Event
+	told chan<- struct{} // nil: an event
 }
 
 var _ pcscd.Source = (*Readers)(nil)
@@ -53,7 +61,7 @@ func New(tunnels []*virtualreader.Tunnel, ready func(), log *slog.Logger) *Reade
 			name = strings.ToValidUTF8(cut, "") + suffix // not half a letter
 		}
 		taken[name] = true
-		r.readers = append(r.readers, reader{name: name, tunnel: tunnel})
+		r.readers = append(r.readers, reader{name: name, tunnel: tunnel, behind: make(chan chan<- struct{}), over: make(chan struct{})})
 	}
 	return r
 }
@@ -72,7 +80,7 @@ func (r *Readers) Names() []string {
 func (r *Readers) Watch(ctx context.Context, emit func(pcscd.Event)) error {
 	group := run.New(ctx)
 	defer group.Stop()
-	events := make(chan pcscd.Event)
+	events := make(chan news)
 	for _, reader := range r.readers {
 		emit(pcscd.Event{Reader: reader.name, Present: true})
 		group.Go("follow "+reader.name, func(ctx context.Context) error { return reader.follow(ctx, events) })
@@ -87,7 +95,12 @@ func (r *Readers) Watch(ctx context.Context, emit func(pcscd.Event)) error {
 	heard, open := map[string]bool{}, len(r.readers)
 	for open > 0 {
 		select {
-		case e := <-events:
+		case n := <-events:
+			if n.told != nil {
+				close(n.told)
+				continue
+			}
+			e := n.Event
 			emit(e)
 			if heard[e.Reader] = true; len(heard) == len(r.readers) && late.Stop() {
 				complete()
@@ -114,31 +127,54 @@ func (r *Readers) why() error {
 }
 
 // follow sends what happens in the reader until its tunnel ends.
-func (r reader) follow(ctx context.Context, events chan<- pcscd.Event) error {
-	inside := false
-	for {
-		var e virtualreader.CardEvent
-		lasts := true
+func (r reader) follow(ctx context.Context, events chan<- news) error {
+	defer close(r.over)
+	inside, lasts := false, true
+	pass := func(n news) {
 		select {
-		case e, lasts = <-r.tunnel.Events():
+		case events <- n:
 		case <-ctx.Done():
-			return ctx.Err()
 		}
-		now := []pcscd.Event{{Reader: r.name, Present: lasts, Card: e.Card}}
+	}
+	tell := func(e virtualreader.CardEvent) {
 		if e.Card != nil && inside { // the tunnel keeps the newest event only: that the other was taken out came before
-			now = []pcscd.Event{{Reader: r.name, Present: true}, now[0]}
+			pass(news{Event: pcscd.Event{Reader: r.name, Present: true}})
 		}
 		inside = e.Card != nil
-		for _, event := range now {
+		pass(news{Event: pcscd.Event{Reader: r.name, Present: lasts, Card: e.Card}})
+	}
+	for lasts && ctx.Err() == nil {
+		var e virtualreader.CardEvent
+		select {
+		case e, lasts = <-r.tunnel.Events():
+			tell(e)
+		case told := <-r.behind:
 			select {
-			case events <- event:
-			case <-ctx.Done():
-				return ctx.Err()
+			case e, lasts = <-r.tunnel.Events():
+				tell(e)
+			default:
 			}
+			pass(news{told: told})
+		case <-ctx.Done():
 		}
-		if !lasts {
-			return nil
-		}
+	}
+	return ctx.Err()
+}
+
+// catchUp waits until all that the tunnel has told so far was passed on.
+func (r reader) catchUp(ctx context.Context) {
+	told := make(chan struct{})
+	select {
+	case r.behind <- told:
+	case <-r.over:
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-told:
+	case <-r.over:
+	case <-ctx.Done():
 	}
 }
 
@@ -171,7 +207,11 @@ func (r *Readers) Connect(ctx context.Context, reader string, share cardbroker.S
 			continue
 		}
 		c := &card{tunnel: remote.tunnel, share: share}
-		return c, c.connect(ctx)
+		if err := c.connect(ctx); err != nil {
+			return nil, err
+		}
+		remote.catchUp(ctx) // the far end has told of earlier cards before it answered
+		return c, nil
 	}
 	return nil, cardbroker.Errorf(cardbroker.ReaderUnknown, "there is no reader %q", reader)
 }

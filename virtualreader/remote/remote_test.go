@@ -283,7 +283,7 @@ func transmit(t *testing.T, card pcscd.Card, want cardbroker.Reason) {
 // again.
 func TestCardIsLost(t *testing.T) {
 	h := named("R")[0]
-	readers := remote.New(tunnels(t, 0, h), func() {}, discard())
+	readers, _ := follow(t, discard(), tunnels(t, 0, h)...)
 	card := connect(t, readers)
 	if info := card.Info(); string(info.ATR) != cardtest.ATR || info.Protocol != cardbroker.ProtocolT1 {
 		t.Errorf("Info() = %+v", info)
@@ -328,7 +328,7 @@ func TestCardIsLost(t *testing.T) {
 // TestResetWhileTheCardIsGone: a card that was reset and then removed before anybody asked is removed.
 func TestResetWhileTheCardIsGone(t *testing.T) {
 	h := named("R")[0]
-	readers := remote.New(tunnels(t, 0, h), func() {}, discard())
+	readers, _ := follow(t, discard(), tunnels(t, 0, h)...)
 	card := connect(t, readers)
 	h.Lose()
 	gate := h.Hold()
@@ -350,7 +350,7 @@ func TestResetWhileTheCardIsGone(t *testing.T) {
 func TestTunnelIsOver(t *testing.T) {
 	h := named("R")[0]
 	list := tunnels(t, 0, h)
-	readers := remote.New(list, func() {}, discard())
+	readers, _ := follow(t, discard(), list...)
 	card := connect(t, readers)
 	h.revoke(t)
 	for range list[0].Events() {
