@@ -359,6 +359,23 @@ func TestCardEvents(t *testing.T) {
 	}
 }
 
+// TestEventsBeforeConnected replaces the card when nobody has told of it yet: the back end hears of that before it is connected to the
+// new one, which it would take for removed else.
+func TestEventsBeforeConnected(t *testing.T) {
+	a := newAgent(t)
+	a.change = func(t *cardend.Tunnel) { t.Changed = nil }
+	b := a.open("alpha")
+	b.expect(wire.TypeCardIn, 0)
+	a.reader.Replace()
+	b.seq++
+	b.conn.Send(wire.Header{Type: wire.TypeConnect, Seq: b.seq}, wire.Connect{Share: cardbroker.ShareShared}.Append(nil))
+	for _, want := range []wire.Type{wire.TypeCardOut, wire.TypeCardIn, wire.TypeConnected} {
+		if h, _, err := b.conn.Receive(); h.Type != want || err != nil {
+			t.Fatalf("got type %d, %v, want %d", h.Type, err, want)
+		}
+	}
+}
+
 // TestOtherReadersChange signals what is no change of this reader's card: the back end hears of real ones only.
 func TestOtherReadersChange(t *testing.T) {
 	a := newAgent(t)

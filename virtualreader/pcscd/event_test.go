@@ -75,6 +75,39 @@ func TestRemoval(t *testing.T) {
 	}
 }
 
+// TestReplacedMeanwhile replaces the card while a program connects: what it gets is a connection to the one that is in now. It was told
+// that the card was removed when it first used the handle, though nobody had touched that card.
+func TestReplacedMeanwhile(t *testing.T) {
+	f, a, b := one(t)
+	during := func(call func()) {
+		t.Helper()
+		before := b.state("r").counter
+		hold := make(chan chan struct{}, 1)
+		f.mu.Lock()
+		f.hold = hold
+		f.mu.Unlock()
+		call()
+		goOn := <-hold
+		f.events <- without("r")
+		f.events <- with("r")
+		b.await("another card", func(all []seen) bool { return all[0].counter == before+2 })
+		close(goOn)
+	}
+	during(func() { a.send(0x04, a.connectBody("r", shared, either)) })
+	answer := a.read(152)
+	h := word(answer, 140)
+	check(t, "Connect", word(answer, 148), success)
+	check(t, "Begin", a.begin(h), success)
+	check(t, "Transmit", a.try(h), success)
+	check(t, "End", a.end(h, leave), success)
+	f.events <- without("r")
+	f.events <- with("r")
+	b.await("another card", func(all []seen) bool { return a.status(h) == removedCard })
+	during(func() { a.send(0x05, words(h, shared, either, leave, 0, 0)) })
+	check(t, "Reconnect", word(a.read(24), 20), success)
+	check(t, "Transmit", a.try(h), success)
+}
+
 // TestHotPlug: readers come and go; those who wait are told, and a handle to a reader that left is good for nothing.
 func TestHotPlug(t *testing.T) {
 	f, a, b := one(t)

@@ -24,8 +24,9 @@ type fake struct {
 	fail  map[string]error // by call: what it returns, once
 	block chan struct{}    // if not nil, Transmit waits for it, and tells began
 	began chan struct{}
-	using map[string]bool // by reader
-	open  []string        // the readers of connected cards
+	hold  chan chan struct{} // if not nil, the next Connect sends what it waits for
+	using map[string]bool    // by reader
+	open  []string           // the readers of connected cards
 }
 
 func newFake(t testing.TB, events ...pcscd.Event) *fake {
@@ -106,6 +107,15 @@ func (f *fake) Connect(_ context.Context, reader string, share cardbroker.ShareM
 	}
 	if err := f.enter(reader, call); err != nil {
 		return nil, err
+	}
+	f.mu.Lock()
+	hold := f.hold
+	f.hold = nil
+	f.mu.Unlock()
+	if hold != nil {
+		goOn := make(chan struct{})
+		hold <- goOn
+		<-goOn
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

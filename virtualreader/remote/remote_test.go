@@ -325,6 +325,22 @@ func TestCardIsLost(t *testing.T) {
 	}
 }
 
+// TestEventsBeforeConnect: what happened to the card before it was connected to has been passed on when Connect returns.
+func TestEventsBeforeConnect(t *testing.T) {
+	h := named("R")[0]
+	readers, w := follow(t, discard(), tunnels(t, 0, h)...)
+	card := fmt.Sprintf("R: T1 %X", cardtest.ATR)
+	w.wants("R: empty", card, "complete")
+	for range 50 {
+		h.Replace()
+		connect(t, readers)
+		if n := len(w.events); n != 2 {
+			t.Fatalf("%d events when Connect returns, want that the card was taken out, and in", n)
+		}
+		w.wants("R: empty", card)
+	}
+}
+
 // TestResetWhileTheCardIsGone: a card that was reset and then removed before anybody asked is removed.
 func TestResetWhileTheCardIsGone(t *testing.T) {
 	h := named("R")[0]
