@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,19 +128,29 @@ func (b *backEnd) Shutdown(error) {
 }
 func (b *backEnd) Close() error { return nil }
 
-func newLife(t *testing.T, program string) *life {
-	t.Helper()
-	free, err := httpserver.ListenLoopback(t.Context(), 0)
+// freePort reserves a port that is free, and another one for an agent that has lost it to somebody before it could bind it.
+func freePort(api.Claim) (api.Reservation, error) {
+	free, err := httpserver.ListenLoopback(context.Background(), 0)
 	if err != nil {
-		t.Fatal(err)
+		return api.Reservation{}, err
 	}
-	port := cardbroker.Port(free[0].Addr().(*net.TCPAddr).Port)
 	for _, l := range free {
 		l.Close()
 	}
+	return api.Reservation{Port: cardbroker.Port(free[0].Addr().(*net.TCPAddr).Port)}, nil
+}
+
+func newLife(t *testing.T, program string) *life {
+	t.Helper()
 	v := &life{t: t, state: t.TempDir() + "/state", released: make(chan struct{}), ended: make(chan error, 1)}
 	v.prompt = &fakeAsker{shown: make(chan struct{}, 8)}
-	registry := releasing{fakeRegistry{reserve: func(api.Claim) (api.Reservation, error) { return api.Reservation{Port: port}, nil }}, v.released}
+	var port atomic.Uint32 // reserved last
+	registry := releasing{fakeRegistry{reserve: func(c api.Claim) (api.Reservation, error) {
+		reservation, err := freePort(c)
+		port.Store(uint32(reservation.Port))
+		return reservation, err
+	}}, v.released}
+	var err error
 	v.agent, err = New(Config{
 		Session: "1",
 		State:   v.state,
@@ -161,15 +172,18 @@ func newLife(t *testing.T, program string) *life {
 		stop()
 		v.end(v.ended)
 	})
-	v.client = client.NewAgent(port)
-	t.Cleanup(v.client.Close)
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		if _, err := v.client.Readers(t.Context()); err == nil {
+		v.client = client.NewAgent(cardbroker.Port(port.Load()))
+		_, err := v.client.Readers(t.Context())
+		if err == nil {
 			break
-		} else if time.Now().After(deadline) {
+		}
+		v.client.Close()
+		if time.Now().After(deadline) {
 			t.Fatalf("the agent does not serve: %v", err)
 		}
 	}
+	t.Cleanup(v.client.Close)
 	return v
 }
 

@@ -52,8 +52,8 @@ func (t *Tunnel) Transmit(ctx context.Context, command []byte) (Answer, error) {
 	}, nil
 }
 
-// Connect connects to the card, anew if it was connected: that goes on after a card was removed or reset. Reasons:
-// CardAbsent, CardMute, ReaderBusy, Unavailable.
+// Connect connects to the card, anew if it was connected: that goes on after a card was removed or reset. When it returns, the newest
+// event of cards before that one is in [Tunnel.Events], or was. Reasons: CardAbsent, CardMute, ReaderBusy, Unavailable.
 func (t *Tunnel) Connect(ctx context.Context, share cardbroker.ShareMode) (cardbroker.Card, error) {
 	payload, err := t.ask(ctx, wire.TypeConnect, wire.Connect{Share: share}.Append(nil), wire.TypeConnected)
 	if err != nil {

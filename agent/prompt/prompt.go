@@ -106,15 +106,10 @@ type question struct {
 // AskPIN implements [cardend.Asker]. Who comes while another question is open waits for his turn, and is answered
 // ReaderBusy if his time is over by then.
 func (p *Prompt) AskPIN(ctx context.Context, q cardend.Question) ([]cardbroker.Secret, error) {
-	select {
-	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
-	case <-ctx.Done():
-		if ctx.Err() == context.DeadlineExceeded {
-			return nil, cardbroker.Errorf(cardbroker.ReaderBusy, "the user is being asked for another PIN")
-		}
-		return nil, ctx.Err()
+	if err := p.await(ctx); err != nil {
+		return nil, err
 	}
+	defer func() { <-p.turn }()
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
@@ -127,6 +122,31 @@ func (p *Prompt) AskPIN(ctx context.Context, q cardend.Question) ([]cardbroker.S
 	pins, err := ask(ctx, steps)
 	p.cfg.Log.Info("the question for a PIN has ended", "tenant", q.Tenant, "reason", cardbroker.ReasonOf(err), "dur", time.Since(start))
 	return pins, err
+}
+
+// await takes the turn. Whose time is over gets none, whatever else has come at the same moment: he would see a question that goes away at
+// once. That another question is in the way is said only where one was.
+func (p *Prompt) await(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case p.turn <- struct{}{}:
+		if ctx.Err() == nil {
+			return nil
+		}
+		<-p.turn
+	case <-ctx.Done():
+	}
+	if ctx.Err() == context.DeadlineExceeded {
+		return cardbroker.Errorf(cardbroker.ReaderBusy, "the user is being asked for another PIN")
+	}
+	return ctx.Err()
 }
 
 // ask takes all steps. On an error it has wiped what it had.

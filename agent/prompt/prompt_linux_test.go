@@ -279,6 +279,21 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
+// TestTooLateToAsk: whose time is over when he comes is told so, not that another question is in the way, which none was; and nobody is asked.
+func TestTooLateToAsk(t *testing.T) {
+	p, dir, _ := asks(t, time.Minute, "echo x >>$D/asked; echo 1234")
+	late, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	for range 50 {
+		if _, err := p.AskPIN(late, verify); cardbroker.ReasonOf(err) != cardbroker.Timeout {
+			t.Fatalf("AskPIN = %v, want %s", err, cardbroker.Timeout)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "asked")); err == nil {
+		t.Error("the user was asked")
+	}
+}
+
 func TestNoProgram(t *testing.T) {
 	p := prompt.New(prompt.Config{Command: []string{"/nowhere/ask"}, Timeout: time.Minute, Log: slog.New(slog.DiscardHandler)})
 	if _, err := p.AskPIN(t.Context(), verify); cardbroker.ReasonOf(err) != cardbroker.Unavailable {

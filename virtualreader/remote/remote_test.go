@@ -231,14 +231,14 @@ func TestSilentHolder(t *testing.T) {
 	}
 }
 
-// TestLeaseIsKept has leases of two seconds outlive that, until the user ends one; what is not renewed any more is told.
+// TestLeaseIsKept has leases of four seconds, which leave two to each renewal, outlive that, until the user ends one; what is not renewed any more is told.
 func TestLeaseIsKept(t *testing.T) {
 	holders := named("R")
 	var log bytes.Buffer
-	_, w := follow(t, slog.New(slog.NewTextHandler(&log, nil)), tunnels(t, 2*time.Second, holders...)...)
+	_, w := follow(t, slog.New(slog.NewTextHandler(&log, nil)), tunnels(t, 4*time.Second, holders...)...)
 	first := holders[0].leases.List()[0]
 	late := time.After(waitLimit)
-	for first.Expires.Add(2 * time.Second).After(holders[0].leases.List()[0].Expires) {
+	for first.Expires.Add(4 * time.Second).After(holders[0].leases.List()[0].Expires) {
 		select {
 		case <-holders[0].leases.Changed():
 		case <-late:

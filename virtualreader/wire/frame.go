@@ -52,7 +52,7 @@ const (
 	TypeCardIn       Type = 5  // holder: a card is in the reader [CardIn]
 	TypeCardOut      Type = 6  // holder: no card is in the reader; no payload
 	TypeConnect      Type = 7  // asker: connects to the card [Connect]
-	TypeConnected    Type = 8  // holder: answers Connect [CardIn]
+	TypeConnected    Type = 8  // holder: answers Connect, after CardOut and CardIn of cards before [CardIn]
 	TypeDisconnect   Type = 9  // asker: ends the connection [Disposition]; answered by Done
 	TypeRenew        Type = 10 // asker: prolongs the lease [Lease]
 	TypeLease        Type = 11 // holder: answers Renew [Lease]
