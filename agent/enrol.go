@@ -35,7 +35,6 @@ const bindTries = 16
 func (a *Agent) enrol(ctx context.Context) error {
 	delay := run.NewBackoff(firstDelay, enrolDelay)
 	a.waits = a.home.Waiting(a.cfg.Session)
-	a.waits.Say(0, nil)
 	defer a.waits.End()
 	for {
 		err := a.reserved(ctx, delay)
@@ -116,6 +115,7 @@ type enrolment struct {
 // user's. An agent that stands for election keeps what it has bound, whatever was elected: a port is the kernel's to give, then.
 func (a *Agent) registered(ctx context.Context, e enrolment) error {
 	delay, first, said := run.NewBackoff(firstDelay, reattachDelay), true, ""
+	a.waits.Say(e.port, nil)
 	for {
 		began := time.Now()
 		registered, err := a.holdLink(ctx, e)

@@ -103,7 +103,7 @@ func (w *World) waits() doctor.Finding {
 	says += ") and is not registered"
 	why := w.Waits.Why
 	if why == nil {
-		return doctor.Warn("agent", "it has just started: look again in a moment", "%s yet", says)
+		return doctor.Warn("agent", "look again in a moment; if that is so then, see to the registry first", "%s: it has had no answer yet", says)
 	}
 	const fix = "see to that; the agent registers by itself then"
 	says += fmt.Sprintf(", because %s (%s)", why.Description, why.Reason)

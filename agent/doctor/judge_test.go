@@ -197,7 +197,7 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
-// TestWaits: an agent that runs and is not registered is said to run, and why it is not. That it fails is said where nothing else has.
+// TestWaits: an agent that runs and is not registered is said to run, and why it is not. That is a failure where nothing above has failed.
 func TestWaits(t *testing.T) {
 	why := api.Describe(cardbroker.Errorf(cardbroker.RateLimited, "sixteen are enough"))
 	gone := cardbroker.Errorf(cardbroker.Unavailable, "x")
@@ -214,7 +214,7 @@ func TestWaits(t *testing.T) {
 			w.BrokerErr, w.Registry = gone, doctor.Registry{Port: 51983, Trusted: true, PID: 9, Mode: "elected"}
 		}, "fail", cardbroker.RateLimited, "because sixteen are enough"},
 		{"without a port", func(w *doctor.World) { w.Waits.Port = 0 }, "fail", cardbroker.RateLimited, "(process 9) and is not registered"},
-		{"that has just started", func(w *doctor.World) { w.Waits.Why = nil }, "warn", "", "is not registered yet"},
+		{"that has had no answer", func(w *doctor.World) { w.Waits.Why = nil }, "warn", "", "is not registered: it has had no answer yet"},
 		{"whose last link has ended", func(w *doctor.World) {
 			w.Agent = &api.Session{Session: "c2", State: cardbroker.Stale, Port: 24801}
 		}, "fail", cardbroker.RateLimited, "an agent runs"},

@@ -22,7 +22,7 @@ type Waits struct {
 	PID     int                  `json:"pid"`
 	Session cardbroker.SessionID `json:"session"`
 	Port    cardbroker.Port      `json:"port"` // that it has bound, and serves at; 0: none
-	Why     *api.ErrorBody       `json:"why"`  // null: it has just started
+	Why     *api.ErrorBody       `json:"why"`  // null: it has had no answer yet
 }
 
 // Waiting leaves a note for who looks for the agent of a session, from Say to End. The agent keeps it locked: whatever ends the process
@@ -44,9 +44,12 @@ func waitingPath(dir string, session cardbroker.SessionID) string {
 	return filepath.Join(dir, "waiting-"+hex.EncodeToString(sum[:8])+".json")
 }
 
-// Say says why the agent is not registered; nil: it has just started. It writes only what is new, since each write wakes up all agents
-// of the user. A note that cannot be left is for people, and no error.
+// Say says why the agent is not registered; nil: it asks for the first time, which takes nothing back. It writes only what is new, since each write
+// wakes up all agents of the user. A note that cannot be left is for people, and no error.
 func (w *Waiting) Say(port cardbroker.Port, why error) {
+	if why == nil && w.text != "" {
+		return
+	}
 	w.said.Port, w.said.Why = port, nil
 	if why != nil {
 		body := api.Describe(why)

@@ -35,6 +35,7 @@ func TestWaiting(t *testing.T) {
 	if got, _ := ReadWaits(h.dir, "1"); got.Port != 24800 || got.Why == nil || got.Why.Reason != cardbroker.CallerRefused || got.Why.Description != "port 1 is bob's" {
 		t.Errorf("ReadWaits = %+v", got)
 	}
+	w.Say(24801, nil)
 	before, err := os.Stat(w.path)
 	w.Say(24800, refusal) // what has been said is not said again: each write wakes up all agents of the user
 	if after, failed := os.Stat(w.path); err != nil || failed != nil || !os.SameFile(before, after) {

@@ -278,7 +278,7 @@ func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (s api.Ses
 // waiting says of an agent that runs why it is not registered.
 func waiting(w home.Waits) error {
 	if w.Why == nil {
-		return cardbroker.Errorf(cardbroker.NoAgent, "the agent of session %s (process %d) has just started, and is not registered yet", w.Session, w.PID)
+		return cardbroker.Errorf(cardbroker.NoAgent, "the agent of session %s (process %d) runs and is not registered: it has had no answer yet", w.Session, w.PID)
 	}
 	return cardbroker.Errorf(cardbroker.NoAgent, "the agent of session %s (process %d) runs and is not registered: %s (%s); see cardbroker agent doctor", w.Session, w.PID, w.Why.Description, w.Why.Reason)
 }
