@@ -276,6 +276,7 @@ func (u *user) listen(name, at string, options []string) (string, error) {
 
 func (u *user) receive(name, at string, options []string) (string, error) {
 	c := net.ListenConfig{Control: socketOptions(options)}
+	c.SetMultipathTCP(false)
 	conn, err := c.ListenPacket(context.Background(), strings.Replace(network(at), "tcp", "udp", 1), at)
 	if err != nil {
 		return "", err
