@@ -81,11 +81,18 @@ func (h *handover) there(ctx context.Context, name string) (*stage.Service, erro
 	if err := errors.Join(<-started, err); err != nil {
 		return nil, fmt.Errorf("a service starts: %w", err)
 	}
-	if err := errors.Join(h.sound(limited, lists), h.bed.Agree(limited, "service"), h.kept(ctx, h.bed.ServiceListOf)); err != nil {
-		return nil, fmt.Errorf("with a service: %w", err)
+	if err := errors.Join(h.sound(limited, lists), h.agree(ctx, "service"), h.kept(ctx, h.bed.ServiceListOf)); err != nil {
+		return nil, fmt.Errorf("with a service, which had all agents after %v: %w", at.All.Sub(began), err)
 	}
 	h.took, h.ready, h.answer = append(h.took, at.All.Sub(began)), append(h.ready, ready), append(h.answer, at.First.Sub(began))
 	return service, nil
+}
+
+// agree has all agents say what registry they have; each of them has been told already.
+func (h *handover) agree(ctx context.Context, mode string) error {
+	ctx, cancel := context.WithTimeout(ctx, failoverLimit)
+	defer cancel()
+	return h.bed.Agree(ctx, mode)
 }
 
 func (h *handover) sound(ctx context.Context, lists map[uint32]bed.List) error {
@@ -114,7 +121,7 @@ func (h *handover) andBack(ctx context.Context, service *stage.Service, killed b
 		return fmt.Errorf("an agent was elected %v after the service was told to end, want %v", at.First.Sub(began), afterService)
 	}
 	h.back = append(h.back, at.All.Sub(gone)-afterService)
-	if err := errors.Join(h.bed.Look(ctx, h.terms), h.bed.Agree(limited, "elected"), h.kept(ctx, bed.ListOf)); err != nil {
+	if err := errors.Join(h.bed.Look(ctx, h.terms), h.agree(ctx, "elected"), h.kept(ctx, bed.ListOf)); err != nil {
 		return fmt.Errorf("after a service: %w", err)
 	}
 	return nil
