@@ -177,7 +177,7 @@ func TestAskToResignWhomever(t *testing.T) {
 		want cardbroker.Reason
 	}{
 		{"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", cardbroker.Unsupported},
-		{"SSH-2.0-x\r\n", cardbroker.Unsupported},
+		{"SSH-2.0-x\r\n", cardbroker.Unavailable},
 		{"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", cardbroker.Unsupported},
 		{"", cardbroker.Unavailable}, // as one that ends does
 	}
@@ -189,8 +189,8 @@ func TestAskToResignWhomever(t *testing.T) {
 			if err != nil {
 				return
 			}
-			conn.Write([]byte(a.says))
 			conn.Read(make([]byte, 4096))
+			conn.Write([]byte(a.says))
 			conn.Close()
 		}
 	}()
