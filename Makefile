@@ -16,9 +16,10 @@ demo: deps build ## the main job from end to end, on a software card
 
 # Tests that run side by side wait more than they compute. What go test vets is a part of vet. And the race detector has each
 # of some fifty programs sleep for a second at its end; races are reported when they are seen.
+# -timeout ends a package that hangs.
 test: export GORACE ?= atexit_sleep_ms=50
 test: deps ## all tests, with the race detector; says at the end what was skipped and why
-	@go run ./test/gotest -race -shuffle=on -parallel=4 -vet=off ./...
+	@go run ./test/gotest -race -shuffle=on -parallel=4 -vet=off -timeout=30m ./...
 
 check: deps fmt vet lint cross fuzz ## what continuous integration runs: all but bench and vuln
 	$(TEST)

@@ -227,5 +227,10 @@ func unwrapURL(err error) error {
 	if _, ours := errors.AsType[*cardbroker.Error](err); ours || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return cardbroker.Wrapf(err, cardbroker.Unavailable, "the connection was cut")
+	return cardbroker.Wrapf(cut{err}, cardbroker.Unavailable, "the connection was cut")
 }
+
+// cut is why there was no answer, not even the beginning of one.
+type cut struct{ error }
+
+func (c cut) Unwrap() error { return c.error }

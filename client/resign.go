@@ -6,7 +6,6 @@ package client
 import (
 	"context"
 	"errors"
-	"syscall"
 	"time"
 
 	"github.com/cardbroker/cardbroker"
@@ -16,13 +15,14 @@ import (
 const resignTimeout = time.Second
 
 // AskToResign asks an elected leader to leave the well-known port to a service, which it does soon after if we may run one.
-// Errors: CallerRefused: we may not; Unavailable: nobody listens there; Timeout: who does says nothing; Unsupported: whoever listens there is no elected leader.
+// Errors: CallerRefused: we may not; Unavailable: nobody listens there, or whoever does has cut the connection; Timeout: who does says nothing; Unsupported: whoever listens there is no elected leader.
 func AskToResign(ctx context.Context, port cardbroker.Port) error {
 	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
 	defer cancel()
 	_, err := askStranger[struct{}](ctx, "POST", port, "/local/v1/resign", nil)
+	_, isCut := errors.AsType[cut](err)
 	switch reason := cardbroker.ReasonOf(err); {
-	case errors.Is(err, syscall.ECONNREFUSED), reason == "", reason == cardbroker.CallerRefused, reason == cardbroker.Timeout, reason == cardbroker.Canceled:
+	case isCut, reason == "", reason == cardbroker.CallerRefused, reason == cardbroker.Timeout, reason == cardbroker.Canceled:
 		return err
 	}
 	return cardbroker.Wrapf(err, cardbroker.Unsupported, "whoever listens on port %d is no elected leader", port)

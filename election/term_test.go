@@ -126,6 +126,7 @@ func TestTermThatDoesNotEndIsAbandoned(t *testing.T) {
 					t.Errorf("abandoned after %v (%v): %v, want %v and %q", took, time.Since(start), why, tt.within, tt.want)
 				}
 				close(release)
+				synctest.Wait() // its term ends, and it lets go of the office
 				if next, _ := h.elected(); next == a {
 					t.Error("leads on, though abandoned")
 				}

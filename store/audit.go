@@ -42,7 +42,7 @@ func (s *Store) KeepAuditHead(ctx context.Context, head cardbroker.Anchor) error
 		return err
 	}
 	value := append(binary.BigEndian.AppendUint64(nil, head.Seq), head.Hash[:]...)
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.update(func(tx *bbolt.Tx) error {
 		return put(tx.Bucket([]byte(metaBucket)), []byte(auditKey), value)
 	})
 	if err != nil {

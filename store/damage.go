@@ -16,70 +16,61 @@ import (
 	"github.com/cardbroker/cardbroker"
 )
 
-// checkContent reads all that is written in the file, if there is one, and that it is as long as it says. It comes first:
-// bbolt opened like this touches no page by itself, so what is found leaves nothing behind.
+// checkContent checks the pages, then reads all that is written in the file, if there is one. It comes first: bbolt opened
+// like this touches no page but the first two by itself, so what is found leaves nothing behind.
 func (s *Store) checkContent() error {
 	info, err := os.Stat(s.path)
 	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
 		return nil // nothing to check; to open it will tell
 	}
+	file, err := os.Open(s.path)
+	if err != nil {
+		return s.openError(err)
+	}
+	defer file.Close()
+	if err := checkPageSize(file); err != nil {
+		return s.damaged(err, "its first pages")
+	}
 	return s.reading(func() error {
-		db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: lockTimeout, ReadOnly: true})
+		db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{
+			Timeout:  lockTimeout,
+			ReadOnly: true,
+			OpenFile: func(string, int, os.FileMode) (*os.File, error) { return file, nil },
+		})
 		if err != nil {
 			return s.openError(err)
 		}
 		defer db.Close()
-		return db.View(func(tx *bbolt.Tx) error {
-			if info.Size() < tx.Size() {
-				return s.damaged(fmt.Errorf("%d bytes are used, it has %d", tx.Size(), info.Size()), "its end")
-			}
-			if isEmpty(tx) {
-				return nil
-			}
-			_, err := s.read(tx)
-			return err
-		})
+		info, err := file.Stat() // now nobody writes
+		if err != nil {
+			return s.openError(err)
+		}
+		if err := checkPages(file, db.Info().PageSize, info.Size()); err != nil {
+			return s.damaged(err, "its pages")
+		}
+		return db.View(s.checkValues)
 	})
 }
 
-// checkPages checks the pages as such, and says whether the file is new and needs to be filled.
-func (s *Store) checkPages() (empty bool, err error) {
-	err = s.reading(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			empty = isEmpty(tx)
-			if err := s.checkHeaders(tx); err != nil {
-				return err
-			}
-			var problems []error
-			for problem := range tx.Check() {
-				problems = append(problems, problem)
-			}
-			if len(problems) > 0 {
-				return s.damaged(errors.Join(problems...), "its pages")
+// checkValues reads all values, also those that nobody may ask for.
+func (s *Store) checkValues(tx *bbolt.Tx) error {
+	if isEmpty(tx) {
+		return nil
+	}
+	if _, err := s.read(tx); err != nil {
+		return err
+	}
+	return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+		if string(name) == agentsBucket { // has been read
+			return nil
+		}
+		return b.ForEach(func(key, value []byte) error {
+			if _, err := content(key, value); err != nil {
+				return s.damaged(err, fmt.Sprintf("%q in %q", key, name))
 			}
 			return nil
 		})
 	})
-	return empty, err
-}
-
-// checkHeaders checks the size of each page, which tx.Check believes: it would count to four billion.
-func (s *Store) checkHeaders(tx *bbolt.Tx) error {
-	end := int(tx.Size()) / s.db.Info().PageSize
-	for id := 0; id < end; {
-		page, err := tx.Page(id)
-		if err != nil {
-			return fmt.Errorf("cannot read page %d of the store %s: %w", id, s.path, err)
-		}
-		id++
-		if page.Type == "free" { // holds whatever it last was
-			continue
-		}
-		if id += page.OverflowCount; id > end {
-			return s.damaged(fmt.Errorf("page %d reaches beyond the end", page.ID), "its pages")
-		}
-	}
-	return nil
 }
 
 func isEmpty(tx *bbolt.Tx) bool {
@@ -87,14 +78,34 @@ func isEmpty(tx *bbolt.Tx) bool {
 	return first == nil
 }
 
-// reading runs f, which reads pages that may be damaged. bbolt panics on a page that makes no sense, and one beyond the
-// end of the file is a memory fault: the one place of the program where a panic is a finding. If bbolt panics while it
-// opens the file (its list of free pages is damaged), the file stays locked until the process ends.
+// update changes the file by one transaction. A fault in it, of a file that was cut off or a disk that cannot be read any
+// more, may leave bbolt locked: nobody calls it after that.
+func (s *Store) update(f func(tx *bbolt.Tx) error) error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.broken != nil {
+		return s.broken
+	}
+	ended := false
+	err := s.reading(func() error {
+		err := s.db.Update(f)
+		ended = true
+		return err
+	})
+	if !ended {
+		s.broken = err
+	}
+	return err
+}
+
+// reading runs f, which reads pages of the file. They have been checked, and bbolt panics if they make no sense none the
+// less; one that the disk does not give, or that is no longer there, is a memory fault: the one place of the program where
+// a panic is a finding. If bbolt panics while it opens the file, that stays locked until the process ends.
 func (s *Store) reading(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = s.damaged(fmt.Errorf("%v", p), "its pages")
+			err = s.damaged(fmt.Errorf("bbolt failed: %v", p), "its pages")
 		}
 	}()
 	return f()

@@ -76,3 +76,26 @@ func TestReadOnlyDisk(t *testing.T) {
 		t.Errorf("Check() = %v, want nil: it only reads", err)
 	}
 }
+
+// TestFileIsCutOffWhileOpen: what is gone from under the broker was a memory fault in Commit, which ended it. bbolt stays
+// locked after that, so that nothing may wait for it.
+func TestFileIsCutOffWhileOpen(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path, store.Options{})
+	var changes cardbroker.Changes
+	for i := range 200 {
+		changes.Put = append(changes.Put, agent(uint32(1000+i), cardbroker.Port(24800+i), cardbroker.Registered))
+	}
+	commit(t, s, changes)
+	if err := os.Truncate(path, int64(2*os.Getpagesize())); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		wantError(t, "Commit()", s.Commit(t.Context(), changes), cardbroker.Unavailable, path, "damaged")
+	}
+	_, err := s.Load(t.Context())
+	wantError(t, "Load()", err, cardbroker.Internal, path, "damaged")
+	if err := s.Close(); err != nil {
+		t.Errorf("Close() = %v", err)
+	}
+}

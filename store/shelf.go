@@ -24,9 +24,12 @@ type Shelf struct {
 // written.
 func (s *Store) Shelf(name string) (*Shelf, error) {
 	shelf := &Shelf{store: s, bucket: []byte("shelf " + name)}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(shelf.bucket)
-		return err
+	err := s.update(func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(shelf.bucket)
+		if err != nil || b.Sequence() == nameSum(shelf.bucket) {
+			return err
+		}
+		return b.SetSequence(nameSum(shelf.bucket)) // else a shelf of a damaged name would look like one that is missing
 	})
 	return shelf, s.unwritable(err)
 }
@@ -58,7 +61,7 @@ func (f *Shelf) Commit(ctx context.Context, values map[string][]byte, drop []str
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return f.store.unwritable(f.store.db.Update(func(tx *bbolt.Tx) error {
+	return f.store.unwritable(f.store.update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(f.bucket)
 		for _, name := range drop {
 			if err := b.Delete([]byte(name)); err != nil {
@@ -73,6 +76,9 @@ func (f *Shelf) Commit(ctx context.Context, values map[string][]byte, drop []str
 		return nil
 	}))
 }
+
+// nameSum is the number of a shelf's bucket, which nothing else needs. It is not 0, which older versions wrote.
+func nameSum(name []byte) uint64 { return 1<<32 | uint64(checksum(name, nil)) }
 
 // unwritable says of an error of bbolt's what it means here.
 func (s *Store) unwritable(err error) error {

@@ -5,8 +5,9 @@
 // one bbolt file; and the head of the audit log. It is the only package that imports bbolt, decides nothing about agents, and never hands out a
 // transaction: what it returns are copies.
 //
-// The file has two buckets. "meta": schema, epoch, salt and audit. "agents": a record for each port, the port as two bytes in
-// big-endian order. Each value is the CRC-32C of its key and content, four bytes in big-endian order, then the content.
+// The file has two buckets, and one for each shelf, whose sequence number is made from its name. "meta": schema, epoch,
+// salt and audit. "agents": a record for each port, the port as two bytes in big-endian order. Each value is the CRC-32C
+// of its key and content, four bytes in big-endian order, then the content.
 package store
 
 import (
@@ -35,15 +36,17 @@ type Options struct {
 
 // Store is an open store. Its methods may be called by any goroutine.
 type Store struct {
-	db   *bbolt.DB
-	path string
+	db     *bbolt.DB
+	path   string
+	turn   chan struct{} // capacity 1: who changes the file has its turn
+	broken error         // belongs to who has the turn; not nil: the file could not be read any more
 }
 
 // Open opens the store in the file path, or makes it (0600), with the last directory of path (0700) if that is missing.
 // It reads the whole file, so that damage is found now. Errors: Conflict, another broker has it open; Invalid, path
 // cannot be used, or is not a store; Unsupported, a newer version made it; Internal, it is damaged, and where.
 func Open(path string, options Options) (*Store, error) {
-	s := &Store{path: path}
+	s := &Store{path: path, turn: make(chan struct{}, 1)}
 	if !options.ReadOnly {
 		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !os.IsExist(err) {
 			return nil, s.openError(err)
@@ -68,7 +71,6 @@ func (s *Store) open(options Options) error {
 			Timeout:         lockTimeout,
 			InitialMmapSize: mmapSize,
 			ReadOnly:        options.ReadOnly,
-			PreLoadFreelist: true, // here, and not in the goroutine of tx.Check, where a memory fault ends the process
 			NoStatistics:    true,
 		})
 		if err != nil {
@@ -78,9 +80,15 @@ func (s *Store) open(options Options) error {
 	})
 }
 
-// ready checks the pages and, if the file is new, fills it.
+// ready fills the file if it is new.
 func (s *Store) ready(options Options) error {
-	empty, err := s.checkPages()
+	var empty bool
+	err := s.reading(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			empty = isEmpty(tx)
+			return nil
+		})
+	})
 	switch {
 	case err != nil:
 		return err
@@ -95,14 +103,20 @@ func (s *Store) ready(options Options) error {
 	if !empty {
 		return nil
 	}
-	if err := s.db.Update(create); err != nil {
+	if err := s.update(create); err != nil {
 		return s.openError(err)
 	}
 	return nil
 }
 
-// Close closes the store. It waits for a Commit that runs.
+// Close closes the store. It waits for a Commit that runs. After a fault in a Commit the file stays open until the
+// process ends.
 func (s *Store) Close() error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.broken != nil {
+		return nil
+	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("cannot close the store %s: %w", s.path, err)
 	}
@@ -131,7 +145,7 @@ func (s *Store) Commit(ctx context.Context, changes cardbroker.Changes) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.unwritable(s.db.Update(func(tx *bbolt.Tx) error { return s.apply(tx, changes) }))
+	return s.unwritable(s.update(func(tx *bbolt.Tx) error { return s.apply(tx, changes) }))
 }
 
 func (s *Store) apply(tx *bbolt.Tx, changes cardbroker.Changes) error {

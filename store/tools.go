@@ -72,7 +72,7 @@ func (s *Store) copyTo(dst string, fill func(*os.File) error) (err error) {
 		}
 	}()
 	defer file.Close()
-	if err := fill(file); err != nil {
+	if err := s.reading(func() error { return fill(file) }); err != nil {
 		return fmt.Errorf("cannot copy the store %s to %s: %w", s.path, dst, err)
 	}
 	if err := file.Sync(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,6 +25,7 @@ import (
 // meeting is a rendezvous in memory. Hosts come when a test says so.
 type meeting struct {
 	settled time.Time
+	silent  string     // a host that does not say which readers it has; "": none is
 	mu      sync.Mutex // guards what follows
 	names   []string
 	hosts   map[string]hostPipes
@@ -91,7 +93,11 @@ func (m *meeting) come(group *run.Group, name string, refusal error) {
 	host := make(hostPipes)
 	server := httpserver.New(httpserver.Config{
 		Routes: []httpserver.Route{
-			{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: func(w http.ResponseWriter, _ *http.Request) error {
+			{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: func(w http.ResponseWriter, r *http.Request) error {
+				if name == m.silent {
+					<-r.Context().Done()
+					return r.Context().Err()
+				}
 				return httpserver.JSON(w, api.RemoteReaders{Readers: []api.RemoteReader{{ID: "0123456789abcdef", Name: name}}})
 			}},
 			{Method: "GET", Path: "/cb/v1/readers/{id}/tunnel", Access: httpserver.Tenant, Handle: func(http.ResponseWriter, *http.Request) error { return refusal }},
@@ -151,6 +157,22 @@ func TestListWaitsForTheFirst(t *testing.T) {
 		synctest.Wait()
 		if readers, err := c.List(t.Context()); err != nil || len(readers) != 2 {
 			t.Errorf("List = %+v, %v, want those of both", readers, err)
+		}
+	})
+}
+
+// TestListWithASilentHost: the others' readers are there, when no more time is left.
+func TestListWithASilentHost(t *testing.T) {
+	meet(t, func(t *testing.T, m *meeting, hosts *run.Group, c *virtualreader.Client) {
+		m.silent = "vda2"
+		for _, name := range []string{"vda1", "vda2", "vda3"} {
+			m.come(hosts, name, nil)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		readers, err := c.List(ctx)
+		if len(readers) != 2 || readers[0].Broker != "vda1" || readers[1].Broker != "vda3" || cardbroker.ReasonOf(err) != cardbroker.Timeout || !strings.Contains(err.Error(), "vda2") {
+			t.Errorf("List = %+v, %v, want the readers of the others and that vda2 is late", readers, err)
 		}
 	})
 }

@@ -131,7 +131,10 @@ func (h *holder) resume(conn *socket.Conn, head wire.Header) error {
 		return nil
 	}
 	payload := wire.Resumed{Lease: cmp.Or(h.lease, testLease)}.Append(nil)
-	return errors.Join(h.send(conn, wire.Header{Type: wire.TypeResumed}, payload), h.card(conn))
+	if err := h.send(conn, wire.Header{Type: wire.TypeResumed}, payload); err != nil {
+		return err // a card without Resumed before it breaks the protocol
+	}
+	return h.card(conn)
 }
 
 // card says which card is in the reader.

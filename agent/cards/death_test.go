@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,11 +48,17 @@ func TestKilledInTransmit(t *testing.T) {
 
 // Who asks for a connection and meets a dying child gets the next one.
 func TestKilledInOpen(t *testing.T) {
-	s := newSandbox(t, cards.Config{})
+	asked := filepath.Join(t.TempDir(), "asked")
+	s := newSandbox(t, cards.Config{}, "hangs once", asked)
 	s.Readers(t.Context())
 	pid := s.Status().PID
-	time.AfterFunc(20*time.Millisecond, func() { kill(t, pid) })
-	c, err := s.Open(t.Context(), "fake 0", cardbroker.ShareDirect) // takes the fake 100 ms
+	var killed sync.WaitGroup
+	killed.Go(func() {
+		eventually(t, "the child is asked", func() bool { _, err := os.Stat(asked); return err == nil })
+		kill(t, pid)
+	})
+	c, err := s.Open(t.Context(), "fake 0", cardbroker.ShareDirect)
+	killed.Wait()
 	if err != nil {
 		t.Fatalf("Open() = %v, want no error", err)
 	}
@@ -74,10 +81,15 @@ func TestCrashInTransmit(t *testing.T) {
 	}
 }
 
+// hangLimit is how long calls may take that hang. The others may take longer, as they do on a busy machine.
+const hangLimit = 300 * time.Millisecond
+
 func TestHungCallIsKilled(t *testing.T) {
-	s := newSandbox(t, cards.Config{CallLimit: 300 * time.Millisecond})
+	s := newSandbox(t, cards.Config{})
 	c := openCard(t, s, "fake 0")
+	s.LimitCalls(hangLimit)
 	wantReason(t, "Transmit", transmit(t, c, insHang, 0), cardbroker.Indeterminate)
+	s.LimitCalls(time.Minute)
 	openCard(t, s, "fake 0")
 	if st := s.Status(); st.Kills != 1 || st.LastExit != "killed: it did not answer in time" {
 		t.Errorf("Status() = %+v, want a kill", st)
@@ -86,40 +98,63 @@ func TestHungCallIsKilled(t *testing.T) {
 
 // An asker that left must not keep a hung child alive.
 func TestHungCallWithoutAsker(t *testing.T) {
-	s := newSandbox(t, cards.Config{CallLimit: 500 * time.Millisecond})
+	s := newSandbox(t, cards.Config{})
 	c := openCard(t, s, "fake 0")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, _, err := c.Transmit(ctx, nil, command(insHang, 0))
-	wantReason(t, "Transmit", err, cardbroker.Timeout)
-	wantReason(t, "Transmit meanwhile", transmit(t, c, insEcho, 0), cardbroker.ReaderBusy)
+	s.LimitCalls(hangLimit)
+	asked := time.Now()
+	want := watch(t, s)
+	ctx, leave := testenv.Leaver(t.Context(), context.DeadlineExceeded)
+	answered := make(chan error, 1)
+	go func() {
+		_, _, err := c.Transmit(ctx, nil, command(insHang, 0))
+		answered <- err
+	}()
+	want("fake 0 (empty), fake 1, fake 2, fake 3")
+	leave()
+	err := <-answered
+	if meanwhile := transmit(t, c, insEcho, 0); time.Since(asked) < hangLimit { // else it may be killed by now
+		wantReason(t, "Transmit", err, cardbroker.Timeout)
+		wantReason(t, "Transmit meanwhile", meanwhile, cardbroker.ReaderBusy)
+	}
 	eventually(t, "the child is killed", func() bool { return s.Status().Kills == 1 })
+	s.LimitCalls(time.Minute)
 	openCard(t, s, "fake 0")
+}
+
+// leaves sends a command that takes the card of "fake 0" so long, and leaves for that reason once the card has it.
+func leaves(t *testing.T, s *cards.Sandbox, c *cards.Card, slow time.Duration, why error) error {
+	t.Helper()
+	want := watch(t, s)
+	ctx, leave := testenv.Leaver(t.Context(), why)
+	answered := make(chan error, 1)
+	go func() {
+		_, _, err := c.Transmit(ctx, nil, command(insLate, byte(slow/(10*time.Millisecond))))
+		answered <- err
+	}()
+	want("fake 0 (empty), fake 1, fake 2, fake 3")
+	leave()
+	return <-answered
 }
 
 func TestLateAnswer(t *testing.T) {
 	tests := map[string]struct {
-		ctx  func(context.Context) (context.Context, context.CancelFunc)
+		why  error
 		want cardbroker.Reason
 	}{
-		"deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, 20*time.Millisecond)
-		}, cardbroker.Timeout},
-		"cancelled": {func(ctx context.Context) (context.Context, context.CancelFunc) {
-			ctx, cancel := context.WithCancel(ctx)
-			time.AfterFunc(20*time.Millisecond, cancel)
-			return ctx, cancel
-		}, cardbroker.Canceled},
+		"deadline":  {context.DeadlineExceeded, cardbroker.Timeout},
+		"cancelled": {context.Canceled, cardbroker.Canceled},
 	}
+	const slow = 200 * time.Millisecond
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := newSandbox(t, cards.Config{})
 			c := openCard(t, s, "fake 0")
-			ctx, cancel := test.ctx(t.Context())
-			defer cancel()
-			_, _, err := c.Transmit(ctx, nil, command(insSlow, 20))
-			wantReason(t, "Transmit", err, test.want)
-			wantReason(t, "Transmit meanwhile", transmit(t, c, insEcho, 0), cardbroker.ReaderBusy)
+			asked := time.Now()
+			err := leaves(t, s, c, slow, test.why)
+			if meanwhile := transmit(t, c, insEcho, 0); time.Since(asked) < slow { // else it may have answered by now
+				wantReason(t, "Transmit", err, test.want)
+				wantReason(t, "Transmit meanwhile", meanwhile, cardbroker.ReaderBusy)
+			}
 			eventually(t, "the card answers again, and what was asked", func() bool {
 				got, _, err := c.Transmit(t.Context(), nil, command(insEcho, 7))
 				return err == nil && got[1] == insEcho && got[2] == 7
@@ -135,10 +170,12 @@ func TestLateAnswer(t *testing.T) {
 func TestCloseBehindLateAnswer(t *testing.T) {
 	s := newSandbox(t, cards.Config{})
 	c := openCard(t, s, "fake 0")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	_, _, err := c.Transmit(ctx, nil, command(insSlow, 10))
-	wantReason(t, "Transmit", err, cardbroker.Timeout)
+	const slow = 100 * time.Millisecond
+	asked := time.Now()
+	err := leaves(t, s, c, slow, context.DeadlineExceeded)
+	if time.Since(asked) < slow {
+		wantReason(t, "Transmit", err, cardbroker.Timeout)
+	}
 	if err := c.Close(cardbroker.ResetCard); err != nil {
 		t.Errorf("Close() = %v", err)
 	}
@@ -183,17 +220,16 @@ func TestChildThatCannotStart(t *testing.T) {
 			t.Errorf("Starts = %d, want %d", st.Starts, n+1)
 		}
 	}
+	fourth := time.Now()
 	for range 3 { // now with a pause: one start only
 		_, err := s.Readers(t.Context())
-		if !strings.Contains(err.Error(), "next try in 250ms") {
-			t.Errorf("Readers() = %v, want when it is tried again", err)
+		if st := s.Status(); (st.Starts != 4 || !strings.Contains(err.Error(), "next try in 250ms")) && time.Since(fourth) < 250*time.Millisecond {
+			t.Errorf("Readers() = %v after %d starts, want when it is tried again", err, st.Starts)
 		}
 	}
-	if st := s.Status(); st.Starts != 4 {
-		t.Errorf("Starts = %d, want 4", st.Starts)
-	}
+	before := s.Status().Starts
 	_, stop := s.Watch()
-	eventually(t, "a subscriber has it started again", func() bool { return s.Status().Starts == 5 })
+	eventually(t, "a subscriber has it started again", func() bool { return s.Status().Starts > before })
 	stop()
 }
 

@@ -3,6 +3,11 @@
 
 package cards
 
+import "time"
+
+// LimitCalls changes how long calls may take from now on. Nothing may be under way.
+func (s *Sandbox) LimitCalls(limit time.Duration) { s.cfg.CallLimit = limit }
+
 // Turns returns how many local programs have a turn at the reader or wait for one.
 func (s *Sandbox) Turns(reader string) (n int) {
 	s.tell(func(st *state) {

@@ -37,6 +37,7 @@ const (
 	insRemove = 0x05 // the card is taken out; the answer comes afterwards
 	insUnplug = 0x06 // the reader is taken away
 	insBroken = 0x07 // an answer that is too long
+	insLate   = 0x08 // as insSlow, but the card is taken out at first, for those who wait for this
 )
 
 // fake is the child's main function. Its argument is how it misbehaves from the start.
@@ -49,6 +50,9 @@ func fake(args []string) int {
 	case err != nil:
 	case len(args) == 0:
 		err = sandbox.Serve(context.Background(), streams, &fakeReaders{count: 4, emitted: make(chan sandbox.Event)}, slog.Default())
+	case args[0] == "hangs once":
+		readers := &fakeReaders{count: 4, emitted: make(chan sandbox.Event), once: args[1]}
+		err = sandbox.Serve(context.Background(), streams, readers, slog.Default())
 	case args[0] == "many":
 		err = sandbox.Serve(context.Background(), streams, &fakeReaders{count: 20, emitted: make(chan sandbox.Event)}, slog.Default())
 	case args[0] == "soft":
@@ -131,6 +135,7 @@ func lie(streams []net.Conn, how string) error {
 // fakeReaders has readers named "fake 0", "fake 1" … with a card each.
 type fakeReaders struct {
 	count   int
+	once    string             // see hangOnce
 	emitted chan sandbox.Event // from the cards to Watch
 }
 
@@ -151,9 +156,21 @@ func (f *fakeReaders) Watch(ctx context.Context, emit func(sandbox.Event)) error
 	}
 }
 
+// connectTakes is how long a direct connection takes.
+const connectTakes = 100 * time.Millisecond
+
+// hangOnce never returns to the first who comes, who makes the file.
+func hangOnce(file string) {
+	if first, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL, 0o600); file != "" && err == nil {
+		first.Close()
+		select {}
+	}
+}
+
 func (f *fakeReaders) Connect(name string, share cardbroker.ShareMode) (sandbox.Card, error) {
 	if share == cardbroker.ShareDirect {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(connectTakes)
+		hangOnce(f.once)
 	}
 	return &fakeConnection{readers: f, reader: name}, nil
 }
@@ -188,6 +205,9 @@ func (c *fakeConnection) Transmit(dst, command []byte) ([]byte, error) {
 	case insExit:
 		fmt.Fprintln(os.Stderr, "the vendor's last words")
 		syscall.Exit(7)
+	case insLate:
+		c.readers.emitted <- sandbox.Event{Reader: c.reader, Present: true}
+		fallthrough
 	case insSlow:
 		time.Sleep(time.Duration(command[2]) * 10 * time.Millisecond)
 	case insReset:

@@ -4,7 +4,6 @@
 package cards_test
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
 func lend(t testing.TB, s *cards.Sandbox, reader string) *cards.Loan {
@@ -167,9 +167,7 @@ func TestLendSlot(t *testing.T) {
 	loan := lend(t, s, "fake 0")
 	late := lent("fake 0", 1, 0, 0)
 	giveBack(t, loan) // the asker has left, the module is still at it
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, err = s.LendSlot(short, "fake 0")
+	_, err = s.LendSlot(testenv.Patience(t.Context(), 20*time.Millisecond), "fake 0")
 	wantReason(t, "LendSlot() of a later asker", err, cardbroker.ReaderBusy)
 	next := make(chan *cards.Loan)
 	go func() { next <- lend(t, s, "fake 0") }()

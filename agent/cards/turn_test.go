@@ -13,6 +13,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/cards"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 )
 
 // What is said to the software card, and what it answers.
@@ -200,8 +201,7 @@ func TestTurnRefused(t *testing.T) {
 
 	backEnd := openCard(t, s, "fake 0")
 	backEnd.Begin(t.Context())
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
+	short := testenv.Patience(t.Context(), 20*time.Millisecond)
 	_, err = s.Turn(short, "fake 0")
 	refused("Turn beside a transaction", err, "a transaction of a back end (tenant issuer), which holds the reader until 14:05, has not ended")
 
@@ -226,9 +226,7 @@ func TestTurnRefused(t *testing.T) {
 	turn := takeTurn(t, s, "fake 0")
 	_, err = s.Turn(short, "fake 0")
 	wantReason(t, "Turn with an ended ctx", err, cardbroker.Timeout)
-	short, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, err = s.Turn(short, "fake 0")
+	_, err = s.Turn(testenv.Patience(t.Context(), 20*time.Millisecond), "fake 0")
 	refused("Turn beside another's", err, "a local program of this session")
 	turn.Close(cardbroker.LeaveCard)
 	takeTurn(t, s, "fake 0").Close(cardbroker.LeaveCard)
@@ -262,16 +260,17 @@ func TestLateTurn(t *testing.T) {
 	s := newSandbox(t, cards.Config{})
 	backEnd := openCard(t, s, "fake 0")
 	turn := takeTurn(t, s, "fake 0")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, _, err := turn.Transmit(ctx, nil, command(insSlow, 30))
-	wantReason(t, "Transmit", err, cardbroker.Timeout)
-	start := time.Now()
+	const slow = 300 * time.Millisecond
+	asked := time.Now()
+	err := leaves(t, s, turn, slow, context.DeadlineExceeded)
+	if time.Since(asked) < slow {
+		wantReason(t, "Transmit", err, cardbroker.Timeout)
+	}
 	if err := turn.Close(cardbroker.LeaveCard); err != nil {
 		t.Errorf("Close() = %v", err)
 	}
-	if took := time.Since(start); took < 200*time.Millisecond {
-		t.Errorf("Close() returned after %v, want it to wait for the card", took)
+	if took := time.Since(asked); took < slow {
+		t.Errorf("Close() returned %v after the command, want it to wait for the card", took)
 	}
 	wantReason(t, "the back end's command", transmit(t, backEnd, insEcho, 0), cardbroker.CardReset)
 }

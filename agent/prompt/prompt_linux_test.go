@@ -22,6 +22,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent/prompt"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
 )
 
@@ -178,6 +179,28 @@ func gone(t *testing.T, pid string) {
 
 const hangs = "echo $$ >>$D/pids; sleep 1000 & echo $! >>$D/pids; echo 123456; wait"
 
+// timesOut asks by a script whose time is up once it has left so many lines in the file pids, which it returns.
+func timesOut(t *testing.T, script string, lines int) (pids []string) {
+	t.Helper()
+	p, dir, _ := asks(t, time.Minute, script)
+	ctx, expire := testenv.Leaver(t.Context(), context.DeadlineExceeded)
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		if pins, err := p.AskPIN(ctx, verify); cardbroker.ReasonOf(err) != cardbroker.Timeout || pins != nil {
+			t.Errorf("AskPIN = %v, %v, want %s", reveal(pins), err, cardbroker.Timeout)
+		}
+	}()
+	pids = await(t, filepath.Join(dir, "pids"), lines)
+	start := time.Now()
+	expire()
+	<-asked
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("AskPIN ended %v after its time was up", took)
+	}
+	return pids
+}
+
 // TestHangs: a program that does not end in time is killed, with all that it has started.
 func TestHangs(t *testing.T) {
 	for name, script := range map[string]string{
@@ -187,16 +210,7 @@ func TestHangs(t *testing.T) {
 		"it has ended, but another waits": "echo $$ >>$D/pids; sleep 1000 & echo $! >>$D/pids",
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, dir, _ := asks(t, 500*time.Millisecond, script)
-			start := time.Now()
-			pins, err := p.AskPIN(t.Context(), verify)
-			if cardbroker.ReasonOf(err) != cardbroker.Timeout || pins != nil {
-				t.Errorf("AskPIN = %v, %v, want %s", reveal(pins), err, cardbroker.Timeout)
-			}
-			if took := time.Since(start); took > 5*time.Second {
-				t.Errorf("AskPIN took %v", took)
-			}
-			for _, pid := range await(t, filepath.Join(dir, "pids"), 2) {
+			for _, pid := range timesOut(t, script, 2) {
 				gone(t, pid)
 			}
 		})
@@ -205,15 +219,7 @@ func TestHangs(t *testing.T) {
 
 // TestLeavesTheGroup: somebody who cannot be found holds the pipe; the question ends nevertheless.
 func TestLeavesTheGroup(t *testing.T) {
-	p, dir, _ := asks(t, 500*time.Millisecond, "setsid sh -c 'echo $$ >>'$D'/pids; exec sleep 20' & wait")
-	start := time.Now()
-	if pins, err := p.AskPIN(t.Context(), verify); cardbroker.ReasonOf(err) != cardbroker.Timeout {
-		t.Errorf("AskPIN = %v, %v, want %s", reveal(pins), err, cardbroker.Timeout)
-	}
-	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("AskPIN took %v", took)
-	}
-	pid, err := strconv.Atoi(await(t, filepath.Join(dir, "pids"), 1)[0])
+	pid, err := strconv.Atoi(timesOut(t, "setsid sh -c 'echo $$ >>'$D'/pids; exec sleep 20' & wait", 1)[0])
 	if err != nil {
 		t.Fatal(err)
 	}

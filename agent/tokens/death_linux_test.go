@@ -15,6 +15,7 @@ import (
 	"github.com/cardbroker/cardbroker/agent/tokens"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/config"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/internal/token"
 )
 
@@ -53,11 +54,16 @@ func TestLostQuestion(t *testing.T) {
 	}
 }
 
+// hangLimit is how long calls may take that hang. The others may take longer, as the start of a process does on a busy machine.
+const hangLimit = 300 * time.Millisecond
+
 func TestHungModuleIsKilled(t *testing.T) {
-	s := newTokens(t, tokens.Config{CallLimit: 300 * time.Millisecond})
+	s := newTokens(t, tokens.Config{})
 	slots := slotsOf(t, s)
+	s.LimitCalls(hangLimit)
 	_, err := s.Do(t.Context(), "fake", slots[0], sign(keyHang), pin("1234"))
 	wantReason(t, "Do(hang)", err, cardbroker.Indeterminate)
+	s.LimitCalls(time.Minute)
 	if _, err := s.Do(t.Context(), "fake", slots[0], sign(keyGood), pin("1234")); err != nil { // by the next process
 		t.Errorf("Do() afterwards = %v", err)
 	}
@@ -68,24 +74,59 @@ func TestHungModuleIsKilled(t *testing.T) {
 
 // TestHungWithoutAsker: an asker that has left does not keep a hung module alive.
 func TestHungWithoutAsker(t *testing.T) {
-	s := newTokens(t, tokens.Config{CallLimit: 300 * time.Millisecond})
+	g := newGate(t)
+	s := newTokens(t, tokens.Config{}, g.env())
 	slots := slotsOf(t, s)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
 	if mute := s.Modules()[0].Mute; mute != 0 {
 		t.Errorf("before it was asked it is mute for %v", mute)
 	}
-	_, err := s.Do(ctx, "fake", slots[0], sign(keyHang))
-	wantReason(t, "Do(hang)", err, cardbroker.Timeout)
-	if st := s.Modules()[0]; st.PID == 0 || st.Mute < 20*time.Millisecond {
-		t.Errorf("Modules() = %+v, want that it owes an answer", st)
+	s.LimitCalls(hangLimit)
+	asked := time.Now()
+	ctx, leave := testenv.Leaver(t.Context(), context.DeadlineExceeded)
+	done := make(chan error)
+	go func() {
+		_, err := s.Do(ctx, "fake", slots[0], sign(keySlow))
+		done <- err
+	}()
+	g.begun() // and its end is never opened
+	leave()
+	err := <-done
+	if st := s.Modules()[0]; time.Since(asked) < hangLimit { // else it may be killed by now
+		wantReason(t, "Do(hang)", err, cardbroker.Timeout)
+		if st.PID == 0 || st.Mute == 0 {
+			t.Errorf("Modules() = %+v, want that it owes an answer", st)
+		}
 	}
 	eventually(t, "the module is killed", func() bool { return s.Modules()[0].Kills == 1 })
+	s.LimitCalls(time.Minute)
 	if _, err := s.Do(t.Context(), "fake", slots[0], sign(keyGood)); err != nil {
 		t.Errorf("Do() afterwards = %v", err)
 	}
 	if mute := s.Modules()[0].Mute; mute != 0 {
 		t.Errorf("after its answer it is mute for %v", mute)
+	}
+}
+
+// TestReplacedBetweenQuestions has the process replaced when it has just listed its slots for somebody whose question is about one of
+// them: who asked was told an error of ours without a reason.
+func TestReplacedBetweenQuestions(t *testing.T) {
+	var s *tokens.Tokens
+	renewals := 2
+	lend := func(_ context.Context, slot string) (func(), error) {
+		if slot != "" && renewals > 0 { // first before the process is found not to have listed its slots, then after it has
+			renewals--
+			s.Renew()
+		}
+		return func() {}, nil
+	}
+	s = newTokens(t, tokens.Config{Lend: lend, Modules: []config.Module{{Name: "fake", Library: library, PCSC: true}}})
+	slots := slotsOf(t, s)
+	a, err := s.Do(t.Context(), "fake", slots[0], token.Question{Call: token.CallToken})
+	if err != nil || a.Token.Model != "in slot 1" {
+		t.Errorf("Do() = %+v, %v", a, err)
+	}
+	if st := s.Modules()[0]; renewals > 0 || st.Starts != 3 {
+		t.Errorf("Modules() = %+v, want a third process", st)
 	}
 }
 
@@ -162,7 +203,9 @@ func TestLiarIsKilled(t *testing.T) {
 
 func TestModuleThatCannotStart(t *testing.T) {
 	s := newTokens(t, tokens.Config{}, "FAKE=crash")
+	var fourth time.Time // when it was asked for
 	for range 4 {
+		fourth = time.Now()
 		_, err := s.Library(t.Context(), "fake")
 		wantReason(t, "Library()", err, cardbroker.Unavailable)
 		if !strings.Contains(err.Error(), "the module fake does not run") || s.Modules()[0].LastExit != "exit status 3 (fake: no such  [2Jsymbol)" {
@@ -173,8 +216,8 @@ func TestModuleThatCannotStart(t *testing.T) {
 		}
 	}
 	_, err := s.Slots(t.Context(), "fake", true)
-	if !strings.Contains(err.Error(), "next try in 250ms") || s.Modules()[0].Starts != 4 {
-		t.Errorf("Slots() = %v after %d starts, want a pause after the fourth", err, s.Modules()[0].Starts)
+	if st := s.Modules()[0]; (!strings.Contains(err.Error(), "next try in 250ms") || st.Starts != 4) && time.Since(fourth) < 250*time.Millisecond {
+		t.Errorf("Slots() = %v after %d starts, want a pause after the fourth", err, st.Starts)
 	}
 }
 
@@ -284,9 +327,7 @@ func TestClosed(t *testing.T) {
 	released := make(chan error)
 	go func() { released <- s.Release() }()
 	eventually(t, "who comes now waits for the next process", func() bool {
-		short, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
-		defer cancel()
-		_, err := s.Library(short, "cards")
+		_, err := s.Library(testenv.Patience(t.Context(), 5*time.Millisecond), "cards") // who need not wait is answered
 		return cardbroker.ReasonOf(err) == cardbroker.Timeout
 	})
 	later := make(chan error)

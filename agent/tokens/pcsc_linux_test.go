@@ -137,9 +137,7 @@ func TestModuleBesideABackEnd(t *testing.T) {
 	if err := back.Begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err = s.tokens.Do(short, "opensc", slot, token.Question{Call: token.CallLogin}, pin("123456"))
+	_, err = s.tokens.Do(testenv.Patience(t.Context(), 50*time.Millisecond), "opensc", slot, token.Question{Call: token.CallLogin}, pin("123456"))
 	wantReason(t, "Do(login) beside a transaction", err, cardbroker.ReaderBusy)
 	s.say(back, askPIN, unproven)
 	back.End(t.Context(), cardbroker.LeaveCard)

@@ -194,7 +194,7 @@ func (t *Tokens) Do(ctx context.Context, name string, slot token.Slot, q token.Q
 	find := func(p *process) (*line, error) { return p.find(slot) }
 	err = t.again(func() error {
 		a, err := t.ask(ctx, name, slot.Description, c, find)
-		if errors.Is(err, errUnlisted) {
+		for errors.Is(err, errUnlisted) { // again where the process was replaced once it had listed them
 			if _, err = t.Slots(ctx, name, false); err == nil {
 				a, err = t.ask(ctx, name, slot.Description, c, find)
 			}

@@ -255,10 +255,14 @@ func TestSlotsDoNotWait(t *testing.T) {
 		t.Errorf("Do() of another slot = %v", err)
 	}
 	slotsOf(t, s)
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, err := s.Do(short, "fake", slots[0], sign(keyGood))
-	wantReason(t, "Do() of who has no patience", err, cardbroker.ReaderBusy)
+	impatient, leave := testenv.Leaver(t.Context(), context.DeadlineExceeded)
+	all.Go(func() {
+		_, err := s.Do(impatient, "fake", slots[0], sign(keyGood))
+		wantReason(t, "Do() of who has no patience", err, cardbroker.ReaderBusy)
+	})
+	eventually(t, "he waits", func() bool { return s.Queued("fake", 1) == 2 })
+	leave()
+	eventually(t, "he has left", func() bool { return s.Queued("fake", 1) == 1 })
 	leaves, leave := context.WithCancel(t.Context())
 	var left sync.WaitGroup
 	for range 8 {
@@ -268,7 +272,7 @@ func TestSlotsDoNotWait(t *testing.T) {
 		})
 	}
 	eventually(t, "eight wait", func() bool { return s.Queued("fake", 1) == 9 })
-	_, err = s.Do(t.Context(), "fake", slots[0], sign(keyGood))
+	_, err := s.Do(t.Context(), "fake", slots[0], sign(keyGood))
 	wantReason(t, "Do() of the ninth", err, cardbroker.ReaderBusy)
 	leave()
 	left.Wait()
@@ -287,23 +291,14 @@ func TestSlotsDoNotWait(t *testing.T) {
 
 // TestAskerLeaves: a slot is busy until it has answered what nobody waits for, and so are the cards that were lent for it.
 func TestAskerLeaves(t *testing.T) {
-	for name, how := range map[string]struct {
-		ctx  func(context.Context) (context.Context, context.CancelFunc)
-		want cardbroker.Reason
-	}{
-		"deadline": {func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, 100*time.Millisecond)
-		}, cardbroker.Timeout},
-		"cancelled": {context.WithCancel, cardbroker.Canceled},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for why, want := range map[error]cardbroker.Reason{context.DeadlineExceeded: cardbroker.Timeout, context.Canceled: cardbroker.Canceled} {
+		t.Run(why.Error(), func(t *testing.T) {
 			g := newGate(t)
 			var lent atomic.Int32
 			lend := func(context.Context, string) (func(), error) { lent.Add(1); return func() { lent.Add(-1) }, nil }
 			s := newTokens(t, tokens.Config{Lend: lend, Modules: []config.Module{{Name: "fake", Library: library, PCSC: true, Env: []string{g.env()}}}})
 			slots := slotsOf(t, s)
-			ctx, cancel := how.ctx(t.Context())
-			defer cancel()
+			ctx, leave := testenv.Leaver(t.Context(), why)
 			done := make(chan error)
 			secret := []byte("1234")
 			go func() {
@@ -311,10 +306,8 @@ func TestAskerLeaves(t *testing.T) {
 				done <- err
 			}()
 			g.begun()
-			if how.want == cardbroker.Canceled {
-				cancel()
-			}
-			wantReason(t, "Do(slow)", <-done, how.want)
+			leave()
+			wantReason(t, "Do(slow)", <-done, want)
 			wantWiped(t, secret)
 			_, err := s.Do(t.Context(), "fake", slots[0], sign(keyGood))
 			wantReason(t, "Do() meanwhile", err, cardbroker.ReaderBusy)

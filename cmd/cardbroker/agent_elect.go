@@ -8,11 +8,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/agent"
@@ -120,13 +122,28 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		if lock, err := peer.Lock(filepath.Join(o.state, home.ElectedFile)); err == nil {
-			defer lock.Close()
-		} else {
-			o.log.Info("nobody can tell by its file who keeps the registry", "err", err)
-		}
+		seen := owned.New(ctx)
+		defer seen.Stop()
+		lock, err := peer.Lock(filepath.Join(o.state, home.ElectedFile))
+		seen.Go("file", func(ctx context.Context) error { o.beSeen(ctx, lock, err); return nil })
 		return leader.Run(ctx)
 	}, nil
+}
+
+// beSeen keeps the lock of the file until ctx ends, once it is ours: who led before may have left the port and not yet the file.
+func (o *office) beSeen(ctx context.Context, lock io.Closer, err error) {
+	for wait := 100 * time.Millisecond; err != nil; wait *= 2 {
+		if cardbroker.ReasonOf(err) != cardbroker.Conflict || wait > time.Minute {
+			o.log.Info("nobody can tell by its file who keeps the registry", "err", err)
+			return
+		}
+		if !owned.Pause(ctx, wait) {
+			return
+		}
+		lock, err = peer.Lock(filepath.Join(o.state, home.ElectedFile))
+	}
+	<-ctx.Done()
+	lock.Close()
 }
 
 // resign leaves the port to a service, and waits for nobody.

@@ -112,6 +112,35 @@ func TestOfficeNeedsNoDisk(t *testing.T) {
 	})
 }
 
+// TestOfficeIsSeenLater takes office while who led before still has the file, although he has left the port: it told nobody, for all of
+// its term, which process leads.
+func TestOfficeIsSeenLater(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, home.ElectedFile)
+	before, err := peer.Lock(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newOffice(t, dir).serveTerm(t, func() {
+		before.Close()
+		tick, late := time.NewTicker(10*time.Millisecond), time.After(time.Minute)
+		defer tick.Stop()
+		for {
+			if pid, _ := peer.LockedBy(file); pid == os.Getpid() {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-late:
+				t.Fatal("nobody seems to lead")
+			}
+		}
+	})
+	if pid, _ := peer.LockedBy(file); pid != 0 {
+		t.Errorf("after the term process %d seems to lead", pid)
+	}
+}
+
 // TestManyTerms: what an agent has led a hundred times has left no goroutine, no descriptor and no memory behind, although clients
 // had connections to it that they had not said a request on.
 func TestManyTerms(t *testing.T) {

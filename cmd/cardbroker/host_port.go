@@ -27,7 +27,7 @@ const (
 // takePort listens on the well-known port, which makes this host one with a service. An agent that was elected to keep the
 // registry, because there was none, is asked to leave the port. Errors: Conflict says who has it.
 func takePort(ctx context.Context, port cardbroker.Port, log *slog.Logger) ([]net.Listener, error) {
-	deadline, left := time.Now().Add(handOver), false
+	deadline, left, looked := time.Now().Add(handOver), false, false
 	why := "the well-known port was free"
 	for {
 		listeners, err := httpserver.ListenLoopback(ctx, port)
@@ -38,14 +38,17 @@ func takePort(ctx context.Context, port cardbroker.Port, log *slog.Logger) ([]ne
 		if cardbroker.ReasonOf(err) != cardbroker.Conflict || time.Now().After(deadline) {
 			return nil, whoHas(port, err)
 		}
-		switch asked := client.AskToResign(ctx, port); cardbroker.ReasonOf(asked) {
-		case "":
-			left, why = true, "the agent that was elected has left the well-known port"
-		case cardbroker.Unavailable:
-			if !left { // somebody has the port of [::1] alone
-				return nil, whoHas(port, err)
-			}
-		case cardbroker.CallerRefused:
+		asked := client.AskToResign(ctx, port)
+		reason := cardbroker.ReasonOf(asked)
+		switch {
+		case reason == "":
+			left, looked, why = true, false, "the agent that was elected has left the well-known port"
+		case reason == cardbroker.Unavailable && left:
+		case reason == cardbroker.Unavailable && !looked:
+			looked = true // whoever had the port may have ended just now, and so could not answer
+		case reason == cardbroker.Unavailable: // he cuts connections, or has the port of [::1] alone
+			return nil, whoHas(port, err)
+		case reason == cardbroker.CallerRefused:
 			return nil, whoHas(port, cardbroker.Wrapf(asked, cardbroker.Conflict,
 				"port %d seems to have an agent that was elected; it leaves it to root and to the account that its agent.yaml names, not to us", port))
 		default:

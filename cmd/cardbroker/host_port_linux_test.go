@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,22 +28,18 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// leader has an agent hold the well-known port that resigns when it is asked to; again is called then.
-func leader(t *testing.T, port cardbroker.Port, again func()) cardbroker.Port {
+// leader has an agent be elected at the well-known port that resigns when it is asked to; again is called when
+// its term is over.
+func leader(t *testing.T, listeners []net.Listener, resigned *atomic.Bool, again func()) {
 	t.Helper()
-	listeners, err := httpserver.ListenLoopback(context.Background(), port)
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
 	term, end := context.WithCancel(context.Background())
 	l, err := elected.New(term, elected.Config{
-		Listen: listeners, Log: quiet, Resign: func(string) { end() },
+		Listen: listeners, Log: quiet, Resign: func(string) { resigned.Store(true); end() },
 		Registry: registry.Config{Ports: cardbroker.Ports{24800}, Epoch: epoch.Now()},
 	})
 	if err != nil {
 		t.Error(err)
-		return 0
+		return
 	}
 	group := owned.New(context.Background())
 	group.Go("term", func(context.Context) error {
@@ -56,18 +53,20 @@ func leader(t *testing.T, port cardbroker.Port, again func()) cardbroker.Port {
 			t.Error(err)
 		}
 	})
-	return cardbroker.Port(listeners[0].Addr().(*net.TCPAddr).Port)
 }
 
-// TestTakePort takes the port from a leader, and from another that was elected before we were there.
+// TestTakePort takes the port from a leader, and from another that was elected before we were there: the port passes from one to the other
+// without being free in between.
 func TestTakePort(t *testing.T) {
 	testenv.Root(t) // it resigns for a service alone
-	var port cardbroker.Port
-	second := make(chan struct{})
-	port = leader(t, 0, func() {
-		leader(t, port, func() {})
-		close(second)
-	})
+	first, err := httpserver.ListenLoopback(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := cardbroker.Port(first[0].Addr().(*net.TCPAddr).Port)
+	second := sameSockets(t, first)
+	var one, other atomic.Bool
+	leader(t, first, &one, func() { leader(t, second, &other, func() {}) })
 	began := time.Now()
 	listeners, err := takePort(t.Context(), port, quiet)
 	if err != nil {
@@ -75,10 +74,52 @@ func TestTakePort(t *testing.T) {
 	}
 	defer closeAll(listeners)
 	t.Logf("took %v", time.Since(began))
-	select {
-	case <-second:
-	default:
-		t.Error("the port was taken from nobody")
+	if !one.Load() || !other.Load() {
+		t.Errorf("the first has resigned: %v, the second: %v", one.Load(), other.Load())
+	}
+}
+
+// sameSockets returns listeners at the very sockets of others, which they outlive.
+func sameSockets(t *testing.T, listeners []net.Listener) (same []net.Listener) {
+	t.Helper()
+	for _, l := range listeners {
+		file, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := net.FileListener(file)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		same = append(same, again)
+	}
+	return same
+}
+
+// TestTakePortOfOneThatEnds takes the port from whoever ends in the middle of the question, and so answers nothing: the service did not
+// start, because the port seemed to be another program's.
+func TestTakePortOfOneThatEnds(t *testing.T) {
+	ending, err := httpserver.ListenLoopback(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := owned.New(t.Context())
+	group.Go("leader", func(context.Context) error {
+		conn, err := ending[0].Accept()
+		closeAll(ending)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+	listeners, err := takePort(t.Context(), cardbroker.Port(ending[0].Addr().(*net.TCPAddr).Port), quiet)
+	if err != nil {
+		t.Errorf("takePort = %v", err)
+	}
+	closeAll(listeners)
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -107,24 +148,25 @@ func TestWhoHasThePort(t *testing.T) {
 }
 
 // TestSquatterThatSaysItLeaves answers as an elected leader does that resigns, and stays, for as long as it likes to take for an answer; or
-// takes the port right after one has left: the service does not start, says whose program is there, and tries no longer than it said.
+// takes the port right after one has left: the service does not start, says whose program is there, and tries no longer than it said. Who
+// does not say that he leaves is asked once.
 func TestSquatterThatSaysItLeaves(t *testing.T) {
 	testenv.Root(t)
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
-		within time.Duration
+		often  bool // he is asked again
 	}{
-		"says yes, and stays": {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}")) }, handOver + 2*time.Second},
-		"says nothing":        {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 2 * time.Second},
+		"says yes, and stays": {func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}")) }, true},
+		"says nothing":        {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, false},
 		"never ends its answer": {func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				w.Write([]byte(" "))
 				w.(http.Flusher).Flush()
 			}
-		}, 2 * time.Second},
+		}, false},
 		"sends it elsewhere": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
-		}, 2 * time.Second},
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // they wait
@@ -134,7 +176,11 @@ func TestSquatterThatSaysItLeaves(t *testing.T) {
 			if err != nil || len(squatted) == 0 {
 				t.Fatalf("bob cannot listen: %v", err)
 			}
-			squatter := &http.Server{Handler: test.answer}
+			var asked atomic.Int32
+			squatter := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
+				test.answer(w, r)
+			})}
 			group := owned.New(context.Background())
 			group.Go("squatter", func(context.Context) error { return squatter.Serve(squatted[0]) })
 			defer func() { squatter.Close(); closeAll(squatted); group.Stop() }()
@@ -143,8 +189,11 @@ func TestSquatterThatSaysItLeaves(t *testing.T) {
 			if cardbroker.ReasonOf(err) != cardbroker.Conflict || !strings.Contains(err.Error(), "uid 61002") {
 				t.Errorf("takePort = %v, want a conflict with bob", err)
 			}
-			if took := time.Since(began); took > test.within {
-				t.Errorf("took %v, want %v at most", took, test.within)
+			if n := asked.Load(); (n > 1) != test.often {
+				t.Errorf("he was asked %d times", n)
+			}
+			if took, limit := time.Since(began), handOver+2*time.Second; took > limit {
+				t.Errorf("took %v, want %v at most", took, limit)
 			}
 		})
 	}

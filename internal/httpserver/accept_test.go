@@ -152,3 +152,24 @@ func TestTakeEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestTurnedAwayIsTold: who is turned away may ask why at once, and finds that it was told.
+func TestTurnedAwayIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		listener := newPipes()
+		cfg := config()
+		cfg.MaxConns = 1
+		s := serve(t, cfg, httpserver.Listener{Listener: listener, Kind: pipeKind{}})
+		for range 1 + 16 { // the last ones wait to be told what they asked in vain
+			defer listener.dial(1).Close()
+		}
+		conn := listener.dial(1)
+		synctest.Wait() // its answer is not read yet
+		if told := s.refused.take(); len(told) != 1 || told[0] != cardbroker.RuleConnectionLimit {
+			t.Errorf("told %q, want connection_limit before anybody has read it", told)
+		}
+		if a, err := readAnswer(bufio.NewReader(conn), "GET"); err != nil || a.error.Rule != cardbroker.RuleConnectionLimit {
+			t.Errorf("answered %s, %v, want connection_limit", a.text, err)
+		}
+	})
+}

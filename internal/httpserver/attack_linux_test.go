@@ -74,14 +74,15 @@ func naive(t *testing.T) signer {
 	return s
 }
 
-// ownerOf returns the uid of the first socket with that local port, as one would read it from the kernel's table.
+// ownerOf returns the uid of the first socket with that local address, as one would read it from the kernel's table.
 func ownerOf(address string) string {
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
 		return err.Error()
 	}
+	want := fmt.Sprintf("0100007F:%04X", addrPort(address).Port()) // 127.0.0.1; others may have the port of other addresses
 	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", addrPort(address).Port())) {
+		if fields := strings.Fields(line); fields[1] == want {
 			return fields[7]
 		}
 	}

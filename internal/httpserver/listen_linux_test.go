@@ -4,6 +4,7 @@
 package httpserver_test
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"syscall"
@@ -34,16 +35,28 @@ func insist(t *testing.T, network, address string) (net.Listener, error) {
 	return lc.Listen(t.Context(), network, address)
 }
 
+// quietPort returns a port that nobody has of any address, and that the kernel gives nobody who does not name it.
+func quietPort(t *testing.T) cardbroker.Port {
+	t.Helper()
+	for port := cardbroker.Port(23000); port < 24000; port++ {
+		if all, err := httpserver.Listen(t.Context(), "tcp", fmt.Sprintf(":%d", port)); err == nil {
+			all.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
 // TestListenIsExclusive: nobody shares a port with us, whoever came first, whatever he says, on both addresses, on one of them,
 // or on all.
 func TestListenIsExclusive(t *testing.T) {
-	both, err := httpserver.ListenLoopback(t.Context(), 0)
+	port := quietPort(t)
+	number := strconv.Itoa(int(port))
+	both, err := httpserver.ListenLoopback(t.Context(), port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, number, _ := net.SplitHostPort(both[0].Addr().String())
-	n, _ := strconv.Atoi(number)
-	port := cardbroker.Port(n)
 	others := []struct{ network, address string }{
 		{"tcp4", "127.0.0.1:" + number}, {"tcp4", "0.0.0.0:" + number}, {"tcp", "[::]:" + number}, {"tcp6", "[::]:" + number},
 	}

@@ -80,13 +80,14 @@ func (l *attesting) Accept() (net.Conn, error) {
 	}
 }
 
-// turnAway closes a connection before anything of it was read; over TLS nothing can be said then.
+// turnAway closes a connection before anything of it was read; over TLS nothing can be said then. It tells of it first: who was
+// turned away may ask why.
 func (l *attesting) turnAway(conn *Conn, user cardbroker.UserID, err error) {
+	l.server.tell(conn.caller, user, err)
 	if l.TLS == nil {
 		l.server.refuseConn(conn.Conn, err)
 	}
 	conn.Conn.Close()
-	l.server.tell(conn.caller, user, err)
 }
 
 // refuseConn answers a connection with err before anything of it was parsed.

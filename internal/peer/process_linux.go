@@ -36,14 +36,36 @@ func LockedBy(path string) (pid int, name string) {
 		return 0, ""
 	}
 	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(stat.Dev), unix.Minor(stat.Dev), stat.Ino) // proc_locks(5)
-	locks, _ := os.ReadFile("/proc/locks")
-	for line := range strings.Lines(string(locks)) {
-		if f := strings.Fields(line); len(f) > 5 && f[1] == "FLOCK" && f[5] == file {
-			pid, _ = strconv.Atoi(f[4])
-			return pid, command(pid)
+	for tries, whole := 0, false; tries < 5 && !whole; tries++ {
+		var locks string
+		locks, whole = fileLocks()
+		for line := range strings.Lines(locks) {
+			if f := strings.Fields(line); len(f) > 5 && f[1] == "FLOCK" && f[5] == file {
+				pid, _ = strconv.Atoi(f[4])
+				return pid, command(pid)
+			}
 		}
 	}
 	return 0, ""
+}
+
+// fileLocks returns the kernel's list of locks. What it gives at a time, a page at most, is as it is then; a lock may be missing in a
+// list that is not whole, where one that stands before it has ended between two reads.
+func fileLocks() (text string, whole bool) {
+	file, err := os.Open("/proc/locks")
+	if err != nil {
+		return "", true
+	}
+	defer file.Close()
+	buf, reads := make([]byte, 1<<16), 0
+	for {
+		n, err := file.Read(buf)
+		if n == 0 || err != nil {
+			return text, reads < 2
+		}
+		text += string(buf[:n])
+		reads++
+	}
 }
 
 // Lock locks a file, flock(2), that it makes if it is missing (0600), so that [LockedBy] finds this process, until the file is closed.

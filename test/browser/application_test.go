@@ -18,12 +18,12 @@ import (
 const asks = `
 window.call = (what, start) => Promise.race([
 	Promise.resolve().then(start),
-	new Promise((_, fail) => setTimeout(() => fail({code: 'silence', description: what + ' has said nothing for 10 s'}), 10000)),
+	new Promise((_, fail) => setTimeout(() => fail({code: 'silence', description: what + ' has said nothing for a minute'}), 60000)),
 ]).then(said => ({data: said && said.success ? said.data : said === undefined ? null : said.t1CInfoAPI ? said : null}),
 	error => { window.failed = error; return {code: error.code || 'exception', description: error.description || String(error)} });
 window.until = async (what, is) => {
 	for (let tries = 0; !is(); tries++) {
-		if (tries == 500) throw new Error('never saw ' + what);
+		if (tries == 3000) throw new Error('never saw ' + what);
 		await new Promise(done => setTimeout(done, 20));
 	}
 	return '';

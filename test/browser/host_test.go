@@ -19,13 +19,18 @@ import (
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
-// limit is how long one test may take.
-const limit = 2 * time.Minute
+// limit is how long one test may take: it ends what hangs. The longest takes a minute and a half where other packages' tests run as well.
+// What is on its stage runs for looking longer, and says how it is with what was waited for.
+const (
+	limit   = 4 * time.Minute
+	looking = 20 * time.Second
+)
 
 // host is a stage with a broker on it, two users with an agent each, and the web sites that they look at.
 type host struct {
 	*stage.Stage
 	t       *testing.T
+	waits   context.Context // ends what waits
 	socket  string
 	service *stage.Service // the broker
 	broker  string         // where pages ask it
@@ -61,7 +66,7 @@ func setStage(t *testing.T) *host {
 	t.Helper()
 	testenv.Root(t)
 	testenv.Tool(t, "chromium")
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit+looking)
 	t.Cleanup(cancel)
 	s, err := stage.New(ctx, map[string]string{
 		"cardbroker":  filepath.Join(os.Getenv(programs), "cardbroker"),
@@ -77,7 +82,9 @@ func setStage(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{Stage: s, t: t, socket: s.Path("run", "broker.sock"), web: newWeb(t)}
+	waits, late := context.WithTimeout(ctx, limit)
+	t.Cleanup(late)
+	h := &host{Stage: s, t: t, waits: waits, socket: s.Path("run", "broker.sock"), web: newWeb(t)}
 	service, ready, err := s.Start(nil, "broker", "host", "run", "--state", s.Path("state"), "--socket", h.socket, "--listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +170,7 @@ func (h *host) until(what string, wanted func() bool) {
 	for !wanted() {
 		select {
 		case <-tick.C:
-		case <-h.Context().Done():
+		case <-h.waits.Done():
 			h.t.Fatalf("never saw %s", what)
 		}
 	}

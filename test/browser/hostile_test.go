@@ -80,7 +80,7 @@ func TestHostilePages(t *testing.T) {
 		{"a WebSocket", evil, "socket('SERVER/cb/v1/events')", "open", "failed"},
 		{"an event stream", evil, "events('SERVER/cb/v1/events')", "open", "failed"},
 		{"an event stream with the user's cookies", evil, "events('SERVER/cb/v1/events', {withCredentials: true})", "open", "failed"},
-		{"a frame that is none of ours", evil, `within(5000, done => {
+		{"a frame that is none of ours", evil, `within(60000, done => {
 			onmessage = e => done(e.data);
 			const f = document.createElement('iframe');
 			f.sandbox = 'allow-scripts'; f.allow = 'loopback-network';
@@ -116,7 +116,7 @@ func form(t *testing.T, h *host, service *naive, fooled string) {
 	alice := &h.users[0]
 	for server, want := range map[string]string{fooled: `{"success":true}`, alice.agent: `"rule":"origin_`} {
 		p := alice.open(evil)
-		script := `within(5000, done => {
+		script := `within(60000, done => {
 			const f = document.createElement('form');
 			f.method = 'POST'; f.enctype = 'text/plain'; f.action = '` + server + `/cb/v1/offers';
 			f.innerHTML = '<input name=\'{"reader":"0123456789abcdef","tenant":"rival","x":"\' value=\'"}\'>';
@@ -167,7 +167,7 @@ func frame(t *testing.T, h *host, fooled string) {
 		fooled + "/": `{"success":true}`, list.Page: "fetch_without_origin", h.users[0].agent + "/info": "fetch_without_origin",
 	} {
 		p := h.users[0].open(evil)
-		h.do(p, fmt.Sprintf(`within(5000, done => {
+		h.do(p, fmt.Sprintf(`within(60000, done => {
 			const f = document.createElement('iframe');
 			f.allow = 'loopback-network';
 			f.onload = () => done('loaded');

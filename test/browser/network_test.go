@@ -96,7 +96,7 @@ func frames(t *testing.T, alice *user, p *chromium.Page) {
 			t.Fatal(err)
 		}
 		for _, allow := range []string{"", "loopback-network"} {
-			alice.h.do(p, fmt.Sprintf(`within(5000, done => {
+			alice.h.do(p, fmt.Sprintf(`within(60000, done => {
 				document.body.innerHTML = '<iframe allow="%s" src="%s">';
 				document.body.firstChild.onload = () => done('loaded');
 			})`, allow, site))

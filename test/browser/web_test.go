@@ -45,17 +45,17 @@ async function get(url, options) {
 	} catch { return 'failed' }
 }
 const within = (ms, f) => new Promise(done => { f(done); setTimeout(() => done('silent'), ms) });
-const socket = url => within(5000, done => {
+const socket = url => within(60000, done => {
 	const s = new WebSocket(url.replace('http', 'ws'));
 	s.onopen = () => done('open');
 	s.onerror = () => done('failed');
 });
-const events = url => within(5000, done => {
+const events = url => within(60000, done => {
 	const s = new EventSource(url);
 	s.onopen = () => { s.close(); done('open') };
 	s.onerror = () => { s.close(); done('failed') };
 });
-const load = (tag, url) => within(5000, done => {
+const load = (tag, url) => within(60000, done => {
 	const e = document.createElement(tag);
 	e.onload = () => done('loaded');
 	e.onerror = () => done('failed');

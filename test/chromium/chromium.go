@@ -6,10 +6,10 @@
 package chromium
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,13 +21,16 @@ import (
 )
 
 const (
-	startTimeout = 30 * time.Second // a cold start on a slow machine
-	callTimeout  = 40 * time.Second
+	startTimeout = 90 * time.Second // these two end what hangs: a cold start has taken 20 s where six suites ran
+	callTimeout  = 90 * time.Second
 	closeTimeout = 5 * time.Second
+
+	minShared = 4 << 30 // bytes of shared memory; with less a browser may crash
 )
 
-// flags keep a browser to itself: no display, no questions, nothing sent to its maker.
-const flags = "--headless --remote-debugging-pipe --no-first-run --no-default-browser-check --disable-gpu --disable-quic " +
+// flags keep a browser to itself: no display, no questions, nothing sent to its maker. No watchdog kills its GPU process, which draws
+// here, for being late: when that has ended six times, so does the browser.
+const flags = "--headless --remote-debugging-pipe --no-first-run --no-default-browser-check --disable-gpu --disable-gpu-watchdog --disable-quic " +
 	"--disable-background-networking --disable-component-update --disable-sync --disable-extensions --disable-breakpad " +
 	"--password-store=basic --no-proxy-server --window-size=400,300"
 
@@ -43,10 +46,12 @@ type Config struct {
 type Browser struct {
 	Version string
 
-	cmd    *exec.Cmd
-	pipe   pipe
-	stderr *bytes.Buffer
-	pages  map[string]*Page // by the protocol's session
+	ctx   context.Context // its time
+	cmd   *exec.Cmd
+	pipe  pipe
+	log   *os.File         // what it writes to standard error
+	pages map[string]*Page // by the protocol's session
+	ended string           // how; "": it has not, or nobody has looked
 }
 
 // Start starts a browser with a new profile. It ends with Close, or with ctx.
@@ -56,17 +61,24 @@ func Start(ctx context.Context, cfg Config) (*Browser, error) {
 		return nil, err
 	}
 	args := append(strings.Fields(flags), "--user-data-dir="+profile)
+	if shared := (syscall.Statfs_t{}); syscall.Statfs("/dev/shm", &shared) != nil || shared.Bavail*uint64(shared.Bsize) < minShared {
+		args = append(args, "--disable-dev-shm-usage") // Debian's script says so, too, but not where something is mounted on it twice
+	}
 	if cfg.Hosts != "" {
 		args = append(args, "--host-resolver-rules="+cfg.Hosts)
 	}
 	if cfg.SPKI != "" {
 		args = append(args, "--ignore-certificate-errors-spki-list="+cfg.SPKI)
 	}
-	b := &Browser{cmd: exec.CommandContext(ctx, cfg.Program, args...), stderr: &bytes.Buffer{}, pages: map[string]*Page{}}
+	log, err := os.Create(profile + ".log")
+	if err != nil {
+		return nil, err
+	}
+	b := &Browser{ctx: ctx, cmd: exec.CommandContext(ctx, cfg.Program, args...), log: log, pages: map[string]*Page{}}
 	b.cmd.Dir = cfg.User.Home
 	b.cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + cfg.User.Home, "XDG_RUNTIME_DIR=" + cfg.User.Home, "LANG=C.UTF-8"}
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: cfg.User.Cred}
-	b.cmd.Stderr = b.stderr
+	b.cmd.Stderr = struct{ io.Writer }{log} // by way of a pipe, whose end is that of all who write
 	b.cmd.Cancel = b.kill
 	b.cmd.WaitDelay = closeTimeout
 	if cred := cfg.User.Cred; cred != nil {
@@ -78,6 +90,7 @@ func Start(ctx context.Context, cfg Config) (*Browser, error) {
 		err = b.pipe.start(b.cmd)
 	}
 	if err != nil {
+		log.Close()
 		return nil, err
 	}
 	var version struct {
@@ -85,29 +98,16 @@ func Start(ctx context.Context, cfg Config) (*Browser, error) {
 	}
 	if err := b.call(startTimeout, "", "Browser.getVersion", nil, &version); err != nil {
 		b.Close()
-		return nil, fmt.Errorf("%s did not start: %w: %s", filepath.Base(cfg.Program), err, b.said())
+		return nil, fmt.Errorf("%s did not start: %w", filepath.Base(cfg.Program), err)
 	}
 	b.Version = version.Product
 	return b, nil
 }
 
-// said is the end of what the browser wrote.
-func (b *Browser) said() []byte {
-	text := b.stderr.Bytes()
-	return text[max(0, len(text)-2000):]
-}
-
-// kill ends the browser and what it has started: a process group of their own.
-func (b *Browser) kill() error { return syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL) }
-
 // Close ends the browser: asks it to, then makes it.
 func (b *Browser) Close() {
 	b.pipe.send(message{ID: -1, Method: "Browser.close"})
-	late := time.AfterFunc(closeTimeout, func() { b.kill() })
-	b.cmd.Wait() // its status says nothing
-	late.Stop()
-	b.kill() // what may be left of its group
-	b.pipe.close()
+	b.finish() // how it ends says nothing
 }
 
 // Permissions that pages may have, by the protocol's names.
@@ -131,11 +131,11 @@ func (b *Browser) Grant(origin string, permissions ...string) error {
 func (b *Browser) call(timeout time.Duration, session, method string, params, answer any) error {
 	id, err := b.pipe.ask(session, method, params)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", method, b.why(err))
 	}
 	deadline := time.Now().Add(timeout)
 	for {
-		m, err := b.next(deadline)
+		m, err := b.next(deadline, b.pages[session])
 		if err != nil {
 			return fmt.Errorf("%s: %w", method, err)
 		}
@@ -145,11 +145,17 @@ func (b *Browser) call(timeout time.Duration, session, method string, params, an
 	}
 }
 
-// next reads a message; an event is told to its page.
-func (b *Browser) next(deadline time.Time) (message, error) {
+// next reads a message; an event is told to its page. It is an error that the page that waits for one, if any, can get none.
+func (b *Browser) next(deadline time.Time, waiting *Page) (message, error) {
 	m, err := b.pipe.receive(deadline)
-	if err == nil && m.Method != "" && b.pages[m.Session] != nil {
+	if err != nil {
+		return m, b.why(err)
+	}
+	if m.Method != "" && b.pages[m.Session] != nil {
 		b.pages[m.Session].hear(m)
 	}
-	return m, err
+	if waiting != nil && waiting.crashed {
+		return m, fmt.Errorf("the page's process has ended; the browser has written: %s", b.said())
+	}
+	return m, nil
 }

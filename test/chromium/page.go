@@ -21,6 +21,7 @@ type Page struct {
 	session string
 	loaded  string // the last document whose load event was
 	told    []string
+	crashed bool // its process has ended
 }
 
 // Open opens a tab with a page and waits until it has loaded.
@@ -70,7 +71,7 @@ func (p *Page) attach() error {
 	}
 	p.session = attached.Session
 	p.browser.pages[p.session] = p
-	for _, domain := range []string{"Page", "Network", "Log", "Runtime"} {
+	for _, domain := range []string{"Inspector", "Page", "Network", "Log", "Runtime"} {
 		if err := p.browser.call(callTimeout, p.session, domain+".enable", nil, nil); err != nil {
 			return err
 		}
@@ -91,7 +92,7 @@ func (p *Page) Load(url string) error {
 		return fmt.Errorf("loading %s: %s", url, document.Error)
 	}
 	for deadline := time.Now().Add(callTimeout); p.loaded != document.ID; {
-		if _, err := p.browser.next(deadline); err != nil {
+		if _, err := p.browser.next(deadline, p); err != nil {
 			return fmt.Errorf("loading %s: %w", url, err)
 		}
 	}
@@ -177,6 +178,8 @@ func (p *Page) hear(m message) {
 	}
 	text := ""
 	switch m.Method {
+	case "Inspector.targetCrashed":
+		p.crashed = true
 	case "Page.lifecycleEvent":
 		if e.Name == "load" {
 			p.loaded = e.Document

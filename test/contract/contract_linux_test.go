@@ -10,11 +10,13 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
@@ -367,8 +369,14 @@ func (h *host) diskFull(broker asked) {
 	broker.ask("GET", "/healthz").want(503, cardbroker.Unavailable)
 }
 
-// logoffSeen asks on the port of an agent that has ended: the broker holds it.
+// logoffSeen asks on the port of an agent that has ended: the broker holds it, or soon does.
 func (h *host) logoffSeen(agent asked) {
+	conn, err := net.Dial("tcp", agent.address)
+	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); conn, err = net.Dial("tcp", agent.address) {
+		<-time.After(5 * time.Millisecond)
+	}
+	h.check(err)
+	conn.Close()
 	for _, route := range h.routes("agent") {
 		agent.ask(route.method, route.path, header("Origin", "https://page.example")).want(503, cardbroker.AgentRestarting)
 	}

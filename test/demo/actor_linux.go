@@ -34,7 +34,7 @@ import (
 const guestSession = "guest"
 
 // actTimeout is how long an act may take.
-const actTimeout = 20 * time.Second
+const actTimeout = 60 * time.Second
 
 // actor runs one of these and prints its answer as JSON.
 func actor(args []string) int {

@@ -103,9 +103,9 @@ func (st *story) sessions() ([]api.Session, error) {
 	return answer.Sessions, json.Unmarshal(out.Stdout, &answer)
 }
 
-// sessionsWhen asks until all agents of the users are as wanted, for ten seconds at most.
+// sessionsWhen asks until all agents of the users are as wanted, for 40 seconds at most.
 func (st *story) sessionsWhen(wanted func(api.Session) bool) ([]api.Session, error) {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(40 * time.Second)
 	for {
 		sessions, err := st.sessions()
 		if err != nil {

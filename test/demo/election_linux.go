@@ -172,7 +172,7 @@ func (e *electorate) kept(mode, what string) error {
 			if err != nil {
 				return err
 			}
-			if json.Unmarshal(out.Stdout, &status); time.Since(begun) > 10*time.Second {
+			if json.Unmarshal(out.Stdout, &status); time.Since(begun) > 40*time.Second {
 				return fmt.Errorf("agent %s is not registered: %s%s", agent.Session, out.Stdout, out.Stderr)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // limit is how long the whole demo may take.
-const limit = 3 * time.Minute
+const limit = 6 * time.Minute
 
 func main() {
 	if len(os.Args) > 1 { // this program again, as one of the demo's users

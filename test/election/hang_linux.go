@@ -103,7 +103,7 @@ func stopAll(agents []*bed.Agent) error {
 		all.Go(func() {
 			began := time.Now()
 			status := a.Stop()
-			if took := time.Since(began); status != 0 || took > 5*time.Second {
+			if took := time.Since(began); status != 0 || took > 15*time.Second {
 				failed[i] = fmt.Errorf("agent %s has ended with status %d after %v", a.Session, status, took)
 			}
 		})

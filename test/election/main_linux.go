@@ -42,6 +42,7 @@ func main() {
 // show is one run.
 type show struct {
 	rounds   int
+	slack    time.Duration // that a failover may take beyond its limit: tests look at what is true, on a machine that does much else
 	agents   int
 	programs string // a directory; empty: they are built
 	json     bool

@@ -64,9 +64,9 @@ func (f found) String() string {
 }
 
 const (
-	startLimit    = 30 * time.Second
-	failoverLimit = 10 * time.Second
-	keptLimit     = 3 * time.Second
+	startLimit    = 90 * time.Second // these end what hangs
+	failoverLimit = 30 * time.Second
+	keptLimit     = 15 * time.Second
 )
 
 // startAtOnce starts all agents at the same time: one of them leads, in one term, and has all others.

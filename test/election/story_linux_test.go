@@ -51,10 +51,10 @@ func TestStories(t *testing.T) {
 			continue
 		}
 		t.Run(one.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			var said, progress strings.Builder
-			s := show{rounds: one.rounds, agents: 10, programs: os.Getenv(programs), stderr: &progress}
+			s := show{rounds: one.rounds, slack: 10 * time.Second, agents: 10, programs: os.Getenv(programs), stderr: &progress}
 			if err := s.one(ctx, one, &said); err != nil {
 				t.Fatalf("%v\n%s", err, progress.String())
 			}

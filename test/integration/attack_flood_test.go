@@ -97,7 +97,7 @@ func TestFlood(t *testing.T) {
 	_, line := h.logon(alice)
 	targets := []string{h.ready.Listen[0], fmt.Sprintf("127.0.0.1:%d", line.Port)}
 	idle := h.p99(alice, targets)
-	limit := max(250*time.Millisecond, 20*idle)
+	limit := max(starved/2, 20*idle)
 	for _, kind := range floods {
 		by := bob
 		if kind.alice {

@@ -231,6 +231,10 @@ func (h *host) settle(pid, before int) {
 	h.until("its files closed", func() bool { return descriptors(h.t, pid) <= before+8 })
 }
 
+// starved is how long a request takes, or more, that waits until others have had enough of a server. One that is served takes
+// milliseconds; how many is measured by the benchmarks, on a machine that does nothing else.
+const starved = 10 * time.Second
+
 // slowest measures the worst of n requests of p, each on a connection of its own.
 func (h *host) slowest(p *stage.Person, n int, network, to, request string) (worst time.Duration) {
 	h.t.Helper()

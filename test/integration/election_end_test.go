@@ -21,8 +21,8 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
 )
 
-// quickly is how soon an agent ends that is told to.
-const quickly = 5 * time.Second
+// quickly is how soon an agent ends that is told to, on a machine that does much else. One that hangs ends by itself after 5 s, with a status.
+const quickly = 15 * time.Second
 
 // standing is an agent that stands for election, and may not be registered.
 type standing struct {

@@ -23,7 +23,7 @@ import (
 )
 
 // callLimit is how long a call may take that nothing keeps waiting, on a busy machine.
-const callLimit = 15 * time.Second
+const callLimit = 40 * time.Second
 
 // The commands of the software card that tests send, and another card's ATR.
 var (

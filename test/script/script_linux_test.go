@@ -226,18 +226,21 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func (s *service) await(ts *testscript.TestScript, o *output, pattern *regexp.Regexp) {
-	late := time.After(readyLimit)
+	late, ended, over := time.After(readyLimit), s.ended, false
 	for {
 		text, changed := o.read()
 		if pattern.MatchString(text) {
 			return
 		}
-		log, _ := s.err.read()
+		if log, _ := s.err.read(); over {
+			ts.Fatalf("it ended with %v before it said %q:\n%s", s.cmd.ProcessState, pattern, log)
+		}
 		select {
 		case <-changed:
-		case <-s.ended:
-			ts.Fatalf("it ended with %v before it said %q:\n%s", s.cmd.ProcessState, pattern, log)
+		case <-ended:
+			ended, over = nil, true // what it has said last is still to be read
 		case <-late:
+			log, _ := s.err.read()
 			ts.Fatalf("it has not said %q:\n%s", pattern, log)
 		}
 	}

@@ -31,7 +31,7 @@ func npm(t *testing.T, script string) {
 	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err != nil {
 		testenv.Skip(t, "needs the npm packages of sdk/js, which make deps installs")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, testenv.Tool(t, "npm"), "run", "--silent", script)
 	cmd.Dir = folder

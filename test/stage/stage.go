@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	readyTimeout = 20 * time.Second
-	stopTimeout  = 6 * time.Second // a service promises 5
+	readyTimeout = 90 * time.Second // it ends what hangs
+	stopTimeout  = 20 * time.Second // a service ends by itself after 5, and says so by its status
 
 	dirPrefix = "cardbroker-stage-" // digits follow
 )

@@ -258,10 +258,9 @@ func wipe(pins []cardbroker.Secret) {
 	}
 }
 
-// tunnelEnd is the end of a tunnel while its user was asked.
+// tunnelEnd is the end of a tunnel while its user was asked. It does not unwrap: that a lease has expired is no user who took
+// too long.
 type tunnelEnd struct{ error }
-
-func (t tunnelEnd) Unwrap() error { return t.error }
 
 // ask asks the user, and meanwhile goes on listening: whoever does not wait for the answer any more does not get it, and
 // the question goes away. It returns a tunnelEnd when the lease or the tunnel has ended.

@@ -12,6 +12,7 @@ let chosen; // the id of a reader or slot
 let picked; // the one that the user has chosen himself
 let session; // with its card
 let following; // ends the events
+let last = Promise.resolve(); // settles when the last event is shown
 
 // make returns an element with a text, or with others in it.
 function make(tag, content = "", className = "") {
@@ -150,7 +151,6 @@ const asks = {
 
 // look looks for cardbroker, and says what it finds.
 async function look() {
-  following?.();
   client = undefined;
   forget();
   problem("connection");
@@ -170,8 +170,10 @@ async function look() {
   }
 }
 
-// forget forgets readers and tokens.
+// forget ends the events and forgets readers and tokens.
 function forget() {
+  following?.();
+  following = undefined;
   readers.clear();
   tokens.clear();
   $("missing").replaceChildren();
@@ -204,26 +206,40 @@ async function follows(changed) {
   show();
 }
 
+// happens shows an event of a reader, unless events are no longer followed.
+async function happens(event, followed) {
+  if (!followed()) {
+    return;
+  }
+  $("events").prepend(make("li", `${new Date(event.time).toLocaleTimeString()} ${event.event.replace("_", " ")} ${event.name ?? event.reader}`));
+  $("events").children[8]?.remove();
+  if (event.event === "reader_removed") {
+    readers.delete(event.reader);
+  } else {
+    let reader;
+    try {
+      reader = await client.reader(event.reader);
+    } catch {
+      return; // it has left again: that is told, too
+    }
+    const told = event.event !== "card_out" && JSON.stringify(readers.get(event.reader)) === JSON.stringify(reader);
+    if (!followed() || told) { // by the answer to an earlier event: what the user does with the card goes on
+      return;
+    }
+    readers.set(event.reader, reader);
+  }
+  await follows(event.reader);
+}
+
 // follow shows readers and cards as they come and go, and the tokens that are in no reader.
 function follow() {
   if (!client.consented) {
     return;
   }
   findTokens(client).catch((error) => problem("readers", error));
-  following = client.watch({
-    onEvent: async (event) => {
-      $("events").prepend(make("li", `${new Date(event.time).toLocaleTimeString()} ${event.event.replace("_", " ")} ${event.name ?? event.reader}`));
-      $("events").children[8]?.remove();
-      if (event.event === "reader_removed") {
-        readers.delete(event.reader);
-      } else {
-        try {
-          readers.set(event.reader, await client.reader(event.reader));
-        } catch {
-          return; // it has left again: that is told, too
-        }
-      }
-      await follows(event.reader);
+  const end = client.watch({
+    onEvent: (event) => { // one after the other: the answer about a later one may come first
+      last = last.then(() => happens(event, () => following === end)).catch((error) => problem("readers", error));
     },
     onError: (error) => {
       forget();
@@ -231,6 +247,7 @@ function follow() {
       show();
     },
   });
+  following = end;
 }
 
 async function readCertificates() {
@@ -301,7 +318,6 @@ on($("ask"), "click", "consent", async () => {
   follow();
 });
 on($("revoke"), "click", "consent", async () => {
-  following?.();
   forget();
   await client.revoke();
 });

@@ -143,12 +143,15 @@ export class Link {
     return sealed;
   }
 
-  /** The agent makes its key when it starts: that may take a second. */
+  /** The agent makes its key when it starts, and then tells the broker: that may take a second. */
   async #key(signal: AbortSignal | undefined): Promise<API.DeviceJWK> {
     for (let left = 20; ; left--) {
       try {
         const keys = await this.ask<API.DeviceKeys>("/cb/v1/device-key", { signal });
         const { deviceKeyThumbprint } = await this.askBroker<API.OwnAgent>("/cb/v1/agent", { signal });
+        if (deviceKeyThumbprint === "") {
+          throw new CardbrokerError({ reason: "unavailable", description: "the broker does not know the agent's key yet" });
+        }
         return await pinned(keys, deviceKeyThumbprint);
       } catch (error) {
         if (!(error instanceof CardbrokerError) || error.reason !== "unavailable" || left === 0) {

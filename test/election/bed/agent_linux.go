@@ -19,7 +19,7 @@ import (
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
-const readyTimeout = 30 * time.Second
+const readyTimeout = 90 * time.Second
 
 // Agent is an agent of a user in a session of its own. It keeps its session when it is started anew, not its port.
 type Agent struct {
