@@ -59,7 +59,6 @@ type Config struct {
 	Lists   []string // of ATRs, internal/atrlist: the first file that is there says what cards are
 	Version string
 	Ready   func(home.Note) // is called once, when the agent is registered for the first time; must not block
-	Settled func()          // is called when the device key is made, which keeps a processor busy at a low priority; nil: nobody wants to know
 	Log     *slog.Logger
 
 	Election Election        // that the agent stands for; nil: none

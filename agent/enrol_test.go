@@ -214,25 +214,3 @@ func TestSaysOnceWhyThereIsNoLink(t *testing.T) {
 		}
 	})
 }
-
-// TestSettled: who is told that the agent has settled may leave it one processor. Before the device key is made, the thread that makes it
-// would keep that from all others, at the lowest priority.
-func TestSettled(t *testing.T) {
-	a := newTestAgent(t, fakeRegistry{})
-	a.tunnels = run.New(t.Context())
-	a.cfg.Ready = func(home.Note) {}
-	settled := 0
-	a.cfg.Settled = func() {
-		settled++
-		select {
-		case <-a.keys.Ready():
-		default:
-			t.Error("Settled before the device key was made")
-		}
-	}
-	a.announceReady(enrolment{})
-	a.announceReady(enrolment{})
-	if err := a.tunnels.Wait(); err != nil || settled != 1 {
-		t.Errorf("Settled was called %d times, want once (%v)", settled, err)
-	}
-}

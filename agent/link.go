@@ -93,16 +93,8 @@ func (a *Agent) announceReady(e enrolment) {
 	}
 	a.ready.Do(func() {
 		a.cfg.Ready(note)
-		a.tunnels.Go("device key", a.makeKey)
+		a.tunnels.Go("device key", a.keys.Make)
 	})
-}
-
-func (a *Agent) makeKey(ctx context.Context) error {
-	err := a.keys.Make(ctx)
-	if err == nil && a.cfg.Settled != nil {
-		a.cfg.Settled()
-	}
-	return err
 }
 
 // errKicked is the cause of an end that an administrator has asked for.

@@ -159,9 +159,6 @@ func (p *program) serveAgent(ctx context.Context, out io.Writer, elect config.El
 	defer stop()
 	ctx, fail := context.WithCancelCause(ctx)
 	cfg.Ready = p.agentReady(out, fail)
-	if !elect.Enabled { // who is elected serves other users' agents, too
-		cfg.Settled = oneProcessor
-	}
 	served, stopElection, err := newAgent(ctx, elect, broker, cfg)
 	if err != nil {
 		return err
