@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/quiet"
 )
 
 // TCP states, tcp(7).
@@ -223,8 +224,8 @@ func (k *Kernel) ask(q question) (e entry, errno unix.Errno, err error) {
 // has shut down its sending side is refused too. Errors: CallerRefused with RuleSocketGone.
 func Established(conn *net.TCPConn) error {
 	return control(conn, func(fd int) error {
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err != nil || info.State != stateEstablished {
+		state, err := quiet.TCPState(fd)
+		if err != nil || state != stateEstablished {
 			return socketGone()
 		}
 		return nil
