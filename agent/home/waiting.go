@@ -30,7 +30,8 @@ type Waits struct {
 type Waiting struct {
 	path string
 	said Waits
-	text string // what is in the file; empty: there is none
+	text string      // what is in the file; empty: there is none
+	file os.FileInfo // of our file, while it is locked: another has its number only when it is closed
 	lock io.Closer
 }
 
@@ -68,20 +69,22 @@ func (w *Waiting) Say(port cardbroker.Port, why error) {
 	if err != nil {
 		return
 	}
-	if os.Rename(temp, w.path) != nil {
+	file, err := os.Lstat(temp)
+	if err != nil || os.Rename(temp, w.path) != nil {
 		lock.Close()
 		return
 	}
 	w.drop()
-	w.lock, w.text = lock, string(text)
+	w.lock, w.file, w.text = lock, file, string(text)
 }
 
-// End takes the note away: the agent is registered, or ends.
+// End takes the note away: the agent is registered, or ends. Whose note it is it does not look up in the kernel's list of locks: others make that
+// as long as they like, and an agent would be as long without an answer to its registry.
 func (w *Waiting) End() {
 	if w.text == "" {
 		return
 	}
-	if pid, _ := peer.LockedBy(w.path); pid == w.said.PID { // else another agent of the session has left its own there
+	if now, err := os.Lstat(w.path); err == nil && os.SameFile(now, w.file) { // else another agent of the session has left its own there
 		os.Remove(w.path)
 	}
 	w.drop()

@@ -64,3 +64,22 @@ func TestWaiting(t *testing.T) {
 	says(Waits{PID: os.Getpid(), Port: 24801}, true)
 	next.End()
 }
+
+// TestWaitingForTwo: of two agents of one session each takes its own note away, and never the other's.
+func TestWaitingForTwo(t *testing.T) {
+	h, err := Open(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := h.Waiting("1"), h.Waiting("1")
+	first.Say(24800, nil)
+	second.Say(24801, nil)
+	first.End()
+	if got, there := ReadWaits(h.dir, "1"); !there || got.Port != 24801 {
+		t.Errorf("ReadWaits = %+v, %v, want what the second says", got, there)
+	}
+	second.End()
+	if files, _ := filepath.Glob(filepath.Join(h.dir, "waiting-*")); len(files) > 0 {
+		t.Errorf("left behind: %v", files)
+	}
+}

@@ -5,6 +5,7 @@ package hostsession
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,8 +58,7 @@ const maxEnviron = 256 << 10
 // displayOf returns the display of a process by its environment. Only root and, of programs that are dumpable, their own user
 // may see that.
 func displayOf(pid int) string {
-	environ, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	environ = environ[:min(len(environ), maxEnviron)]
+	environ := beginningOf("/proc/" + strconv.Itoa(pid) + "/environ")
 	return displayIn(func(name string) string {
 		for entry := range bytes.SplitSeq(environ, []byte{0}) {
 			if value, ok := bytes.CutPrefix(entry, []byte(name+"=")); ok {
@@ -67,6 +67,18 @@ func displayOf(pid int) string {
 		}
 		return ""
 	})
+}
+
+// beginningOf returns the first maxEnviron bytes of a file, and reads no more: a process may point its environment at as much memory as it
+// likes, prctl(2) PR_SET_MM_MAP.
+func beginningOf(path string) []byte {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	text, _ := io.ReadAll(io.LimitReader(file, maxEnviron))
+	return text
 }
 
 // displayIn returns the display that an environment names: of X on this host, else of X that ssh passes on from here, else the socket of a
@@ -190,6 +202,10 @@ func socketName(inode uint32) string { return "socket:[" + strconv.FormatUint(ui
 // processes unseen, an answer would be a guess.
 const maxDescriptors = 1 << 15
 
+// maxHolders is how many descriptors may hold one socket: each is looked at whenever somebody asks, and is kept meanwhile. Of one with
+// more nothing is found.
+const maxHolders = 256
+
 // Holders returns which processes hold the sockets with these inodes: of each socket's user only, and only such as this
 // process may look into. The kernel does not say, so it takes a walk through /proc, one for all sockets: some milliseconds.
 func Holders(sockets map[uint32]cardbroker.UserID) map[uint32][]Holder {
@@ -210,7 +226,7 @@ func Holders(sockets map[uint32]cardbroker.UserID) map[uint32][]Holder {
 		for _, fd := range fds {
 			h := Holder{process: process{pid: pid}, fd: fd}
 			link, _ := os.Readlink(h.path())
-			if h.inode, ok = wanted[link]; !ok || sockets[h.inode].UID != uid {
+			if h.inode, ok = wanted[link]; !ok || sockets[h.inode].UID != uid || len(found[h.inode]) > maxHolders {
 				continue
 			}
 			if now, err := readStat(pid); err == nil { // another process by now? Place looks whether that holds it
@@ -220,7 +236,7 @@ func Holders(sockets map[uint32]cardbroker.UserID) map[uint32][]Holder {
 		}
 	}
 	for inode, user := range sockets {
-		if left[user.UID] <= 0 {
+		if left[user.UID] <= 0 || len(found[inode]) > maxHolders {
 			delete(found, inode)
 		}
 	}
