@@ -64,7 +64,7 @@ func TestEachMomentOfACommit(t *testing.T) {
 		}
 	}
 	t.Logf("%d moments", tried)
-	if tried < 500 {
+	if tried < 300 {
 		t.Errorf("%d moments, want more", tried)
 	}
 }
@@ -142,7 +142,7 @@ func moments(t *testing.T, before, after []byte, random *rand.Rand) iter.Seq2[st
 			write(file, at, at+size)
 		}
 		const fields, end = 16, 16 + 64
-		for cut := fields; cut <= end; cut++ {
+		for cut := fields; cut <= end; cut += 3 { // within each field, and between some
 			head := write(bytes.Clone(file), first[0], first[0]+cut)
 			tail := write(bytes.Clone(file), first[0]+cut, first[0]+size)
 			if !yield(fmt.Sprintf("%d bytes of a first page written", cut), head) || !yield(fmt.Sprintf("a first page written but for %d bytes", cut), tail) {
