@@ -278,12 +278,15 @@ func TestWhatIsSaidOfPages(t *testing.T) {
 	}
 	branch, leaf, list := find("branch"), find("leaf"), find("freelist")
 	keys := branch + 16 + 16*int(g.file[branch+10]) // two bytes each
+	first := leaf + 16 + 16*int(g.file[leaf+10])    // its first key, two bytes
+	second := leaf + 32 + int(binary.NativeEndian.Uint32(g.file[leaf+36:]))
 	for _, c := range []struct {
 		says    string
 		variant []byte
 	}{
 		{"is out of order", g.with(keys+2, 0, 0)},
 		{"is out of order", g.with(keys, 0xff, 0xff)},
+		{"is out of order", g.with(second, g.file[first], g.file[first+1])},
 		{"is out of order", g.with(keys+2, g.file[keys], g.file[keys+1]+1)},      // before keys of the child that comes first
 		{"is out of order", g.with(keys+2*int(g.file[branch+10])-2, 0xff, 0xff)}, // after those of the last child
 		{"is used twice", g.with(branch+24, byte(branch/size))},
