@@ -88,6 +88,7 @@ var fences = []arch.Fence{
 	{Library: "testing", Folders: []string{"*"}, Tests: true},
 	{Library: "unsafe", Folders: []string{"sandbox/confine"}, Suffixes: []string{"_linux.go"}},        // four system calls without a wrapper in x/sys
 	{Library: "unsafe", Folders: []string{"sandbox/pkcs11"}, Suffixes: []string{"pin.go"}},            // a PIN as a string without a copy that nobody overwrites
+	{Library: "unsafe", Folders: []string{"internal/quiet"}, Suffixes: []string{"_linux.go"}},         // raw system calls
 	{Library: "unsafe", Folders: []string{"internal/hostsession"}, Suffixes: []string{"_windows.go"}}, // a window that is told of the session: x/sys has none
 }
 

@@ -100,6 +100,7 @@ type Agent struct {
 	cfg     Config
 	broker  registry
 	home    home.Home
+	waits   *home.Waiting // owned by enrol
 	secret  cardbroker.Secret
 	self    cardbroker.UserID
 	kernel  *peer.Kernel

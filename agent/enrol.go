@@ -34,6 +34,8 @@ const bindTries = 16
 // again what broke. It ends by itself only if another agent of this session lives, or an administrator says so.
 func (a *Agent) enrol(ctx context.Context) error {
 	delay := run.NewBackoff(firstDelay, enrolDelay)
+	a.waits = a.home.Waiting(a.cfg.Session)
+	defer a.waits.End()
 	for {
 		err := a.reserved(ctx, delay)
 		if ctx.Err() != nil {
@@ -42,6 +44,7 @@ func (a *Agent) enrol(ctx context.Context) error {
 		if cardbroker.ReasonOf(err) == cardbroker.Conflict || errors.Is(err, errKicked) {
 			return fmt.Errorf("cannot serve session %s: %w", a.cfg.Session, err)
 		}
+		a.waits.Say(0, err)
 		a.cfg.Log.Warn("not registered; trying again", "reason", cardbroker.ReasonOf(err), "err", err)
 		if delay.Wait(ctx) != nil {
 			return nil
@@ -112,6 +115,7 @@ type enrolment struct {
 // user's. An agent that stands for election keeps what it has bound, whatever was elected: a port is the kernel's to give, then.
 func (a *Agent) registered(ctx context.Context, e enrolment) error {
 	delay, first, said := run.NewBackoff(firstDelay, reattachDelay), true, ""
+	a.waits.Say(e.port, nil)
 	for {
 		began := time.Now()
 		registered, err := a.holdLink(ctx, e)
@@ -142,6 +146,7 @@ func (a *Agent) registered(ctx context.Context, e enrolment) error {
 			a.cfg.Log.Info("the link is lost; re-attaching", "port", e.port, "err", err)
 		case err != nil && err.Error() != said: // once, however often we try
 			said = err.Error()
+			a.waits.Say(e.port, err)
 			a.cfg.Log.Info("no link to a registry; trying again", "port", e.port, "err", err)
 		}
 		if registered && a.cfg.Election != nil && time.Since(began) > shortLink { // its dials have a pace of their own

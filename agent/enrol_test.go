@@ -203,7 +203,7 @@ func TestSaysOnceWhyThereIsNoLink(t *testing.T) {
 	a := newTestAgent(t, fakeRegistry{})
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
-		a.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+		a.cfg.Log, a.waits = slog.New(slog.NewTextHandler(&log, nil)), a.home.Waiting("1")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		if err := a.registered(ctx, enrolment{delay: run.NewBackoff(firstDelay, reattachDelay)}); err != nil {
@@ -211,6 +211,9 @@ func TestSaysOnceWhyThereIsNoLink(t *testing.T) {
 		}
 		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "no broker answers") {
 			t.Errorf("the log has %d lines, want one that says why:\n%.500s", n, log.String())
+		}
+		if w, there := home.ReadWaits(a.home.Dir(), "1"); !there || w.Why == nil || !strings.Contains(w.Why.Description, "no broker answers") {
+			t.Errorf("the note says %+v", w)
 		}
 	})
 }

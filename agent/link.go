@@ -87,6 +87,7 @@ func askRegistration(conn *socket.Conn, r api.Register, from trust.Registry) (ap
 
 // announceReady tells the outside that the agent is registered: by its note, and once by Config.Ready.
 func (a *Agent) announceReady(e enrolment) {
+	a.waits.End()
 	note := a.note(e)
 	if err := a.home.LeaveNote(note); err != nil {
 		a.cfg.Log.Warn("cannot leave a note for agent status", "err", err)

@@ -15,7 +15,7 @@ import (
 const resignTimeout = time.Second
 
 // AskToResign asks an elected leader to leave the well-known port to a service, which it does soon after if we may run one.
-// Errors: CallerRefused: we may not; Unavailable: nobody listens there, or whoever does has cut the connection; Timeout: who does says nothing; Unsupported: whoever listens there is no elected leader.
+// Errors: CallerRefused: we may not; Unavailable: nobody listens there, or whoever does gives no HTTP answer; Timeout: who does says nothing; Unsupported: whoever listens there is no elected leader.
 func AskToResign(ctx context.Context, port cardbroker.Port) error {
 	ctx, cancel := context.WithTimeout(ctx, resignTimeout)
 	defer cancel()

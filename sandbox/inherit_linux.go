@@ -6,7 +6,6 @@ package sandbox
 import (
 	"fmt"
 	"net"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -27,9 +26,7 @@ func Inherit() ([]net.Conn, error) {
 	}
 	streams := make([]net.Conn, 0, wire.Streams)
 	for fd := firstStream; fd < firstStream+wire.Streams; fd++ {
-		file := os.NewFile(uintptr(fd), "stream")
-		conn, err := net.FileConn(file) // a copy that is closed on exec
-		file.Close()
+		conn, err := newStream(fd)
 		if err != nil {
 			return nil, fmt.Errorf("cannot use descriptor %d: %w", fd, err)
 		}

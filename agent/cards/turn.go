@@ -113,6 +113,9 @@ func (c *Card) await(ctx context.Context) error {
 // leave ends a call. The link's turn stays ours where nobody else is to come between: in a transaction, while the
 // connection is not a shared one, and in a local program's turn.
 func (c *Card) leave() {
+	if c.party == local { // each of whose calls has a context of its own
+		c.link.line.Rest()
+	}
 	c.kept = c.opened && !c.ending && (c.begun > 0 || c.share != cardbroker.ShareShared || c.party == local)
 	if !c.kept {
 		<-c.link.turn

@@ -58,6 +58,10 @@ func (l *Line) Unattended(limit time.Time) error {
 	return l.Conn().SetReadDeadline(limit)
 }
 
+// Rest ends the watch on who asked last, of whom nothing more comes with the same context: its end would start a goroutine for a wait that
+// nobody has. Who asks again is watched again.
+func (l *Line) Rest() { l.asker.End() }
+
 // watch makes the end of ctx, and of no other, end a wait on the stream.
 func (l *Line) watch(ctx context.Context) {
 	if !l.asker.On(ctx) {

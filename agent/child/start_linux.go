@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/quiet"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -46,7 +47,7 @@ func start(cfg Config) (_ *Process, err error) {
 			return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "no streams can be made for the sandbox")
 		}
 		p.cmd.ExtraFiles = append(p.cmd.ExtraFiles, theirs)
-		p.Lines[n] = &Line{Stream: wire.NewStream(ours)}
+		p.Lines[n] = &Line{Stream: wire.NewStream(quiet.New(ours))}
 	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the sandbox cannot be started")

@@ -81,6 +81,8 @@ func (w *World) agent() []doctor.Finding {
 	switch {
 	case w.Agent == nil && w.Note != nil && w.Linked == api.ModeElected:
 		return one(doctor.OK("agent", "the agent of session %s (process %d) is registered at port %d, with an elected registry", w.Session, w.Note.PID, w.Note.Port))
+	case w.Waits != nil && (w.Agent == nil || w.Agent.State != cardbroker.Registered):
+		return one(w.waits())
 	case w.Agent == nil && w.Note != nil:
 		return one(doctor.Warn("agent", "wait until the broker is back; the agent registers by itself", "an agent (process %d) has left a note that it is at port %d, but no broker knows it",
 			w.Note.PID, w.Note.Port))
@@ -90,6 +92,25 @@ func (w *World) agent() []doctor.Finding {
 		return one(doctor.Fail(cardbroker.AgentRestarting, "agent", fix, "the agent of session %s is %s: it is gone, and port %d is kept for it", w.Session, w.Agent.State, w.Agent.Port))
 	}
 	return one(doctor.OK("agent", "the agent of session %s (process %d) is registered at port %d", w.Session, w.Agent.PID, w.Agent.Port))
+}
+
+// waits says of an agent that runs why it is not registered. That is a fault of its own only where there is a registry.
+func (w *World) waits() doctor.Finding {
+	says := fmt.Sprintf("an agent runs in session %s (process %d", w.Session, w.Waits.PID)
+	if w.Waits.Port != 0 {
+		says += fmt.Sprintf(", at port %d", w.Waits.Port)
+	}
+	says += ") and is not registered"
+	why := w.Waits.Why
+	if why == nil {
+		return doctor.Warn("agent", "look again in a moment; if that is so then, see to the registry first", "%s: it has had no answer yet", says)
+	}
+	const fix = "see to that; the agent registers by itself then"
+	says += fmt.Sprintf(", because %s (%s)", why.Description, why.Reason)
+	if w.BrokerErr == nil || w.elected() {
+		return doctor.Fail(why.Reason, "agent", fix, "%s", says)
+	}
+	return doctor.Warn("agent", fix, "%s", says)
 }
 
 func (w *World) ports() (findings []doctor.Finding) {

@@ -197,6 +197,54 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
+// TestWaits: an agent that runs and is not registered is said to run, and why it is not. That is a failure where nothing above has failed.
+func TestWaits(t *testing.T) {
+	why := api.Describe(cardbroker.Errorf(cardbroker.RateLimited, "sixteen are enough"))
+	gone := cardbroker.Errorf(cardbroker.Unavailable, "x")
+	for _, test := range []struct {
+		name   string
+		change func(*doctor.World)
+		status string
+		reason cardbroker.Reason
+		says   string
+	}{
+		{"refused by a broker", func(*doctor.World) {}, "fail", cardbroker.RateLimited, "an agent runs in session c2 (process 9, at port 24801) and is not registered, because sixteen are enough (rate_limited)"},
+		{"without a broker", func(w *doctor.World) { w.BrokerErr = gone }, "warn", cardbroker.Unavailable, "because sixteen are enough"},
+		{"that an elected registry refuses", func(w *doctor.World) {
+			w.BrokerErr, w.Registry = gone, doctor.Registry{Port: 51983, Trusted: true, PID: 9, Mode: "elected"}
+		}, "fail", cardbroker.RateLimited, "because sixteen are enough"},
+		{"without a port", func(w *doctor.World) { w.Waits.Port = 0 }, "fail", cardbroker.RateLimited, "(process 9) and is not registered"},
+		{"that has had no answer", func(w *doctor.World) { w.Waits.Why = nil }, "warn", "", "is not registered: it has had no answer yet"},
+		{"whose last link has ended", func(w *doctor.World) {
+			w.Agent = &api.Session{Session: "c2", State: cardbroker.Stale, Port: 24801}
+		}, "fail", cardbroker.RateLimited, "an agent runs"},
+		{"that has left a note before", func(w *doctor.World) { w.Note = &home.Note{PID: 9, Port: 24801} }, "fail", cardbroker.RateLimited, "an agent runs"},
+		{"that is registered now", func(w *doctor.World) { w.Agent = fine().Agent }, "ok", "", "is registered"},
+		{"that has been elected meanwhile", func(w *doctor.World) {
+			w.BrokerErr, w.Registry = gone, doctor.Registry{Port: 51983, Trusted: true, PID: 9, Mode: "elected"}
+			w.Note, w.Linked = &home.Note{PID: 9, Port: 24801}, "elected"
+		}, "ok", "", "with an elected registry"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := fine()
+			w.Agent, w.Waits = nil, &home.Waits{PID: 9, Session: "c2", Port: 24801, Why: &why}
+			w.Policy.Election.AfterService = true
+			test.change(w)
+			d, err := w.Diagnose()
+			if cardbroker.ReasonOf(err) != test.reason {
+				t.Errorf("Diagnose() = %v, want %q", err, test.reason)
+			}
+			hit := false
+			for _, c := range d.Checks {
+				hit = hit || c.ID == "agent" && c.Status == test.status && strings.Contains(c.Detail, test.says) && (c.Fix == "") == (c.Status == "ok")
+			}
+			if !hit {
+				t.Errorf("the agent is not %s with %q: %+v", test.status, test.says, d.Checks)
+			}
+		})
+	}
+}
+
 // TestModuleOf: a card has a driver if a module's pattern of ATRs is its.
 func TestModuleOf(t *testing.T) {
 	for _, test := range []struct {

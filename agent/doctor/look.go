@@ -109,6 +109,9 @@ func (w *World) askBroker(ctx context.Context, cfg Config) {
 		w.Registry.Port = note.Elects
 	}
 	w.Registry.Port = cmp.Or(w.Registry.Port, cfg.Elects)
+	if waits, there := home.ReadWaits(cfg.State, cfg.Session); there {
+		w.Waits = &waits
+	}
 	answer, err := cfg.Broker.Agents(ctx)
 	if w.BrokerErr = err; err != nil {
 		return
@@ -133,6 +136,8 @@ func (w *World) askAgent(whole context.Context, cfg Config) {
 		asked = client.NewAgent(w.Agent.Port)
 	case w.Note != nil:
 		asked = client.NewAgent(w.Note.Port)
+	case w.Waits != nil && w.Waits.Port != 0:
+		asked = client.NewAgent(w.Waits.Port)
 	default:
 		return
 	}

@@ -29,6 +29,7 @@ type World struct {
 	Session   cardbroker.SessionID
 	Agent     *api.Session // as the broker knows it; nil: it knows none
 	Note      *home.Note   // that an agent has left, or keeps; nil: none
+	Waits     *home.Waits  // what an agent says that runs and is not registered; nil: there is none
 	Linked    string       // how the agent itself says that the host finds it; of Asked only
 	Registry  Registry
 	Ports     []Port

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package home is an agent's state directory, 0700: a secret from which the ids of readers are made, a note of where the agent
-// is, for `cardbroker agent status`, and the journals of leases. Agents of a user share it. It owns the files' names and modes.
+// is, for `cardbroker agent status`, or of why nobody else can tell, and the journals of leases. Agents of a user share it. It owns the files' names and modes.
 package home
 
 import (

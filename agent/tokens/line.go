@@ -135,6 +135,7 @@ func (l *line) await(ctx context.Context) error {
 // leave leaves the queue, and the turn if that is ours.
 func (l *line) leave(turn bool) {
 	if turn {
+		l.Rest()
 		<-l.turn
 	}
 	l.tokens.tell(func(*state) { l.queued--; l.process.Uses-- })

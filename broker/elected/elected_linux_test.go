@@ -172,22 +172,31 @@ func TestAskToResignWhomever(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	answers := []struct {
+		says string
+		want cardbroker.Reason
+	}{
+		{"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", cardbroker.Unsupported},
+		{"SSH-2.0-x\r\n", cardbroker.Unavailable},
+		{"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", cardbroker.Unsupported},
+		{"", cardbroker.Unavailable}, // as one that ends does
+	}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		for _, says := range []string{"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "SSH-2.0-x\r\n", "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", ""} {
+		for _, a := range answers {
 			conn, err := listeners[0].Accept()
 			if err != nil {
 				return
 			}
-			conn.Write([]byte(says))
 			conn.Read(make([]byte, 4096))
+			conn.Write([]byte(a.says))
 			conn.Close()
 		}
 	}()
-	for range 4 {
-		if err := client.AskToResign(t.Context(), portOf(listeners[0])); cardbroker.ReasonOf(err) != cardbroker.Unsupported {
-			t.Errorf("AskToResign = %v, want unsupported", err)
+	for _, a := range answers {
+		if err := client.AskToResign(t.Context(), portOf(listeners[0])); cardbroker.ReasonOf(err) != a.want {
+			t.Errorf("AskToResign of who answers %q = %v, want %s", a.says, err, a.want)
 		}
 	}
 	<-served
@@ -235,7 +244,7 @@ func TestVoters(t *testing.T) {
 	told([]string{"v1", "v2", "v3", "v4", "v5", "v6", "v7"}, 1, 2, 3, 4, 5, 6, 7, 8) // v8 hears that it is out
 	agents[3].Close()
 	told([]string{"v1", "v2", "v4", "v5", "v6", "v7", "v8"}, 1, 2, 4, 5, 6, 7, 8)
-	at := addrOf(bind(t, alice)[0])
+	at := gossips(t, alice, alice)
 	agents[1].WriteJSON(api.FromAgent{Voter: &api.Voter{Name: "v1", Born: 1, Gossip: at}})
 	if m := hear(t, agents[8].Conn); m.Voters == nil || m.Voters.Voters[0].Gossip != at {
 		t.Errorf("v8 was told %+v, want where v1 gossips", m)
@@ -248,17 +257,20 @@ func TestVoters(t *testing.T) {
 	}
 }
 
-// TestVotersGossipAtTheirOwn: nobody has the other voters connect to a port that is not his.
+// TestVotersGossipAtTheirOwn: nobody has the other voters connect, or send packets, to a port that is not his.
 func TestVotersGossipAtTheirOwn(t *testing.T) {
 	b := lead(t, func(c *Config) { c.AnyUser = true })
-	hers, own := bind(t, alice), bind(t, bob)
+	half := addrOf(bind(t, bob)[0])
+	hers, own, packets := gossips(t, alice, alice), gossips(t, bob, bob), gossips(t, bob, alice)
 	for name, test := range map[string]struct {
 		at   netip.AddrPort
 		want netip.AddrPort
 	}{
-		"hers":     {addrOf(hers[0]), netip.AddrPort{}},
-		"nobody's": {netip.MustParseAddrPort("127.0.0.1:1"), netip.AddrPort{}},
-		"his own":  {addrOf(own[0]), addrOf(own[0])},
+		"hers":                         {hers, netip.AddrPort{}},
+		"nobody's":                     {netip.MustParseAddrPort("127.0.0.1:1"), netip.AddrPort{}},
+		"his, but she gets packets":    {packets, netip.AddrPort{}},
+		"his, but nobody gets packets": {half, netip.AddrPort{}},
+		"his own":                      {own, own},
 	} {
 		his := b.agent(bob, "1", &api.Voter{Name: "his", Gossip: test.at})
 		m := hear(t, his.Conn)
@@ -268,6 +280,20 @@ func TestVotersGossipAtTheirOwn(t *testing.T) {
 		his.WriteJSON(api.FromAgent{}) // ends the link
 		ended(t, his.Conn)
 	}
+}
+
+// gossips has one user listen at a port of 127.0.0.1, and another, or the same, receive there.
+func gossips(t *testing.T, listens, receives cardbroker.UserID) netip.AddrPort {
+	t.Helper()
+	at := addrOf(bind(t, listens)[0])
+	var conn *net.UDPConn
+	var err error
+	as(t, receives, func() { conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return at
 }
 
 func addrOf(l net.Listener) netip.AddrPort { return l.Addr().(*net.TCPAddr).AddrPort() }

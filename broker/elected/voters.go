@@ -102,10 +102,14 @@ func (e *electorate) update() {
 	}
 }
 
-// confirmed returns the voter without where it gossips, unless the kernel says that its user listens there: the others will connect to
-// that, and none is to have them connect to whom he likes.
+// confirmed returns the voter without where it gossips, unless the kernel says that its user listens there over TCP, and receives over UDP: the
+// others will connect and send to that, and none is to have them do so to whom he likes. Without, nobody waits for that voter.
 func (l *Leader) confirmed(v api.Voter, user cardbroker.UserID) api.Voter {
-	if v.Gossip.IsValid() && l.kernel.CheckListener(cardbroker.Port(v.Gossip.Port()), user, false) != nil {
+	if !v.Gossip.IsValid() {
+		return v
+	}
+	port := cardbroker.Port(v.Gossip.Port())
+	if l.kernel.CheckListener(port, user, false) != nil || l.kernel.CheckReceiver(port, user) != nil {
 		v.Gossip = netip.AddrPort{}
 	}
 	return v

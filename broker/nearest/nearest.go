@@ -47,15 +47,15 @@ func (c *Chooser) Pick(agents []Candidate, caller peer.Caller) (cardbroker.Agent
 // processes that hold it, which takes a walk through /proc. All of these have to agree.
 func (c *Chooser) nearest(agents []Candidate, caller peer.Caller) (int, bool) {
 	session, known := hostsession.OfCgroup(caller.Cgroup)
-	if i := named(agents, session); known && i >= 0 {
-		return i, true
-	}
 	places := placesOf(agents)
 	if known {
+		if i := named(agents, session); i >= 0 && !shared(places, i, session) {
+			return i, true
+		}
 		if i, ok := hostsession.Nearest(hostsession.Place{Session: session}, places); ok {
 			return i, true
 		}
-		if !slices.ContainsFunc(places, func(p hostsession.Place) bool { return p.Session == "" }) {
+		if !slices.ContainsFunc(places, func(p hostsession.Place) bool { return p.Session == "" || p.Session == session }) {
 			return 0, false // he is in none of theirs
 		}
 	}
@@ -68,18 +68,40 @@ func (c *Chooser) nearest(agents []Candidate, caller peer.Caller) (int, bool) {
 		if known {
 			place.Session = session
 		}
-		i := named(agents, place.Session)
-		if i < 0 {
-			if i, ok = hostsession.Nearest(place, places); !ok {
-				return 0, false
-			}
-		}
-		if found >= 0 && i != found {
+		i, ok := choose(agents, places, place)
+		if !ok || found >= 0 && i != found {
 			return 0, false
 		}
 		found = i
 	}
+	if found < 0 && known { // nobody is to be seen who holds it
+		return choose(agents, places, hostsession.Place{Session: session})
+	}
 	return found, found >= 0
+}
+
+// choose says which agent is in the session of a place. Where several are, in a session that goes by the name of one, and neither processes nor
+// displays tell, it is that one, unless its display is another.
+func choose(agents []Candidate, places []hostsession.Place, of hostsession.Place) (int, bool) {
+	own := named(agents, of.Session)
+	if own >= 0 && !shared(places, own, of.Session) {
+		return own, true
+	}
+	if i, ok := hostsession.Nearest(of, places); ok || own < 0 {
+		return i, ok
+	}
+	display := places[own].Display
+	return own, of.Display == "" || display == "" || of.Display == display
+}
+
+// shared says whether another agent than the one that goes by a session's name stands in that session as well.
+func shared(places []hostsession.Place, own int, session cardbroker.SessionID) bool {
+	for i, p := range places {
+		if i != own && p.Session == session {
+			return true
+		}
+	}
+	return false
 }
 
 // named returns the agent that goes by the name of the session, or -1.

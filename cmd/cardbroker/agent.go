@@ -253,12 +253,15 @@ func sandboxConfig(program, card, socket string, log *slog.Logger) (cards.Config
 // that of an elected registry, if that is what the agent looks for.
 func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (s api.Session, elects cardbroker.Port, err error) {
 	answer, err := broker.Agents(ctx)
-	if err == nil {
-		for _, s := range answer.Sessions {
-			if string(s.Session) == f.session {
-				return s, 0, nil
-			}
+	for _, s := range answer.Sessions {
+		if string(s.Session) == f.session {
+			return s, 0, nil
 		}
+	}
+	if waits, there := home.ReadWaits(f.state, cardbroker.SessionID(f.session)); there {
+		return api.Session{}, 0, waiting(waits)
+	}
+	if err == nil {
 		return api.Session{}, 0, cardbroker.Errorf(cardbroker.NoAgent, "no agent runs in session %s: log on again, or run cardbroker agent run", f.session)
 	}
 	note, noted := home.ReadNote(f.state, cardbroker.SessionID(f.session))
@@ -270,6 +273,14 @@ func (f *agentFlags) find(ctx context.Context, broker *client.Broker) (s api.Ses
 		return api.Session{}, 0, err
 	}
 	return api.Session{Session: note.Session, Port: note.Port, PID: note.PID}, note.Elects, nil
+}
+
+// waiting says of an agent that runs why it is not registered.
+func waiting(w home.Waits) error {
+	if w.Why == nil {
+		return cardbroker.Errorf(cardbroker.NoAgent, "the agent of session %s (process %d) runs and is not registered: it has had no answer yet", w.Session, w.PID)
+	}
+	return cardbroker.Errorf(cardbroker.NoAgent, "the agent of session %s (process %d) runs and is not registered: %s (%s); see cardbroker agent doctor", w.Session, w.PID, w.Why.Description, w.Why.Reason)
 }
 
 // foundAgent is this session's agent, and how it is asked.

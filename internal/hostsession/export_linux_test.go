@@ -32,3 +32,11 @@ func (h Holder) PID() int { return h.pid }
 
 // OfPath is ofPath.
 var OfPath = ofPath
+
+// BeginningOf is beginningOf; MaxEnviron is how much it reads.
+var BeginningOf = beginningOf
+
+const MaxEnviron = maxEnviron
+
+// MaxHolders is how many descriptors may hold a socket.
+const MaxHolders = maxHolders

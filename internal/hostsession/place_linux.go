@@ -5,7 +5,9 @@ package hostsession
 
 import (
 	"bytes"
+	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +18,7 @@ import (
 // Place is where a process stands among the sessions of its user.
 type Place struct {
 	Session cardbroker.SessionID // of logind, else of the kernel's audit; empty: of none
-	Display string               // such as ":10"; empty: none is known. An agent's is its own word
+	Display string               // as [OwnDisplay] has it; empty: none is known. An agent's is its own word
 
 	above  []process // the process and those above it, as long as they are the user's and not left behind
 	adrift bool      // it, or what it was started by, has been left behind: where it came from is not known any more
@@ -56,13 +58,47 @@ const maxEnviron = 256 << 10
 // displayOf returns the display of a process by its environment. Only root and, of programs that are dumpable, their own user
 // may see that.
 func displayOf(pid int) string {
-	environ, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	for entry := range bytes.SplitSeq(environ[:min(len(environ), maxEnviron)], []byte{0}) {
-		if value, ok := bytes.CutPrefix(entry, []byte("DISPLAY=")); ok {
-			return displayName(string(value))
+	environ := beginningOf("/proc/" + strconv.Itoa(pid) + "/environ")
+	return displayIn(func(name string) string {
+		for entry := range bytes.SplitSeq(environ, []byte{0}) {
+			if value, ok := bytes.CutPrefix(entry, []byte(name+"=")); ok {
+				return string(value)
+			}
 		}
+		return ""
+	})
+}
+
+// beginningOf returns the first maxEnviron bytes of a file, and reads no more: a process may point its environment at as much memory as it
+// likes, prctl(2) PR_SET_MM_MAP.
+func beginningOf(path string) []byte {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil
 	}
-	return ""
+	defer file.Close()
+	text, _ := io.ReadAll(io.LimitReader(file, maxEnviron))
+	return text
+}
+
+// displayIn returns the display that an environment names: of X on this host, else of X that ssh passes on from here, else the socket of a
+// Wayland compositor. Its name alone would be that of others in other directories, too.
+func displayIn(getenv func(name string) string) string {
+	x := getenv("DISPLAY")
+	if name := displayName(x); name != "" {
+		return name
+	}
+	if number, ok := strings.CutPrefix(x, "localhost"); ok && displayName(number) != "" {
+		return "localhost" + displayName(number)
+	}
+	wayland := getenv("WAYLAND_DISPLAY")
+	if wayland != "" && !filepath.IsAbs(wayland) {
+		wayland = filepath.Join(getenv("XDG_RUNTIME_DIR"), wayland)
+	}
+	if x != "" || !filepath.IsAbs(wayland) { // X of another host: who has both has his windows there
+		return ""
+	}
+	return filepath.Clean(wayland)
 }
 
 // displayName returns the display without its screen, ":10" for ":10.0"; empty for one that is not on this host.
@@ -76,12 +112,13 @@ func displayName(display string) string {
 	}
 }
 
-// OwnDisplay returns the display that this process's environment names, such as ":10"; empty: none.
-func OwnDisplay() string { return displayName(os.Getenv("DISPLAY")) }
+// OwnDisplay returns the display that this process's environment names: ":10" of X on this host, "localhost:10" of an ssh -X to it, else
+// the path of a Wayland compositor's socket; empty: none.
+func OwnDisplay() string { return displayIn(os.Getenv) }
 
 // Nearest says which of several places of one user is in the session of the first: by the session that the system names,
-// else by the nearest process above both, else by the display. It is false where that is none or not one alone: nobody is to
-// guess.
+// else by the nearest process above both, else by the display. Where several are alike in one of these, the next tells among
+// them: a session may have several displays. It is false where that is none or not one alone: nobody is to guess.
 func Nearest(of Place, among []Place) (int, bool) {
 	candidates := make([]int, 0, len(among))
 	for i, p := range among {
@@ -94,17 +131,21 @@ func Nearest(of Place, among []Place) (int, bool) {
 		nearness(of, among, candidates),
 		func(p Place) int { return equal(of.Display, p.Display) },
 	} {
-		best, at, several := 0, 0, false
+		best, alike := 0, []int(nil)
 		for _, i := range candidates {
 			switch n := fits(among[i]); {
 			case n > best:
-				best, at, several = n, i, false
-			case n == best:
-				several = true
+				best, alike = n, []int{i}
+			case n == best && n > 0:
+				alike = append(alike, i)
 			}
 		}
-		if best > 0 {
-			return at, !several
+		switch len(alike) {
+		case 0:
+		case 1:
+			return alike[0], true
+		default:
+			candidates = alike
 		}
 	}
 	return 0, false
@@ -161,6 +202,10 @@ func socketName(inode uint32) string { return "socket:[" + strconv.FormatUint(ui
 // processes unseen, an answer would be a guess.
 const maxDescriptors = 1 << 15
 
+// maxHolders is how many descriptors may hold one socket: each is looked at whenever somebody asks, and is kept meanwhile. Of one with
+// more nothing is found.
+const maxHolders = 256
+
 // Holders returns which processes hold the sockets with these inodes: of each socket's user only, and only such as this
 // process may look into. The kernel does not say, so it takes a walk through /proc, one for all sockets: some milliseconds.
 func Holders(sockets map[uint32]cardbroker.UserID) map[uint32][]Holder {
@@ -181,7 +226,7 @@ func Holders(sockets map[uint32]cardbroker.UserID) map[uint32][]Holder {
 		for _, fd := range fds {
 			h := Holder{process: process{pid: pid}, fd: fd}
 			link, _ := os.Readlink(h.path())
-			if h.inode, ok = wanted[link]; !ok || sockets[h.inode].UID != uid {
+			if h.inode, ok = wanted[link]; !ok || sockets[h.inode].UID != uid || len(found[h.inode]) > maxHolders {
 				continue
 			}
 			if now, err := readStat(pid); err == nil { // another process by now? Place looks whether that holds it
@@ -191,7 +236,7 @@ func Holders(sockets map[uint32]cardbroker.UserID) map[uint32][]Holder {
 		}
 	}
 	for inode, user := range sockets {
-		if left[user.UID] <= 0 {
+		if left[user.UID] <= 0 || len(found[inode]) > maxHolders {
 			delete(found, inode)
 		}
 	}

@@ -46,6 +46,12 @@ func TestNearest(t *testing.T) {
 		{"by display", place("", ":2", false, 10), []hostsession.Place{place("", ":1", false, 20), place("", ":2", true)}, 1},
 		{"two of one display", place("", ":2", false, 10), []hostsession.Place{place("", ":2", false, 20), place("", ":2", false, 30)}, -1},
 		{"process before display", place("", ":1", false, 10, 5), []hostsession.Place{place("", ":1", false, 20), place("", ":2", false, 30, 5)}, 1},
+		{"two of one session, by process", place("7", "", false, 10, 5, 2), []hostsession.Place{place("7", "", false, 20, 2), place("7", "", false, 30, 5, 2)}, 1},
+		{"two of one session, by display", place("7", ":2", false, 10), []hostsession.Place{place("7", ":1", false, 20), place("7", ":2", true, 30)}, 1},
+		{"two of one session, on a third display", place("7", ":3", false, 10), []hostsession.Place{place("7", ":1", false, 20), place("7", ":2", false, 30), place("", ":3", true)}, -1},
+		{"two of one session and one display", place("7", ":1", false, 10), []hostsession.Place{place("7", ":1", false, 20), place("7", ":1", false, 30)}, -1},
+		{"two of one session, one of a third with the display", place("7", ":2", false, 10), []hostsession.Place{place("7", ":1", false, 20), place("7", ":2", false, 30), place("3", ":2", false, 40)}, 1},
+		{"equally near, by display", place("", ":2", false, 10, 5), []hostsession.Place{place("", ":1", false, 20, 5), place("", ":2", false, 30, 5), place("", ":2", false, 40)}, 1},
 		{"no display", place("", "", false, 10), []hostsession.Place{place("", "", false, 20), place("", "", false, 30)}, -1},
 		{"nobody", place("7", ":1", false, 10), nil, -1},
 	} {
@@ -56,6 +62,36 @@ func TestNearest(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s: %d, want %d", test.name, got, test.want)
 		}
+	}
+}
+
+// TestDisplays are those that environments name, of a process that shows its own.
+func TestDisplays(t *testing.T) {
+	for _, test := range []struct{ display, wayland, dir, want string }{
+		{":7", "", "", ":7"},
+		{":7.1", "wayland-0", "/run/user/1000", ":7"},
+		{"localhost:10.0", "", "", "localhost:10"}, // ssh -X
+		{"", "wayland-1", "/run/user/1000", "/run/user/1000/wayland-1"},
+		{"", "/tmp/x/../wayland-1", "", "/tmp/wayland-1"},
+		{"", "wayland-1", "", ""},
+		{"", "wayland-1", "run", ""},
+		{"far.example:0", "wayland-0", "/run/user/1000", ""},
+		{"localhost", "", "", ""},
+		{"", "", "/run/user/1000", ""},
+	} {
+		t.Run(test.display+test.wayland, func(t *testing.T) {
+			socket, inode := socketOf(t, aliceUID)
+			cmd := hold(t, aliceUID, socket, test.display, "WAYLAND_DISPLAY="+test.wayland, "XDG_RUNTIME_DIR="+test.dir)
+			if got := displays(t, inode); len(got) != 1 || got[0] != test.want {
+				t.Errorf("the display of process %d is %q, want %q", cmd.Process.Pid, got, test.want)
+			}
+			for name, value := range map[string]string{"DISPLAY": test.display, "WAYLAND_DISPLAY": test.wayland, "XDG_RUNTIME_DIR": test.dir} {
+				t.Setenv(name, value)
+			}
+			if got := hostsession.OwnDisplay(); got != test.want {
+				t.Errorf("OwnDisplay = %q, want %q", got, test.want)
+			}
+		})
 	}
 }
 
@@ -112,10 +148,10 @@ func effective(uid uint32) error {
 }
 
 // hold has a process of a user's hold the socket until the test ends; nil: it holds none.
-func hold(t testing.TB, uid uint32, socket *os.File, display string) *exec.Cmd {
+func hold(t testing.TB, uid uint32, socket *os.File, display string, more ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/bin/sleep", "1000")
-	cmd.Env = []string{"DISPLAY=" + display}
+	cmd.Env = append(more, "DISPLAY="+display)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	if socket != nil {
 		cmd.ExtraFiles = []*os.File{socket}

@@ -14,6 +14,7 @@ import (
 // Conn is a connection that was attested when it was accepted.
 type Conn struct {
 	net.Conn
+	calls   net.Conn // the same, for Read and Write
 	kind    Kind
 	caller  Caller
 	err     error    // why nothing is served on it: there is no caller, or he has too many
@@ -46,8 +47,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.first = c.first[n:]
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	return c.calls.Read(p)
 }
+
+// Write writes to the connection.
+func (c *Conn) Write(p []byte) (int, error) { return c.calls.Write(p) }
 
 // CloseWrite tells the other side that nothing more will be sent, where the connection knows how to.
 func (c *Conn) CloseWrite() error {

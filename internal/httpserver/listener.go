@@ -17,6 +17,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/quiet"
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
@@ -58,7 +59,7 @@ func (l *attesting) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		conn := &Conn{Conn: raw, kind: l.Kind}
+		conn := &Conn{Conn: raw, calls: quiet.New(raw), kind: l.Kind}
 		conn.stream = conn
 		conn.caller, conn.err = l.Kind.Attest(raw)
 		user := conn.caller.User

@@ -108,7 +108,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	defer s.close()
 	at := netip.MustParseAddrPort("127.0.0.1:9")
-	if _, errno, err := s.ask(at, at, unboundOnly); err != nil || errno != unix.ENOENT {
+	if _, errno, err := s.ask(question{unix.IPPROTO_TCP, at, at, unboundOnly}); err != nil || errno != unix.ENOENT {
 		f.Fatalf("ask = %v, %v", errno, err)
 	}
 	f.Add(append([]byte(nil), s.answer[:40]...)) // the kernel's errno

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/quiet"
 )
 
 // TCP states, tcp(7).
@@ -25,7 +26,7 @@ const (
 // maxSockets is how many questions are asked at a time; one takes about 4 µs.
 const maxSockets = 4
 
-// Kernel asks the kernel about TCP sockets. Its methods may be called from several goroutines. Make it with [NewKernel].
+// Kernel asks the kernel about TCP sockets, and of UDP who receives. Its methods may be called from several goroutines. Make it with [NewKernel].
 type Kernel struct {
 	sockets  chan *socket // maxSockets of them while nobody asks; nil: not opened. Closed when Close is done
 	overflow uint32       // what the kernel says for a user that our user namespace does not have
@@ -64,7 +65,7 @@ func (k *Kernel) Lookup(client, server netip.AddrPort) (Caller, error) {
 	if client.Addr().Is4() != server.Addr().Is4() {
 		return Caller{}, refuse(cardbroker.RulePeerNotFound, "no connection is from %s to %s", client, server)
 	}
-	e, errno, err := k.ask(client, server, unboundOnly)
+	e, errno, err := k.ask(question{unix.IPPROTO_TCP, client, server, unboundOnly})
 	switch {
 	case err != nil:
 		return Caller{}, err
@@ -162,7 +163,7 @@ func (k *Kernel) listener(addr netip.Addr, port cardbroker.Port) (Listener, erro
 		anybody = netip.IPv4Unspecified()
 	}
 	at := netip.AddrPortFrom(addr, uint16(port))
-	e, errno, err := k.ask(at, netip.AddrPortFrom(anybody, 0), loopback)
+	e, errno, err := k.ask(question{unix.IPPROTO_TCP, at, netip.AddrPortFrom(anybody, 0), loopback})
 	switch {
 	case err != nil:
 		return Listener{}, err
@@ -176,8 +177,29 @@ func (k *Kernel) listener(addr netip.Addr, port cardbroker.Port) (Listener, erro
 	return Listener{User: cardbroker.UserID{UID: e.uid}, Inode: e.inode}, nil
 }
 
+// CheckReceiver checks that what is sent to 127.0.0.1 at the port over UDP reaches a socket of owner, be it bound to that address or to all,
+// and connected to nobody. It needs no privilege; a kernel without udp_diag knows of none. Errors: as [Kernel.CheckListener].
+func (k *Kernel) CheckReceiver(port cardbroker.Port, owner cardbroker.UserID) error {
+	local := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	at := netip.AddrPortFrom(local, uint16(port))
+	e, errno, err := k.ask(question{unix.IPPROTO_UDP, netip.AddrPortFrom(local, 0), at, loopback})
+	switch {
+	case err != nil:
+		return err
+	case errno == unix.ENOENT:
+		return refuse(cardbroker.RuleListenerMissing, "nobody receives at %s", at)
+	case errno != 0:
+		return cannotAsk(errno)
+	case e.src.Port() != at.Port():
+		return refuse(cardbroker.RuleListenerMissing, "asked for %s, the kernel answered for %s", at, e.src)
+	case e.uid != owner.UID:
+		return refuse(cardbroker.RuleListenerForeign, "user %d receives at %s, not user %s", e.uid, at, owner)
+	}
+	return nil
+}
+
 // ask waits for one of the sockets and asks the kernel with it. What went wrong with a socket ends that socket.
-func (k *Kernel) ask(src, dst netip.AddrPort, iface uint32) (e entry, errno unix.Errno, err error) {
+func (k *Kernel) ask(q question) (e entry, errno unix.Errno, err error) {
 	s, open := <-k.sockets
 	if !open {
 		return entry{}, 0, cardbroker.Errorf(cardbroker.Unavailable, "shutting down")
@@ -188,7 +210,7 @@ func (k *Kernel) ask(src, dst netip.AddrPort, iface uint32) (e entry, errno unix
 			return entry{}, 0, cannotAsk(err)
 		}
 	}
-	e, errno, err = s.ask(src, dst, iface)
+	e, errno, err = s.ask(q)
 	if err != nil {
 		s.close()
 		s = nil
@@ -202,8 +224,8 @@ func (k *Kernel) ask(src, dst netip.AddrPort, iface uint32) (e entry, errno unix
 // has shut down its sending side is refused too. Errors: CallerRefused with RuleSocketGone.
 func Established(conn *net.TCPConn) error {
 	return control(conn, func(fd int) error {
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err != nil || info.State != stateEstablished {
+		state, err := quiet.TCPState(fd)
+		if err != nil || state != stateEstablished {
 			return socketGone()
 		}
 		return nil

@@ -294,6 +294,47 @@ func TestCheckListener(t *testing.T) {
 	}
 }
 
+// TestCheckReceiver: who gets what is sent over UDP is told apart, whoever listens at that port over TCP. Alice is the owner.
+func TestCheckReceiver(t *testing.T) {
+	const missing, foreign, ok = "listener_missing", "listener_foreign", "61001"
+	for _, test := range []struct {
+		name       string
+		alice, bob string // where each receives, with P for the port
+		want       string
+	}{
+		{"hers", "127.0.0.1:P", "", ok},
+		{"hers, on all addresses", "0.0.0.0:P", "", ok},
+		{"hers, for both families", "[::]:P", "", ok},
+		{"nobody's", "", "", missing},
+		{"IPv6 alone", "[::1]:P", "", missing},
+		{"elsewhere", "127.0.0.2:P", "", missing},
+		{"his", "", "127.0.0.1:P", foreign},
+		{"his, on all addresses", "", "0.0.0.0:P", foreign},
+		{"his, for both families", "", "[::]:P", foreign},
+		{"his, of the interface only", "", "127.0.0.1:P lo", foreign},
+		{"his, beside hers elsewhere", "127.0.0.2:P", "127.0.0.1:P", foreign},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k, port := newKernel(t), freePort(t)
+			hers, his := start(t, alice, nil), start(t, bob, nil)
+			hers.do("listen l 127.0.0.1:%s", port)
+			if test.alice != "" {
+				hers.do("receive r %s", strings.ReplaceAll(test.alice, "P", port))
+			}
+			if test.bob != "" {
+				his.do("receive r %s", strings.ReplaceAll(test.bob, "P", port))
+			}
+			n, _ := strconv.Atoi(port)
+			if got := verdict(peer.Caller{User: alice}, k.CheckReceiver(cardbroker.Port(n), alice)); got != test.want {
+				t.Errorf("CheckReceiver = %s, want %s", got, test.want)
+			}
+			if got := hers.do("receiver %s %s", port, alice); got != test.want { // as root or not
+				t.Errorf("CheckReceiver by alice = %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 // TestListenerProcess: our own is found.
 func TestListenerProcess(t *testing.T) {
 	s := newServer(t, "127.0.0.1:0")
@@ -323,7 +364,7 @@ func TestLockedBy(t *testing.T) {
 	}
 }
 
-// TestKernelKeepsPorts: what the kernel itself denies a squatter, so that CheckListener need not look for it.
+// TestKernelKeepsPorts: what the kernel itself denies a squatter, so that CheckListener and CheckReceiver need not look for it.
 func TestKernelKeepsPorts(t *testing.T) {
 	port := freePort(t)
 	owner, squatter := start(t, alice, nil), start(t, bob, nil)
@@ -335,6 +376,12 @@ func TestKernelKeepsPorts(t *testing.T) {
 	} {
 		if got := squatter.try("listen c %s", strings.ReplaceAll(at, "P", port)); !strings.Contains(got, "address already in use") {
 			t.Errorf("listen on %s = %s, want address already in use", at, got)
+		}
+	}
+	owner.do("receive u 127.0.0.1:%s", port)
+	for _, at := range []string{"127.0.0.1:P", "127.0.0.1:P lo", "127.0.0.1:P reuse", "127.0.0.1:P reuseport", "0.0.0.0:P reuse", "[::]:P reuse", "[::]:P lo"} {
+		if got := squatter.try("receive c %s", strings.ReplaceAll(at, "P", port)); !strings.Contains(got, "address already in use") {
+			t.Errorf("receive at %s = %s, want address already in use", at, got)
 		}
 	}
 }

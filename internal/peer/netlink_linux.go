@@ -24,7 +24,15 @@ const (
 	loopback    = 1 // these, and those bound to lo, which has this index in every network namespace
 )
 
-// entry is what the kernel says of one TCP socket. The zero entry is no socket.
+// question is which socket is looked up. For UDP it is the one that gets what src sends to dst, where src may be without port; "src and dst
+// are swapped for historical reasons", as the kernel's source says.
+type question struct {
+	protocol uint8          // of TCP and UDP
+	src, dst netip.AddrPort // both IPv4 or both IPv6
+	iface    uint32         // see loopback
+}
+
+// entry is what the kernel says of one socket. The zero entry is no socket.
 type entry struct {
 	state    uint8
 	src, dst netip.AddrPort // IPv4 in an IPv6 socket is given as IPv4
@@ -61,15 +69,14 @@ func openSocket() (*socket, error) {
 
 func (s *socket) close() { unix.Close(s.fd) }
 
-// ask looks up the one TCP socket whose own end is src and whose other end is dst, both IPv4 or both IPv6, among those
-// that the interface selects. The kernel answers with an entry or with an errno; with an err instead the socket is not
-// used again.
+// ask looks up the one TCP socket whose own end is src and whose other end is dst among those that the interface selects, or
+// one of UDP. The kernel answers with an entry or with an errno; with an err instead the socket is not used again.
 //
 // The request is an exact one, without NLM_F_DUMP: a dump is filtered by ports only, not by addresses. Even so the
 // kernel falls back to a listener on src when it knows no such connection.
-func (s *socket) ask(src, dst netip.AddrPort, iface uint32) (e entry, errno unix.Errno, err error) {
+func (s *socket) ask(q question) (e entry, errno unix.Errno, err error) {
 	s.seq++
-	s.compose(src, dst, iface)
+	s.compose(q)
 	if _, err := unix.Write(s.fd, s.request[:]); err != nil {
 		return entry{}, 0, fmt.Errorf("cannot write to the netlink socket: %w", err)
 	}
@@ -100,7 +107,8 @@ func (s *socket) ask(src, dst netip.AddrPort, iface uint32) (e entry, errno unix
 }
 
 // compose writes nlmsghdr and inet_diag_req_v2.
-func (s *socket) compose(src, dst netip.AddrPort, iface uint32) {
+func (s *socket) compose(q question) {
+	src, dst := q.src, q.dst
 	native, network := binary.NativeEndian, binary.BigEndian
 	b := s.request[:]
 	clear(b)
@@ -110,7 +118,7 @@ func (s *socket) compose(src, dst netip.AddrPort, iface uint32) {
 	native.PutUint32(b[8:], s.seq)
 
 	r := b[unix.SizeofNlMsghdr:]
-	r[0], r[1] = unix.AF_INET6, unix.IPPROTO_TCP
+	r[0], r[1] = unix.AF_INET6, q.protocol
 	native.PutUint32(r[4:], 0xffffffff) // every state
 	network.PutUint16(r[8:], src.Port())
 	network.PutUint16(r[10:], dst.Port())
@@ -124,7 +132,7 @@ func (s *socket) compose(src, dst netip.AddrPort, iface uint32) {
 		copy(r[12:], from[:])
 		copy(r[28:], to[:])
 	}
-	native.PutUint32(r[44:], iface)
+	native.PutUint32(r[44:], q.iface)
 	native.PutUint64(r[48:], 0xffffffffffffffff) // INET_DIAG_NOCOOKIE, twice
 }
 

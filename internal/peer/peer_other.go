@@ -36,6 +36,11 @@ func (k *Kernel) CheckListener(port cardbroker.Port, owner cardbroker.UserID, ip
 	return unsupported()
 }
 
+// CheckReceiver is Unsupported.
+func (k *Kernel) CheckReceiver(port cardbroker.Port, owner cardbroker.UserID) error {
+	return unsupported()
+}
+
 // Listener is Unsupported.
 func (k *Kernel) Listener(port cardbroker.Port) (Listener, error) { return Listener{}, unsupported() }
 

@@ -49,6 +49,10 @@ func LockedBy(path string) (pid int, name string) {
 	return 0, ""
 }
 
+// maxLocks is how much of the kernel's list of locks is looked at, in bytes: some 15,000 locks. Whoever likes makes it longer, and the
+// kernel looks for the place where it was each time that it is read.
+const maxLocks = 1 << 20
+
 // fileLocks returns the kernel's list of locks. What it gives at a time, a page at most, is as it is then; a lock may be missing in a
 // list that is not whole, where one that stands before it has ended between two reads.
 func fileLocks() (text string, whole bool) {
@@ -57,15 +61,19 @@ func fileLocks() (text string, whole bool) {
 		return "", true
 	}
 	defer file.Close()
-	buf, reads := make([]byte, 1<<16), 0
-	for {
-		n, err := file.Read(buf)
+	return locksIn(file)
+}
+
+func locksIn(list io.Reader) (text string, whole bool) {
+	all, buf := make([]byte, 0, 1<<12), make([]byte, 1<<16)
+	for reads := 0; len(all) < maxLocks; reads++ {
+		n, err := list.Read(buf)
 		if n == 0 || err != nil {
-			return text, reads < 2
+			return string(all), reads < 2
 		}
-		text += string(buf[:n])
-		reads++
+		all = append(all, buf[:n]...)
 	}
+	return string(all), true // it does not get better
 }
 
 // Lock locks a file, flock(2), that it makes if it is missing (0600), so that [LockedBy] finds this process, until the file is closed.

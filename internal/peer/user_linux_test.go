@@ -128,8 +128,9 @@ type user struct {
 //	dial NAME FROM TO [lo] [mptcp] [reuse]   connect; the answer is the own address; FROM - is any; TO may be a path
 //	mapped NAME PORT                 connect to 127.0.0.1 with an IPv6 socket
 //	listen NAME AT [lo] [mptcp] [v6only] [reuseport]
+//	receive NAME AT [lo]             over UDP
 //	accept LISTENER NAME · close NAME · reset NAME · send NAME WORD · fd NAME · sink AT
-//	attest NAME · local NAME · server NAME UID · lookup CLIENT SERVER · listener PORT UID IPV6
+//	attest NAME · local NAME · server NAME UID · lookup CLIENT SERVER · listener PORT UID IPV6 · receiver PORT UID
 //	setuid UID · up · noipv6         change the user; set lo up; switch IPv6 off
 func (u *user) obey(words []string) (string, error) {
 	arg := func(i int) string {
@@ -145,6 +146,8 @@ func (u *user) obey(words []string) (string, error) {
 		return u.dialMapped(arg(1), arg(2))
 	case "listen":
 		return u.listen(arg(1), arg(2), words[3:])
+	case "receive":
+		return u.receive(arg(1), arg(2), words[3:])
 	case "accept":
 		conn, err := u.listeners[arg(1)].Accept()
 		u.conns[arg(2)] = conn
@@ -181,6 +184,9 @@ func (u *user) obey(words []string) (string, error) {
 		port, _ := strconv.Atoi(arg(1))
 		err := u.kernel.CheckListener(cardbroker.Port(port), userID(arg(2)), arg(3) == "true")
 		return verdict(peer.Caller{User: userID(arg(2))}, err), nil
+	case "receiver":
+		port, _ := strconv.Atoi(arg(1))
+		return verdict(peer.Caller{User: userID(arg(2))}, u.kernel.CheckReceiver(cardbroker.Port(port), userID(arg(2)))), nil
 	case "setuid":
 		return "changed", syscall.Setuid(int(userID(arg(1)).UID))
 	case "up":
@@ -266,6 +272,17 @@ func (u *user) listen(name, at string, options []string) (string, error) {
 	}
 	u.listeners[name] = listener
 	return listener.Addr().String(), nil
+}
+
+func (u *user) receive(name, at string, options []string) (string, error) {
+	c := net.ListenConfig{Control: socketOptions(options)}
+	c.SetMultipathTCP(false)
+	conn, err := c.ListenPacket(context.Background(), strings.Replace(network(at), "tcp", "udp", 1), at)
+	if err != nil {
+		return "", err
+	}
+	u.conns[name] = conn.(net.Conn)
+	return conn.LocalAddr().String(), nil
 }
 
 // socketOptions sets options before bind: lo binds to the interface, which any user may.

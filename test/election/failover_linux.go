@@ -19,7 +19,7 @@ const writers = 4
 
 // deaths kills the leader again and again while writers write. Each time all other agents are there with the next one.
 func deaths(ctx context.Context, b *bed.Bed, s show) (found, error) {
-	r, err := s.begin(ctx, b)
+	r, err := s.begin(ctx, b, s.agents+1)
 	if err != nil {
 		return found{}, err
 	}
@@ -43,10 +43,10 @@ type run struct {
 	watch   func() error
 }
 
-// begin starts the agents, one more than are to be left after a death, and the writers.
-func (s show) begin(ctx context.Context, b *bed.Bed) (*run, error) {
+// begin starts agents, one more than are to be left where one dies, and the writers.
+func (s show) begin(ctx context.Context, b *bed.Bed, agents int) (*run, error) {
 	r := &run{bed: b, terms: &bed.Terms{}, slack: s.slack}
-	if err := b.Start(s.agents + 1); err != nil {
+	if err := b.Start(agents); err != nil {
 		return nil, err
 	}
 	limited, cancel := context.WithTimeout(ctx, startLimit)
@@ -88,17 +88,33 @@ const looks = 3
 
 // take takes the epoch of the lists, and checks what else they say.
 func (r *run) take(ctx context.Context, err error, lists map[uint32]bed.List) error {
-	for look := 1; err == nil; look++ {
+	if err != nil {
+		return err
+	}
+	note := func(lists map[uint32]bed.List) {
 		for _, list := range lists {
 			r.epoch = list.Epoch
 		}
-		failed := bed.Check(lists)
-		if failed == nil || look == looks {
-			return failed
-		}
-		_, lists, err = r.bed.Await(ctx, r.epoch-1)
 	}
-	return err
+	note(lists)
+	return sound(lists, func() (map[uint32]bed.List, error) {
+		_, lists, err := r.bed.Await(ctx, r.epoch-1)
+		note(lists)
+		return lists, err
+	})
+}
+
+// sound checks what lists say. Where something is wrong it asks again: it may have been about to change.
+func sound(lists map[uint32]bed.List, again func() (map[uint32]bed.List, error)) (err error) {
+	for look := 1; ; look++ {
+		wrong := bed.Check(lists)
+		if wrong == nil || look == looks {
+			return wrong
+		}
+		if lists, err = again(); err != nil {
+			return err
+		}
+	}
 }
 
 // round kills the leader, waits for the next one, checks and starts the killed agent anew.
@@ -138,9 +154,14 @@ func (r *run) next(ctx context.Context, began time.Time) error {
 		return err
 	}
 	r.first, r.took = append(r.first, at.First.Sub(began)), append(r.took, at.All.Sub(began))
-	limited, cancel = context.WithTimeout(ctx, keptLimit)
+	return r.kept(ctx, bed.ListOf)
+}
+
+// kept checks that the registry lists what writers had been acknowledged before.
+func (r *run) kept(ctx context.Context, ask bed.Source) error {
+	ctx, cancel := context.WithTimeout(ctx, keptLimit)
 	defer cancel()
-	n, err := bed.Kept(limited, r.writers)
+	n, err := bed.Kept(ctx, ask, r.writers)
 	r.checked += n
 	return err
 }

@@ -24,7 +24,7 @@ func cut(ctx context.Context, b *bed.Bed, s show) (found, error) {
 	if err := b.CutGossip(); err != nil {
 		return found{}, err
 	}
-	r, err := s.begin(ctx, b)
+	r, err := s.begin(ctx, b, s.agents+1)
 	if err != nil {
 		return found{}, err
 	}
@@ -56,7 +56,7 @@ const (
 
 // forge kills the leader while programs of another user tell voters whatever confuses them.
 func forge(ctx context.Context, b *bed.Bed, s show) (found, error) {
-	r, err := s.begin(ctx, b)
+	r, err := s.begin(ctx, b, s.agents+1)
 	if err != nil {
 		return found{}, err
 	}

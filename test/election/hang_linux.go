@@ -20,7 +20,7 @@ const stillFor = 1200 * time.Millisecond
 // hang stops the leader: its port cannot be stolen, so that nobody takes office, and doctor says whom to end. Then it goes on as if
 // nothing had been; and stopped anew and killed, it is replaced.
 func hang(ctx context.Context, b *bed.Bed, s show) (found, error) {
-	r, err := s.begin(ctx, b)
+	r, err := s.begin(ctx, b, s.agents+1)
 	if err != nil {
 		return found{}, err
 	}
@@ -61,7 +61,7 @@ const leavers = 5 // at each takeover
 
 // leave has agents end as their users would while the office changes hands: by kill -9 of the leader, and by its own end.
 func leave(ctx context.Context, b *bed.Bed, s show) (found, error) {
-	r, err := s.begin(ctx, b)
+	r, err := s.begin(ctx, b, s.agents+1)
 	if err != nil {
 		return found{}, err
 	}

@@ -33,6 +33,7 @@ func stories() []story {
 		{name: "leave", users: 6, rounds: 2, play: leave},
 		{name: "cut", users: 6, rounds: 2, play: cut},
 		{name: "forge", users: 7, rounds: 1, play: forge},
+		{name: "takeover", users: 6, rounds: 1, play: takeover},
 		{name: "crowd", users: 2, long: true, play: crowd},
 		{name: "idle", users: 2, long: true, play: idle},
 		{name: "peer", users: 1, long: true, play: peer},

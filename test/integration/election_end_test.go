@@ -6,16 +6,19 @@
 package integration
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader/socket"
@@ -73,6 +76,32 @@ func (s standing) end(state string) {
 	}
 }
 
+// waits has the user's doctor and `agent status` say that the agent runs, and why it is not registered; they had said that none runs.
+func (s standing) waits(why string) {
+	s.e.t.Helper()
+	session := s.session()
+	d, _ := s.e.diagnose(s.e.user, s.e.args(session, "--policy", s.e.policy)...)
+	s.e.finds(d, "agent", "warn", fmt.Sprintf("an agent runs in session %s (process %d, at port ", session, s.cmd.Process.Pid))
+	s.e.finds(d, "agent", "warn", "and is not registered, because "+why)
+	var said api.ErrorBody
+	s.e.run(s.e.user, 4, &said, s.e.args(session, "agent", "status")...)
+	if said.Reason != cardbroker.NoAgent || !strings.Contains(said.Description, "runs and is not registered: "+why) {
+		s.e.t.Errorf("the status is %+v", said)
+	}
+}
+
+// gone has the doctor say that no agent runs.
+func (s standing) gone() {
+	s.e.t.Helper()
+	d, _ := s.e.diagnose(s.e.user, s.e.args(s.session(), "--policy", s.e.policy)...)
+	s.e.finds(d, "agent", "fail", "no agent runs")
+}
+
+func (s standing) session() string {
+	name := strings.TrimSuffix(filepath.Base(s.log), ".log")
+	return strings.TrimPrefix(name, "standing-")
+}
+
 // TestElectionEnds has agents that stand for election told to end in each state that they can be in, with others around them that hang, or
 // mean harm.
 func TestElectionEnds(t *testing.T) {
@@ -80,10 +109,21 @@ func TestElectionEnds(t *testing.T) {
 	h, alice, bob := newAttack(t)
 	e := newElectorate(h, alice)
 
+	_, port, err := net.SplitHostPort(e.at)
+	if err != nil {
+		t.Fatal(err)
+	}
 	foreign := h.listenAs(bob, e.at)
 	s := e.standing("kept-out")
 	s.logged("caller_refused")
+	s.waits("port " + port + ", where the registry of this host is elected")
 	s.end("seeks, while another user's program has the port")
+	s.gone()
+	killed := e.standing("kept-out")
+	killed.logged("caller_refused")
+	killed.cmd.Process.Kill()
+	killed.cmd.Wait()
+	killed.gone()
 	foreign.Close()
 
 	mute := h.listenAs(alice, e.at)

@@ -286,6 +286,49 @@ func TestAmbiguousSession(t *testing.T) {
 	}
 }
 
+// TestDisplaysOfOneSession has a user's session of logind, or what goes for one, have several displays with an agent each, as nested desktops and
+// a shell that starts two have. Programs are led by their display to its agent; from a display without agent, and without a display where no agent
+// goes by the session's name, nobody guesses.
+func TestDisplaysOfOneSession(t *testing.T) {
+	h, alice, _ := newAttack(t)
+	h.start()
+	first := int(h.freePort())
+	scope := h.scope(alice, "7")
+	on := func(display string) *stage.Person {
+		p := *alice
+		p.Cgroup = scope
+		p.Env = append(p.Env, display)
+		return &p
+	}
+	const ambiguous = string(cardbroker.SessionAmbiguous)
+	logon := func(p *stage.Person, session string) {
+		t.Helper()
+		p.Name = "alice-" + session
+		service, _ := h.runAgent(p, "--software-card", "--session", session)
+		t.Cleanup(func() { service.Stop() }) // before its cgroup goes
+	}
+	asks := func(display, want string) {
+		t.Helper()
+		right, others := race(t, []asker{startAsker(t, h.lookUp(on(display), first), want)})
+		if right != 250 || others > 0 {
+			t.Errorf("from %q: %d answers are %s, and %d that it is not known", display, right, want, others)
+		}
+	}
+	logon(on("DISPLAY=:41"), "first")
+	logon(on("DISPLAY=:42"), "second")
+	logon(on("WAYLAND_DISPLAY=/run/wayland-9"), "third")
+	asks("DISPLAY=:41.0", "first")
+	asks("DISPLAY=:42", "second")
+	asks("WAYLAND_DISPLAY=/run/wayland-9", "third")
+	asks("DISPLAY=:43", ambiguous)
+	asks("DISPLAY=", ambiguous)
+	logon(on("DISPLAY=:44"), "7") // by the session's own name, as without --session
+	asks("DISPLAY=:42", "second")
+	asks("DISPLAY=:44", "7")
+	asks("DISPLAY=:43", ambiguous)
+	asks("DISPLAY=", "7")
+}
+
 // TestReusedSessionNumber has a session end and another with its number begin before the broker has let go of the first: it is
 // served, and has neither claim, route nor offers of the first.
 func TestReusedSessionNumber(t *testing.T) {

@@ -15,7 +15,7 @@ const Name = "actor"
 
 // Main plays what the arguments say, and returns the exit status:
 //
-//	writer PORT NAME FILE
+//	writer PORT NAME FILE SOCKET
 //	crowd PORT FIRST-UID USERS EACH
 //	forge PORT…
 //	member NAME ADDRESS…
@@ -35,8 +35,8 @@ func play(ctx context.Context, args []string) error {
 		}
 	}
 	switch {
-	case len(args) == 4 && args[0] == "writer":
-		return Write(ctx, n[0], args[2], args[3])
+	case len(args) == 5 && args[0] == "writer":
+		return Write(ctx, Registry{n[0], args[4]}, args[2], args[3])
 	case len(args) == 5 && args[0] == "crowd":
 		return Watch(ctx, n[0], uint32(n[1]), n[2], n[3], os.Stdout)
 	case len(args) >= 2 && args[0] == "forge":

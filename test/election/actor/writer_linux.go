@@ -30,15 +30,21 @@ const (
 // writerHolds is how many ports a writer has at a time.
 const writerHolds = 3
 
+// Registry is where one may be: at the socket of a service, else at the well-known port.
+type Registry struct {
+	Port   int
+	Socket string
+}
+
 // Write is a writer: it takes ports, notes what the registry has acknowledged, asserts it to every new one, and gives it back
 // after a while, until ctx ends.
-func Write(ctx context.Context, port int, name, file string) error {
+func Write(ctx context.Context, at Registry, name, file string) error {
 	notes, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer notes.Close()
-	w := &writer{port: port, notes: notes, maker: socket.NewMaker(api.LinkProtocol)}
+	w := &writer{at: at, notes: notes, maker: socket.NewMaker(api.LinkProtocol)}
 	done := make(chan error, writerHolds)
 	for i := range writerHolds {
 		go func() { done <- w.hold(ctx, fmt.Sprintf("%s-%d", name, i)) }()
@@ -47,7 +53,7 @@ func Write(ctx context.Context, port int, name, file string) error {
 }
 
 type writer struct {
-	port  int
+	at    Registry
 	notes *os.File // one write is one line
 	maker *socket.Maker
 }
@@ -71,7 +77,7 @@ func (w *writer) life(ctx context.Context, h *Holder) error {
 	defer h.Close()
 	over := time.Now().Add(100*time.Millisecond + rand.N(2*time.Second))
 	for known := false; ; known = true {
-		registered, err := h.Attach(ctx, w.maker, w.port, w.dial)
+		registered, err := h.Attach(ctx, w.maker, w.at.Port, w.at.dial)
 		switch {
 		case err == nil:
 			err = w.note(Acknowledged, h, registered.Epoch, "")
@@ -108,8 +114,12 @@ func (w *writer) note(what string, h *Holder, epoch uint64, why string) error {
 	return w.notes.Sync()
 }
 
-func (w *writer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// dial connects to the service, if one is there; else to the address, which is that of the well-known port.
+func (r Registry) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	var dialer net.Dialer
 	dialer.SetMultipathTCP(false)
+	if conn, err := dialer.DialContext(ctx, "unix", r.Socket); err == nil {
+		return conn, nil
+	}
 	return dialer.DialContext(ctx, network, address)
 }

@@ -80,7 +80,7 @@ func (b *Bed) run(a *Agent) error {
 	}
 	defer log.Close() // the process has its own
 	cmd := b.Command(&a.user, "cardbroker", "agent", "run", "--elect", "--software-card", "--session", a.Session,
-		"--config", b.Path("agent.yaml"), "--policy", b.Path("policy.d"), "--state", a.user.Home+"/state", "--socket", b.Path("no-broker.sock"))
+		"--config", b.Path("agent.yaml"), "--policy", b.Path("policy.d"), "--state", a.user.Home+"/state", "--socket", b.socket())
 	cmd.Stderr = log
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	out, err := cmd.StdoutPipe()

@@ -64,22 +64,27 @@ const settlePoll = 20 * time.Millisecond
 
 // status asks an agent as its user, and returns the answer's status.
 func (a *Agent) status(ctx context.Context, path string) (int, error) {
-	conn, err := dialAs(ctx, a.UID(), "127.0.0.1", a.Port)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	response, _, err := get(conn, path)
+	response, _, err := a.get(ctx, path)
 	if err != nil {
 		return 0, err
 	}
 	return response.StatusCode, nil
 }
 
+// get asks an agent as its user.
+func (a *Agent) get(ctx context.Context, path string) (*http.Response, []byte, error) {
+	conn, err := dialAs(ctx, a.UID(), "127.0.0.1", a.Port)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer conn.Close()
+	return get(conn, conn.RemoteAddr().String(), path)
+}
+
 // get makes one request, whose answer ends the connection.
-func get(conn net.Conn, path string) (*http.Response, []byte, error) {
+func get(conn net.Conn, host, path string) (*http.Response, []byte, error) {
 	conn.SetDeadline(time.Now().Add(askTimeout))
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, conn.RemoteAddr()); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host); err != nil {
 		return nil, nil, err
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -98,7 +103,7 @@ func Ask(ctx context.Context, uid uint32, host, path string, answer any) (header
 		return 0, err
 	}
 	defer conn.Close()
-	response, body, err := get(conn, path)
+	response, body, err := get(conn, conn.RemoteAddr().String(), path)
 	if err != nil {
 		return 0, err
 	}
@@ -130,7 +135,10 @@ func dialAs(ctx context.Context, uid uint32, host string, port int) (conn net.Co
 	return conn, err
 }
 
-// ListOf returns the user's own agents.
+// Source says what a registry tells a user of his own agents.
+type Source func(ctx context.Context, uid uint32) (List, error)
+
+// ListOf is what whoever was elected says.
 func ListOf(ctx context.Context, uid uint32) (list List, err error) {
 	header, err := Ask(ctx, uid, "127.0.0.1", "/local/v1/agents", &list)
 	if err == nil && header != list.Epoch {

@@ -22,15 +22,19 @@ const (
 // Arrival is when a registry answered.
 type Arrival struct{ First, All time.Time }
 
-// Await waits until the registry lists every agent that runs, to its own user, as registered at its port, and returns when that
-// was, when it answered first, and what it said, by user. Only a registry of an epoch above after counts.
+// Await waits until the registry that was elected lists every agent that runs, to its own user, as registered at its port, and returns
+// when that was, when it answered first, and what it said, by user. Only a registry of an epoch above after counts.
 func (b *Bed) Await(ctx context.Context, after uint64) (at Arrival, lists map[uint32]List, err error) {
+	return b.awaitAt(ctx, ListOf, after)
+}
+
+func (b *Bed) awaitAt(ctx context.Context, ask Source, after uint64) (at Arrival, lists map[uint32]List, err error) {
 	lists = make(map[uint32]List)
 	var missing error
 	wait := firstPoll
 	for _, uid := range b.Owners() {
 		for {
-			list, err := ListOf(ctx, uid)
+			list, err := ask(ctx, uid)
 			if err == nil && list.Epoch > after && at.First.IsZero() {
 				at.First = time.Now()
 			}
@@ -89,6 +93,9 @@ func Check(lists map[uint32]List) error {
 		}
 		owners[port][s.UID] = true
 	}
+	for _, users := range owners {
+		delete(users, 0) // a service holds a port whose agent has just left it, as if nobody did
+	}
 	var wrong []error
 	holder := make(map[int]string)
 	var epoch uint64
@@ -119,14 +126,14 @@ func Check(lists map[uint32]List) error {
 
 // Kept checks that what writers had been acknowledged before, and have neither given back nor lost since, is listed at the same
 // port. It gives them until ctx ends to come back. It returns how many entries it has checked.
-func Kept(ctx context.Context, writers []Writer) (checked int, err error) {
+func Kept(ctx context.Context, ask Source, writers []Writer) (checked int, err error) {
 	for _, w := range writers {
 		before, err := w.Read()
 		if err != nil {
 			return checked, err
 		}
 		for {
-			list, err := ListOf(ctx, w.UID)
+			list, err := ask(ctx, w.UID)
 			now, failed := w.Read()
 			if failed != nil {
 				return checked, failed

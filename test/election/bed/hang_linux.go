@@ -54,7 +54,7 @@ func (b *Bed) Accused(leader *Agent) error {
 // accuses asks the doctor of a user, who is to name a process or a user.
 func (b *Bed) accuses(user stage.Person, want int) error {
 	out, err := b.Run(&user, "cardbroker", "agent", "doctor", "--json", "--config", b.Path("agent.yaml"), "--policy", b.Path("policy.d"),
-		"--state", user.Home+"/state", "--socket", b.Path("no-broker.sock"))
+		"--state", user.Home+"/state", "--socket", b.socket())
 	if err != nil {
 		return err
 	}

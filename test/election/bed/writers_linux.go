@@ -27,7 +27,7 @@ func (b *Bed) StartWriters(n int) ([]Writer, error) {
 		user := b.users[i%len(b.users)]
 		name := fmt.Sprint("note", i)
 		w := Writer{UID: user.Cred.Uid, file: user.Home + "/" + name}
-		if _, err := b.Play(&user, name, "writer", fmt.Sprint(Port), name, w.file); err != nil {
+		if _, err := b.Play(&user, name, "writer", fmt.Sprint(Port), name, w.file, b.socket()); err != nil {
 			return nil, err
 		}
 		writers = append(writers, w)
