@@ -35,6 +35,7 @@ const (
 
 	metaMagic   = 0xed0cdaed
 	metaVersion = 2
+	noFreeList  = 1<<64 - 1 // in the place of its page: bbolt's own tools leave none when they repair a file
 )
 
 // meta is one of the two first pages.
@@ -103,6 +104,9 @@ func checkPages(file io.ReaderAt, pageSize int, length int64) error {
 	p.taken[0], p.taken[1] = true, true
 	if err := p.tree(newest.root, nil, nil, p.rootElement); err != nil {
 		return err
+	}
+	if newest.free == noFreeList { // then bbolt takes each page that is not used for free, too
+		return nil
 	}
 	if err := p.free(newest.free); err != nil {
 		return err
