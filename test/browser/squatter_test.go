@@ -334,13 +334,16 @@ func TestSDKAtASquatter(t *testing.T) {
 	alice.browses(app, evil)
 	p := alice.sdk(app)
 	foreign := strings.Repeat("A", len(his.id))
-	for _, lie := range []struct{ port, vouched, reader string }{
-		{fmt.Sprint(alice.port), his.id, hers}, {fmt.Sprint(alice.port), foreign, hers}, {fmt.Sprint(alice.port), "", hers}, {his.fake, foreign, "false reader"},
+	for _, lie := range []struct{ port, vouched, reader, says string }{
+		{fmt.Sprint(alice.port), his.id, hers, "key_mismatch fix"},
+		{fmt.Sprint(alice.port), foreign, hers, "key_mismatch fix"},
+		{fmt.Sprint(alice.port), "", hers, "unavailable fix"}, // the SDK waits for a key to be vouched for
+		{his.fake, foreign, "false reader", "key_mismatch fix"},
 	} {
 		his.lead(lie.port, lie.vouched)
 		h.says(p, "join()", "true")
 		h.says(p, firstReader, lie.reader)
-		h.says(p, fmt.Sprintf(verifyPIN, "123456"), "key_mismatch fix")
+		h.says(p, fmt.Sprintf(verifyPIN, "123456"), lie.says)
 	}
 	his.lead(fmt.Sprint(alice.port), his.id)
 	h.noWordOfHis(alice, bob, fmt.Sprint(alice.port))
