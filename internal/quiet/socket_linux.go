@@ -50,23 +50,8 @@ type transfer struct {
 
 // Read implements [net.Conn].
 func (s *socket) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	t := s.reads.Swap(nil)
-	if t == nil {
-		t = &transfer{}
-		t.step = t.read
-	}
-	t.p, t.n, t.errno = p, 0, 0
-	err := named(s.raw.Read(t.step), "read")
-	if err == nil && t.errno != 0 {
-		err = s.failed("read", t.errno)
-	}
-	n := t.n
-	t.p = nil
-	s.reads.Store(t)
-	if err == nil && n == 0 {
+	n, err := s.do("read", p, &s.reads, s.raw.Read, (*transfer).read)
+	if err == nil && n == 0 && len(p) > 0 {
 		return 0, io.EOF
 	}
 	return n, err
@@ -74,22 +59,27 @@ func (s *socket) Read(p []byte) (int, error) {
 
 // Write implements [net.Conn].
 func (s *socket) Write(p []byte) (int, error) {
+	return s.do("write", p, &s.sends, s.raw.Write, (*transfer).send)
+}
+
+// do takes steps until one is the last; in between the poller waits.
+func (s *socket) do(call string, p []byte, idle *atomic.Pointer[transfer], poll func(func(fd uintptr) bool) error, step func(*transfer, uintptr) bool) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	t := s.sends.Swap(nil)
+	t := idle.Swap(nil)
 	if t == nil {
 		t = &transfer{}
-		t.step = t.send
+		t.step = func(fd uintptr) bool { return step(t, fd) }
 	}
 	t.p, t.n, t.errno = p, 0, 0
-	err := named(s.raw.Write(t.step), "write")
+	err := named(poll(t.step), call)
 	if err == nil && t.errno != 0 {
-		err = s.failed("write", t.errno)
+		err = s.failed(call, t.errno)
 	}
 	n := t.n
 	t.p = nil
-	s.sends.Store(t)
+	idle.Store(t)
 	return n, err
 }
 
