@@ -4,6 +4,8 @@
 package peer
 
 import (
+	"io"
+	"os"
 	"strings"
 	"testing"
 )
@@ -25,5 +27,35 @@ func TestManyLocks(t *testing.T) {
 	text, whole := locksIn(&crowd{})
 	if len(text) < maxLocks || len(text) > maxLocks+4096 || !whole {
 		t.Errorf("%d bytes of locks, to be read again: %v; want %d, once", len(text), !whole, maxLocks)
+	}
+}
+
+// parts is a list of locks that the kernel gives in so many parts.
+type parts struct {
+	t    *testing.T
+	left []string
+}
+
+func (l *parts) Read(p []byte) (int, error) {
+	if len(p) < os.Getpagesize() {
+		l.t.Errorf("a read of %d bytes, which cuts what the kernel gives at one moment", len(p))
+	}
+	if len(l.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, l.left[0])
+	l.left = l.left[1:]
+	return n, nil
+}
+
+// TestLocksInParts: only a list that came at one moment is whole. A lock was passed over where one before it ended between two reads.
+func TestLocksInParts(t *testing.T) {
+	for _, test := range []struct {
+		list  []string
+		whole bool
+	}{{nil, true}, {[]string{"1: a\n"}, true}, {[]string{"1: a\n", "2: b\n"}, false}} {
+		if text, whole := locksIn(&parts{t, test.list}); whole != test.whole || text != strings.Join(test.list, "") {
+			t.Errorf("locksIn of %q = %q, %v, want it whole: %v", test.list, text, whole, test.whole)
+		}
 	}
 }
