@@ -40,8 +40,9 @@ func (b *Broker) tokenRoutes() []httpserver.Route {
 	}
 }
 
-// server serves what every back end asks, and more. conns is how many connections one address may have.
-func (d door) server(conns int, more ...httpserver.Route) *httpserver.Server {
+// server serves what every back end asks, and more. conns is how many connections one address may have, and perSecond how many requests in
+// the long run, twice as many at once.
+func (d door) server(conns, perSecond int, more ...httpserver.Route) *httpserver.Server {
 	return httpserver.New(httpserver.Config{
 		Routes: append([]httpserver.Route{
 			{Method: "GET", Path: "/cb/v1/readers", Access: httpserver.Tenant, Handle: d.remoteReaders},
@@ -51,6 +52,7 @@ func (d door) server(conns int, more ...httpserver.Route) *httpserver.Server {
 		Authorize: d.authorize,
 		Refused:   d.refused,
 		MaxConns:  conns,
+		PerSecond: perSecond,
 		Log:       d.cfg.Log,
 	})
 }

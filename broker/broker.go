@@ -32,8 +32,12 @@ import (
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
-// maxBackendConns is how many connections one back end's address may have: each tunnel is one.
-const maxBackendConns = 4096
+// What one back end's address may have. Each tunnel is a connection, and all of them come back when the broker was away: in two seconds, long
+// before their leases are over.
+const (
+	maxBackendConns  = 4096 // at a time
+	backendPerSecond = 1024 // requests, in the long run; twice as many at once
+)
 
 // Config is what a broker is made of.
 type Config struct {
@@ -200,12 +204,12 @@ func (b *Broker) serveLocal(ctx context.Context) error {
 
 func (b *Broker) serveBackend(ctx context.Context) error {
 	d := door{Broker: b, tenants: b.cfg.Backend.Tenants}
-	return d.server(maxBackendConns, b.tokenRoutes()...).Serve(ctx,
+	return d.server(maxBackendConns, backendPerSecond, b.tokenRoutes()...).Serve(ctx,
 		httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
 }
 
 // serveDialled serves a rendezvous that the broker calls as a back end that came to the door.
 func (b *Broker) serveDialled(ctx context.Context, to *dialout.Caller) error {
 	d := door{Broker: b, tenants: tenant.Dialled{Tenant: to.Tenant(), URL: to.URL()}}
-	return to.Serve(ctx, d.server(dialout.MaxConns))
+	return to.Serve(ctx, d.server(dialout.MaxConns, dialout.MaxConns))
 }

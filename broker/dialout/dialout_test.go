@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -64,6 +65,7 @@ func call(t *testing.T, cfg dialout.Config) (c *dialout.Caller, stop func()) {
 		}}},
 		Authorize: func(*http.Request, httpserver.Access) error { return nil },
 		MaxConns:  dialout.MaxConns,
+		PerSecond: dialout.MaxConns, // as the broker's
 		Log:       cfg.Log,
 	})
 	group := run.New(t.Context())
@@ -104,20 +106,29 @@ func hello(t *testing.T, r *rendezvous.Rendezvous, host string) string {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := io.WriteString(conn, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	text, err := ask(conn)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+// ask asks the host over a connection, and returns what it answers.
+func ask(conn net.Conn) (string, error) {
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(conn, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		return "", err
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return "", err
+	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("the host answered %s, %v", response.Status, err)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("the host answered %s", response.Status)
 	}
-	return strings.TrimSpace(string(text))
+	return strings.TrimSpace(string(text)), err
 }
 
 // until waits until the host's check is as wanted.
@@ -179,6 +190,36 @@ func TestCall(t *testing.T) {
 				t.Errorf("the host took %v to stop", d)
 			}
 		})
+	}
+}
+
+// TestAsManyAsThereMayBe: a rendezvous gets all its connections, and an answer on each, as fast as it asks for them: what a host was asked to
+// bring is not too much of that host.
+func TestAsManyAsThereMayBe(t *testing.T) {
+	a := testenv.NewAuthority(t)
+	r := listen(t, a, "127.0.0.1:0")
+	call(t, config(a, r.Addr().String()))
+	if _, err := r.Beyond(within(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	group := run.New(within(t))
+	for range 16 { // not all handshakes at a time: they have a deadline
+		group.Go("dial", func(ctx context.Context) error {
+			for range dialout.MaxConns / 16 {
+				conn, err := r.Dial(ctx, "vda7")
+				if err != nil {
+					return err
+				}
+				t.Cleanup(func() { conn.Close() })
+				if _, err := ask(conn); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -72,6 +72,7 @@ func (h *hostile) start(t *testing.T, a *testenv.Authority) string {
 		},
 		Authorize: func(*http.Request, httpserver.Access) error { return nil },
 		MaxConns:  10000,
+		PerSecond: 10000,
 		Log:       slog.New(slog.DiscardHandler),
 	})
 	group.Go("serve", func(ctx context.Context) error {
@@ -156,32 +157,54 @@ func TestFloodOfConnections(t *testing.T) {
 			return nil
 		},
 		talk: func(ctx context.Context, conn *socket.Conn) error {
+			refused := make(chan struct{}, more)
+			group := run.New(ctx)
+			defer group.Stop()
+			defer context.AfterFunc(group.Context(), func() { conn.Close() })()
+			group.Go("hear", func(ctx context.Context) error {
+				for {
+					var m api.FromHost
+					if err := conn.NextJSON(&m); err != nil {
+						return err
+					}
+					switch {
+					case m.Failed == nil:
+					case m.Failed.Error.Reason == cardbroker.Overloaded:
+						select {
+						case refused <- struct{}{}:
+						case <-ctx.Done():
+						}
+					default:
+						t.Errorf("a connection failed: %+v", m.Failed.Error)
+						return nil
+					}
+				}
+			})
+			await := func(done <-chan struct{}, n int) bool {
+				for range n {
+					select {
+					case <-done:
+					case <-ctx.Done():
+						return false
+					}
+				}
+				return true
+			}
 			for n := 0; n < dialout.MaxConns; n += batch { // not all handshakes at a time: they have a deadline
 				for i := range batch {
 					conn.WriteJSON(api.FromRendezvous{Connect: &api.Connect{ID: id(n + i)}})
 				}
-				for range batch {
-					select {
-					case <-opened:
-					case <-ctx.Done():
-						return nil
-					}
+				if !await(opened, batch) {
+					return nil
 				}
 			}
 			for i := range more {
 				conn.WriteJSON(api.FromRendezvous{Connect: &api.Connect{ID: id(1000 + i)}})
 			}
-			refused := 0
-			for refused < more {
-				var m api.FromHost
-				if err := conn.NextJSON(&m); err != nil {
-					return err
-				}
-				if m.Failed != nil && m.Failed.Error.Reason == cardbroker.Overloaded {
-					refused++
-				}
+			if !await(refused, more) {
+				return nil
 			}
-			full <- refused
+			full <- more
 			select {
 			case <-room:
 			case <-ctx.Done():

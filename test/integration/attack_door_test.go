@@ -196,6 +196,23 @@ func TestDoor(t *testing.T) {
 	}
 }
 
+// TestDoorAtOnce: a back end's tunnels come back all at once when the broker was away, from one address.
+func TestDoorAtOnce(t *testing.T) {
+	h := newHost(t)
+	h.start()
+	conn, err := tls.Dial("tcp4", h.door(), h.doorTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for n := range 1500 {
+		a, err := exchange(conn, "GET /cb/v1/readers HTTP/1.1\r\nHost: door\r\nAuthorization: Bearer "+h.token("issuer")+"\r\n\r\n")
+		if err != nil || a.Status != http.StatusOK {
+			t.Fatalf("request %d is answered %d, %v", n, a.Status, err)
+		}
+	}
+}
+
 // TestDoorIsNotFilled has one machine come from many of its addresses and say nothing. Each address had a limit of its own,
 // of which a user of the host has 16 million: the broker ran out of files for everybody.
 func TestDoorIsNotFilled(t *testing.T) {

@@ -27,6 +27,7 @@ import (
 const (
 	maxHosts    = 4096
 	maxConns    = 4096                  // of one address at a time, calls and connections
+	perSecond   = 1024                  // of one address, calls and connections: a site's hosts may have one, and bring what they were asked for
 	maxWaiting  = 256                   // connections that one host is asked for at a time
 	dialTimeout = 15 * time.Second      // until a host has brought a connection
 	callAgain   = 90*time.Second + slow // at most, between two calls of a host
@@ -121,8 +122,9 @@ func (r *Rendezvous) serve(ctx context.Context) error {
 		Refused: func(refused httpserver.Refusal) {
 			r.cfg.Log.Warn("a host is refused", "backend", refused.Caller.Client.String(), "err", refused.Err)
 		},
-		MaxConns: maxConns,
-		Log:      r.cfg.Log,
+		MaxConns:  maxConns,
+		PerSecond: perSecond,
+		Log:       r.cfg.Log,
 	})
 	return server.Serve(ctx, httpserver.Listener{Listener: r.listener, Kind: httpserver.Remote{}, TLS: config})
 }
