@@ -176,9 +176,9 @@ func TestParseRefuses(t *testing.T) {
 	good := string(record(t))
 	for name, text := range map[string]string{
 		"nothing":          "",
-		"another form":     strings.Replace(good, `:1,`, `:2,`, 1),
-		"no ATR":           strings.Replace(good, "3B80800101", "3B", 1),
-		"no protocol":      strings.Replace(good, "T1", "T2", 1),
+		"another form":     strings.Replace(good, `_trace":1,`, `_trace":2,`, 1),
+		"no ATR":           strings.Replace(good, `"3B80800101"`, `"3B"`, 1),
+		"no protocol":      strings.Replace(good, `"T1"`, `"T2"`, 1),
 		"two values":       strings.TrimSpace(good) + "{}\n",
 		"an unknown field": good + `{"command":"00A4040000","sw":"9000","pin":"x"}` + "\n",
 		"no status word":   good + `{"command":"00A4040000","sw":"90000"}` + "\n",
