@@ -21,6 +21,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/jose"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // rsaBits is what existing clients were measured with.
@@ -49,26 +50,37 @@ type sealedTo struct {
 // New returns keys that are not made yet.
 func New() *Keys { return &Keys{ready: make(chan struct{})} }
 
-// Make makes the keys. It takes some hundred milliseconds of a processor, which it leaves to others where they want it. It is
+// Make makes the keys. It takes some hundred milliseconds of a processor, most of which it leaves to others where they want it. It is
 // called once.
-func (k *Keys) Make(context.Context) error {
-	yield()
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+func (k *Keys) Make(ctx context.Context) error {
+	var made *pairs
+	search := run.New(ctx)
+	search.Go("search", func(context.Context) (err error) {
+		yield()
+		made, err = generate()
 		return err
-	}
-	private, err := rsa.GenerateKey(rand.Reader, rsaBits)
-	if err != nil {
-		return err
-	}
-	made, err := newPairs(private, ec)
-	if err != nil {
+	})
+	if err := search.Wait(); err != nil || made == nil { // the agent ends
 		return err
 	}
 	k.made.Store(made)
 	close(k.ready)
-	debug.FreeOSMemory() // what the search for primes and the agent's start have left, about 1 MiB: most agents are idle from now on
+	// What the search for primes and the agent's start have left, about 1 MiB: most agents are idle from now on. Everything else stands still
+	// meanwhile, so that this is no work for the thread that has yielded.
+	debug.FreeOSMemory()
 	return nil
+}
+
+func generate() (*pairs, error) {
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	private, err := rsa.GenerateKey(rand.Reader, rsaBits)
+	if err != nil {
+		return nil, err
+	}
+	return newPairs(private, ec)
 }
 
 func newPairs(private *rsa.PrivateKey, ec *ecdsa.PrivateKey) (*pairs, error) {
