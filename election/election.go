@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
@@ -46,7 +47,8 @@ type Config struct {
 // Elector is one agent's part in the election. Make it with [New].
 type Elector struct {
 	cfg    Config
-	listen func() (memberlist.NodeAwareTransport, error) // opens where we gossip
+	listen func() (memberlist.NodeAwareTransport, error)   // opens where we gossip
+	pause  func(ctx context.Context, d time.Duration) bool // run.Pause
 
 	asks    chan chan error // to take office, from who seeks; it is read while there is no Term of ours
 	wake    chan struct{}   // signal: who is appointed, who lives, or our office is another
@@ -62,7 +64,7 @@ type Elector struct {
 func New(cfg Config) *Elector {
 	e := &Elector{cfg: cfg, asks: make(chan chan error), wake: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	e.cfg.Self.Gossip = netip.AddrPort{}
-	e.listen = e.loopback
+	e.listen, e.pause = e.loopback, run.Pause
 	e.office.Store(&office{})
 	e.appointed.Store(&[]api.Voter{})
 	e.circle.Store(&circle{})

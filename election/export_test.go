@@ -4,12 +4,15 @@
 package election
 
 import (
+	"context"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 const (
@@ -35,6 +38,11 @@ func Meta(born uint64) []byte {
 
 // GossipOver has the Elector gossip elsewhere than on loopback. Call it before Run.
 func (e *Elector) GossipOver(listen func() (memberlist.NodeAwareTransport, error)) { e.listen = listen }
+
+// Starve has each pause of the Elector's limits take longer, as where its process seldom gets a processor. Call it before Run.
+func (e *Elector) Starve(late time.Duration) {
+	e.pause = func(ctx context.Context, d time.Duration) bool { return run.Pause(ctx, d+late) }
+}
 
 // Merge says why a state of another voter is not taken.
 func (e *Elector) Merge(nodes []*memberlist.Node) error { return (&delegate{e: e}).NotifyMerge(nodes) }

@@ -17,6 +17,8 @@ const (
 	healthEvery = time.Second     // how often a leader asks whether he works
 	healthLimit = 2 * time.Second // an answer that takes longer is none
 	leaveLimit  = time.Second     // how long a Term may take to end; then the process does
+
+	beat = 100 * time.Millisecond // such limits are counted in these
 )
 
 // office is our office, or that we have none. It is immutable.
@@ -71,7 +73,7 @@ func (e *Elector) serve(ctx context.Context, o *office, term Term) {
 	limit := run.New(context.WithoutCancel(ctx))
 	limit.Go("limit", func(over context.Context) error {
 		<-ctx.Done()
-		if run.Pause(over, leaveLimit) {
+		if e.spend(over, leaveLimit) {
 			e.cfg.Abandon(fmt.Errorf("the term has not ended in %v: %w", leaveLimit, context.Cause(ctx)))
 		}
 		return nil
@@ -111,10 +113,28 @@ func (e *Elector) watch(ctx context.Context, leave context.CancelCauseFunc) {
 
 // ask asks once. The verdict does not wait for the one who asks, who may hang as the Term does.
 func (e *Elector) ask(ctx context.Context, leave context.CancelCauseFunc) error {
-	ctx, cancel := context.WithTimeout(ctx, healthLimit)
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { leave(fmt.Errorf("the term hangs: no answer in %v", healthLimit)) })()
-	return e.cfg.Health(ctx)
+	limit := run.New(ctx)
+	defer limit.Stop()
+	limit.Go("limit", func(ctx context.Context) error {
+		if !e.spend(ctx, healthLimit) {
+			return nil
+		}
+		err := fmt.Errorf("the term hangs: no answer in %v", healthLimit)
+		leave(err)
+		return err
+	})
+	return e.cfg.Health(limit.Context())
+}
+
+// spend waits until this process has had d to work in, and says whether ctx has not ended meanwhile. It counts beats: of a time in which
+// we were stopped, or had no processor, no more than one counts. Whoever was to answer had none either, and does not hang.
+func (e *Elector) spend(ctx context.Context, d time.Duration) bool {
+	for ; d > 0; d -= beat {
+		if !e.pause(ctx, beat) {
+			return false
+		}
+	}
+	return true
 }
 
 // Resign ends our Term, if one runs, and waits for its end, or for ctx. why is for the log. A Term that has not ended a second

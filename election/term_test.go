@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cardbroker/cardbroker"
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // hang is a health check, or a term, that does not look at its ctx until the test is over.
@@ -44,6 +45,44 @@ func TestHungLeaderLeaves(t *testing.T) {
 		if len(leader.abandoned) > 0 {
 			t.Error("a term that ended was abandoned")
 		}
+	})
+}
+
+// TestStarvedLeaderStays has a leader who waits for a processor nine tenths of the time: answers that are late for that alone, and a term
+// that ends late for it, cost him neither office nor process. An answer that never comes still does.
+func TestStarvedLeaderStays(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		a := h.add("a", 1)
+		a.Starve(900 * time.Millisecond)
+		a.health = func(ctx context.Context) error {
+			if !run.Pause(ctx, 15*time.Second) {
+				return ctx.Err()
+			}
+			return nil
+		}
+		ended := make(chan struct{})
+		a.term = func(ctx context.Context) error {
+			<-ctx.Done()
+			time.Sleep(8 * time.Second)
+			close(ended)
+			return nil
+		}
+		h.start(a)
+		h.elected()
+		h.pass(time.Minute)
+		if len(h.terms) > 1 || !a.Leads() {
+			t.Fatalf("leads: %v after %d terms, want true after one: it answers, and late", a.Leads(), len(h.terms))
+		}
+		a.set(func() { a.health = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() } })
+		start := time.Now()
+		<-ended
+		if took := time.Since(start); took < 20*time.Second || took > 45*time.Second {
+			t.Errorf("its term ended after %v, want 20 to 45 s: ten times what a leader has, after an answer", took)
+		}
+		if len(a.abandoned) > 0 {
+			t.Error("a term that ended, and late, was abandoned")
+		}
+		a.set(func() { a.health, a.term = nil, nil })
 	})
 }
 
