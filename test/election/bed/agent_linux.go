@@ -103,7 +103,11 @@ func (b *Bed) run(a *Agent) error {
 		close(p.exited)
 	}()
 	if err != nil {
-		return fmt.Errorf("agent %s was not ready: %w", a.Session, err)
+		if !late.Stop() {
+			return fmt.Errorf("agent %s, process %d, was not ready after %v", a.Session, cmd.Process.Pid, readyTimeout)
+		}
+		<-p.exited
+		return fmt.Errorf("agent %s, process %d, has ended before it was ready: %v", a.Session, cmd.Process.Pid, cmd.ProcessState)
 	}
 	var ready stage.Ready
 	err = json.Unmarshal(text, &ready)

@@ -44,17 +44,32 @@ type Info struct {
 
 // Settled waits until agents have nothing to do any more that they begin with: each makes a key, which keeps a processor for a while.
 func (b *Bed) Settled(ctx context.Context, agents ...*Agent) error {
-	for _, a := range agents {
-		for a.PID() != 0 {
-			status, err := a.status(ctx, "/device-key")
-			if err == nil && status == http.StatusOK {
-				break
-			}
-			select {
-			case <-time.After(settlePoll):
-			case <-ctx.Done():
-				return fmt.Errorf("agent %s has no key: status %d, %w", a.Session, status, ctx.Err())
-			}
+	for i, a := range agents {
+		if err := a.settled(ctx); err != nil {
+			return fmt.Errorf("%d of %d agents have come to rest, and then: %w", i, len(agents), err)
+		}
+	}
+	return nil
+}
+
+// settled waits for the key of one agent, as long as it runs.
+func (a *Agent) settled(ctx context.Context) error {
+	began := time.Now()
+	var last error // of what it has said in time
+	for asked := 0; a.PID() != 0; asked++ {
+		status, err := a.status(ctx, "/device-key")
+		switch {
+		case err == nil && status == http.StatusOK:
+			return nil
+		case err == nil:
+			last = fmt.Errorf("it answers, with status %d", status)
+		case ctx.Err() == nil || last == nil:
+			last = err
+		}
+		select {
+		case <-time.After(settlePoll):
+		case <-ctx.Done():
+			return fmt.Errorf("agent %s, process %d, at port %d, has no key: asked %d times in %v, at last: %w", a.Session, a.PID(), a.Port, asked+1, time.Since(began), last)
 		}
 	}
 	return nil

@@ -45,12 +45,14 @@ func (b *Bed) awaitAt(ctx context.Context, ask Source, after uint64) (at Arrival
 				lists[uid] = list
 				break
 			}
-			missing = err
+			if ctx.Err() == nil || missing == nil {
+				missing = err
+			}
 			select {
 			case <-time.After(wait):
 				wait = min(wait+wait/20, lastPoll)
 			case <-ctx.Done():
-				return at, nil, fmt.Errorf("after epoch %d: %w", after, missing)
+				return at, nil, fmt.Errorf("after epoch %d, the lists of %d users were complete: %w", after, len(lists), missing)
 			}
 		}
 	}

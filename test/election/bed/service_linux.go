@@ -67,6 +67,7 @@ func (b *Bed) Agree(ctx context.Context, mode string) error {
 }
 
 func (a *Agent) agrees(ctx context.Context, mode string) error {
+	var last error // of what it has said in time
 	for {
 		var info Info
 		response, body, err := a.get(ctx, "/info")
@@ -76,10 +77,16 @@ func (a *Agent) agrees(ctx context.Context, mode string) error {
 		if err == nil && response.StatusCode == http.StatusOK && info.Cardbroker.Mode == mode {
 			return nil
 		}
+		if err == nil {
+			err = fmt.Errorf("it answers with status %d and mode %q", response.StatusCode, info.Cardbroker.Mode)
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-time.After(settlePoll):
 		case <-ctx.Done():
-			return fmt.Errorf("agent %s, at port %d, says mode %q, want %q: %w", a.Session, a.Port, info.Cardbroker.Mode, mode, err)
+			return fmt.Errorf("agent %s, process %d, at port %d, does not say mode %q in time, at last: %w", a.Session, a.PID(), a.Port, mode, last)
 		}
 	}
 }
