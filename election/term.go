@@ -18,7 +18,8 @@ const (
 	healthLimit = 2 * time.Second // an answer that takes longer is none
 	leaveLimit  = time.Second     // how long a Term may take to end; then the process does
 
-	beat = 100 * time.Millisecond // such limits are counted in these
+	beat   = 100 * time.Millisecond // such limits are counted in these
+	atMost = 5                      // times a limit: who is as slow as that is of no use, whatever keeps him
 )
 
 // office is our office, or that we have none. It is immutable.
@@ -129,7 +130,7 @@ func (e *Elector) ask(ctx context.Context, leave context.CancelCauseFunc) error 
 // spend waits until this process has had d to work in, and says whether ctx has not ended meanwhile. It counts beats: of a time in which
 // we were stopped, or had no processor, no more than one counts. Whoever was to answer had none either, and does not hang.
 func (e *Elector) spend(ctx context.Context, d time.Duration) bool {
-	for ; d > 0; d -= beat {
+	for end := time.Now().Add(atMost * d); d > 0 && time.Now().Before(end); d -= beat {
 		if !e.pause(ctx, beat) {
 			return false
 		}

@@ -48,14 +48,14 @@ func TestHungLeaderLeaves(t *testing.T) {
 	})
 }
 
-// TestStarvedLeaderStays has a leader who waits for a processor nine tenths of the time: answers that are late for that alone, and a term
-// that ends late for it, cost him neither office nor process. An answer that never comes still does.
+// TestStarvedLeaderStays has a leader who waits for a processor three quarters of the time: answers that are late for that alone, and a
+// term that ends late for it, cost him neither office nor process. An answer that never comes still does.
 func TestStarvedLeaderStays(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		a := h.add("a", 1)
-		a.Starve(900 * time.Millisecond)
+		a.Starve(300 * time.Millisecond)
 		a.health = func(ctx context.Context) error {
-			if !run.Pause(ctx, 15*time.Second) {
+			if !run.Pause(ctx, 6*time.Second) {
 				return ctx.Err()
 			}
 			return nil
@@ -63,7 +63,7 @@ func TestStarvedLeaderStays(t *testing.T) {
 		ended := make(chan struct{})
 		a.term = func(ctx context.Context) error {
 			<-ctx.Done()
-			time.Sleep(8 * time.Second)
+			time.Sleep(3 * time.Second)
 			close(ended)
 			return nil
 		}
@@ -73,16 +73,35 @@ func TestStarvedLeaderStays(t *testing.T) {
 		if len(h.terms) > 1 || !a.Leads() {
 			t.Fatalf("leads: %v after %d terms, want true after one: it answers, and late", a.Leads(), len(h.terms))
 		}
-		a.set(func() { a.health = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() } })
+		a.set(func() { a.health, a.term = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, nil })
 		start := time.Now()
 		<-ended
-		if took := time.Since(start); took < 20*time.Second || took > 45*time.Second {
-			t.Errorf("its term ended after %v, want 20 to 45 s: ten times what a leader has, after an answer", took)
+		if took := time.Since(start); took < 10*time.Second || took > 19*time.Second {
+			t.Errorf("its term ended after %v, want 10 to 19 s: four times what a leader has, after an answer", took)
 		}
 		if len(a.abandoned) > 0 {
 			t.Error("a term that ended, and late, was abandoned")
 		}
-		a.set(func() { a.health, a.term = nil, nil })
+		a.set(func() { a.health = nil })
+	})
+}
+
+// TestStarvedLeaderLeavesAtLast has a leader who hangs, and gets so little of a processor that he hardly counts.
+func TestStarvedLeaderLeavesAtLast(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		a := h.add("a", 1)
+		a.Starve(4900 * time.Millisecond)
+		a.health = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		h.start(a)
+		h.elected()
+		start := time.Now()
+		for h.leader() == a {
+			h.pass(10 * time.Millisecond)
+		}
+		if took := time.Since(start); took < 5*time.Second || took > 12*time.Second {
+			t.Errorf("left after %v, want 5 to 12 s: five times what a leader has, at most", took)
+		}
+		a.set(func() { a.health = nil })
 	})
 }
 

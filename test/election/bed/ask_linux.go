@@ -69,10 +69,23 @@ func (a *Agent) settled(ctx context.Context) error {
 		select {
 		case <-time.After(settlePoll):
 		case <-ctx.Done():
-			return fmt.Errorf("agent %s, process %d, at port %d, has no key: asked %d times in %v, at last: %w", a.Session, a.PID(), a.Port, asked+1, time.Since(began), last)
+			return fmt.Errorf("agent %s, process %d, at port %d, has no key: asked %d times in %v, at last: %w; %s",
+				a.Session, a.PID(), a.Port, asked+1, time.Since(began), last, a.answers())
 		}
 	}
 	return nil
+}
+
+// answers says whether an agent answers at all: it has others wait for its key.
+func (a *Agent) answers() string {
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	began := time.Now()
+	status, err := a.status(ctx, "/info")
+	if err != nil {
+		return fmt.Sprintf("and nobody answers GET /info: %v", err)
+	}
+	return fmt.Sprintf("it answers GET /info with status %d after %v", status, time.Since(began))
 }
 
 const settlePoll = 20 * time.Millisecond
