@@ -63,11 +63,11 @@ func (k *Keys) Make(ctx context.Context) error {
 	if err := search.Wait(); err != nil || made == nil { // the agent ends
 		return err
 	}
+	// What the search for primes and the agent's start have left, about 1 MiB: most agents are idle from now on. Everything else stands still
+	// meanwhile, so that this is no work for the thread that has yielded; and who has his key is to have the processors, too.
+	debug.FreeOSMemory()
 	k.made.Store(made)
 	close(k.ready)
-	// What the search for primes and the agent's start have left, about 1 MiB: most agents are idle from now on. Everything else stands still
-	// meanwhile, so that this is no work for the thread that has yielded.
-	debug.FreeOSMemory()
 	return nil
 }
 
