@@ -223,6 +223,24 @@ func TestAsManyAsThereMayBe(t *testing.T) {
 	}
 }
 
+// TestAsOftenAsWanted: a program that opens connections one after the other, and closes them, as fast as it can, has all of them: a
+// rendezvous asks no more often than its hosts bear. They cut its call, and were gone for all its back ends.
+func TestAsOftenAsWanted(t *testing.T) {
+	a := testenv.NewAuthority(t)
+	r := listen(t, a, "127.0.0.1:0")
+	call(t, config(a, r.Addr().String()))
+	if _, err := r.Beyond(within(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 2*dialout.MaxConns + 128 {
+		conn, err := r.Dial(within(t), "vda7")
+		if err != nil {
+			t.Fatalf("connection %d: %v", n, err)
+		}
+		conn.Close()
+	}
+}
+
 // TestRefusedHosts: a host that is not known is told so, and says so to its administrator.
 func TestRefusedHosts(t *testing.T) {
 	a := testenv.NewAuthority(t)

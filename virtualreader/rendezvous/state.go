@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 )
@@ -27,6 +29,7 @@ type state struct {
 type host struct {
 	caller
 	send func(api.FromRendezvous) error // one message, with a write deadline
+	asks *rate.Limiter                  // of messages that ask for a connection
 	end  func(why error)
 
 	welcome bool // it was told that it is: from then on it may be asked for connections
@@ -139,7 +142,7 @@ func (s *state) settle(id string, a answer) {
 }
 
 // expect notes that a host is to bring a connection, under a new id.
-func (r *Rendezvous) expect(ctx context.Context, name string) (id string, answers chan answer, send func(api.FromRendezvous) error, err error) {
+func (r *Rendezvous) expect(ctx context.Context, name string) (id string, answers chan answer, asked *host, err error) {
 	id, answers = newID(), make(chan answer, 1)
 	err = r.loop.Do(ctx, func(s *state) error {
 		h := s.hosts[name]
@@ -151,13 +154,13 @@ func (r *Rendezvous) expect(ctx context.Context, name string) (id string, answer
 		}
 		h.waits++
 		s.waiting[id] = &waiting{host: h, answer: answers}
-		send = h.send
+		asked = h
 		return nil
 	})
 	if err != nil {
 		r.forget(id, answers) // it may have been noted all the same
 	}
-	return id, answers, send, err
+	return id, answers, asked, err
 }
 
 // newID returns 32 hexadecimal digits that nobody can guess.
