@@ -39,7 +39,7 @@ func (b *Broker) heard(ctx context.Context, agent cardbroker.Agent, news *rate.L
 	switch {
 	case message.Offers != nil:
 		if err = news.Wait(ctx); err == nil {
-			err = b.board.setOffers(ctx, agent.Route, *message.Offers)
+			err = b.board.setOffers(agent.Route, *message.Offers)
 		}
 	case message.Refused != nil:
 		refusal := message.Refused.Error.Error()

@@ -63,8 +63,8 @@ func (s *switchboard) leave(l *coordinator.Link) {
 }
 
 // setOffers replaces what an agent offers.
-func (s *switchboard) setOffers(ctx context.Context, route cardbroker.Route, offers api.Offers) error {
-	return s.Update(ctx, route, func(v *coordinator.View) { v.Offers, v.Leases = offers.Offers, offers.Leases })
+func (s *switchboard) setOffers(route cardbroker.Route, offers api.Offers) error {
+	return s.Update(route, func(v *coordinator.View) { v.Offers, v.Leases = offers.Offers, offers.Leases })
 }
 
 // open asks the agent behind route for its leg of a tunnel with a new id, and waits for it. Without a link it returns absent.

@@ -125,7 +125,7 @@ func TestHubWatch(t *testing.T) {
 	}
 	<-changed // the view as it is
 	offers := api.Offers{Offers: []api.OfferedReader{{Tenant: "issuer", ID: "1", Name: "R"}}}
-	if err := h.setOffers(t.Context(), l.Agent.Route, offers); err != nil {
+	if err := h.setOffers(l.Agent.Route, offers); err != nil {
 		t.Fatal(err)
 	}
 	<-changed

@@ -162,7 +162,7 @@ func (l *Leader) heard(ctx context.Context, agent cardbroker.Agent, news *rate.L
 		if err := news.Wait(ctx); err != nil {
 			return err
 		}
-		return l.core.Hub.Update(ctx, agent.Route, func(v *coordinator.View) {
+		return l.core.Hub.Update(agent.Route, func(v *coordinator.View) {
 			if v.Voter != nil && v.Voter.Name == m.Voter.Name && v.Voter.Born == m.Voter.Born { // who it is it has said
 				v.Voter = m.Voter
 			}
