@@ -166,6 +166,7 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		if err != nil {
 			log.Warn("cannot bring the tunnel's leg", "err", err)
 			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, offer.name, err))
+			tellNoLeg(link, open, err)
 			return nil
 		}
 		log.Info("tunnel opened", "reader", offer.name)
@@ -181,6 +182,13 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 func (a *Agent) refuseTunnel(link *socket.Conn, open api.TunnelOpen, err error) {
 	a.cfg.Log.Info("tunnel refused", "tunnel", open.ID, "tenant", open.Tenant, "reason", cardbroker.ReasonOf(err), "err", err)
 	a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, "", err))
+	link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
+}
+
+// tellNoLeg tells the broker, and so the back end, that the agent's leg does not come: the user may have too many connections for a moment.
+// Else the back end would wait for it until it is given up, and could do so over again until its lease is over.
+func tellNoLeg(link *socket.Conn, open api.TunnelOpen, why error) {
+	err := cardbroker.Wrapf(why, cardbroker.Unavailable, "the agent cannot bring its end of the tunnel; try again")
 	link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 }
 

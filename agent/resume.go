@@ -28,6 +28,7 @@ func (a *Agent) resumeTunnel(link *socket.Conn, open api.TunnelOpen, secret card
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
 			a.cfg.Log.Warn("cannot bring the leg of a tunnel that is resumed", "tunnel", open.ID, "err", err)
+			tellNoLeg(link, open, err)
 			return nil
 		}
 		leg.LimitSilence(wire.MaxSilence)

@@ -76,6 +76,7 @@ func (b *Broker) tunnelLeg(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil // it has answered
 	}
+	httpserver.Elsewhere(r.Context()) // the tunnel counts at the door
 	if err := b.board.deliver(r.Context(), id, user, legAnswer{leg: conn}); err != nil {
 		conn.Shutdown(err)
 		conn.Close()
