@@ -405,16 +405,23 @@ func pass(ctx context.Context, conn net.Conn, status string, passed *atomic.Int3
 	return nil
 }
 
-// TestNextWait: a rendezvous that is away is called less and less often; one that was of use is called again soon.
+// TestNextWait: a rendezvous that is away is called less and less often; one that was of use is called again soon, as long as leases wait for
+// their back ends: wherever in that minute it is there again, there is time left for them to come back.
 func TestNextWait(t *testing.T) {
 	wait := time.Duration(0)
 	for _, want := range []time.Duration{500e6, 1e9, 2e9, 4e9, 8e9, 16e9, 32e9, 60e9, 60e9} {
-		if wait = dialout.NextWait(wait, false); wait != want {
+		if wait = dialout.NextWait(wait, time.Hour); wait != want {
 			t.Errorf("the next wait is %v, want %v", wait, want)
 		}
 	}
-	if got := dialout.NextWait(wait, true); got != 500*time.Millisecond {
-		t.Errorf("after a good call the wait is %v, want 500ms", got)
+	wait = 0
+	for since := time.Duration(0); since < time.Minute; since += wait + wait/2 {
+		if wait = dialout.NextWait(wait, since); wait < 500*time.Millisecond || wait > 2*time.Second {
+			t.Errorf("%v after a good call the wait is %v, want half a second to two", since, wait)
+		}
+	}
+	if got := dialout.NextWait(wait, time.Minute); got != 2*wait {
+		t.Errorf("then the wait is %v, want %v", got, 2*wait)
 	}
 }
 
