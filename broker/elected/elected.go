@@ -27,7 +27,8 @@ import (
 )
 
 const (
-	maxConns     = 1024                   // of all users but our own
+	maxStrangers = 1024                   // connections of all users but our own, where they are told no more than that
+	maxConns     = 4096                   // of them where they are served: a thousand agents, and three connections for the pages of each
 	ownConns     = 4096                   // of our own: whatever others do, his agents find room, and who asks whether we work
 	ownPerSecond = 1000                   // requests of our own user, in the long run
 	patience     = 200 * time.Millisecond // for what runs when the term ends: the agents are to elect
@@ -85,10 +86,14 @@ func (l *Leader) Run(ctx context.Context) error {
 }
 
 func (l *Leader) serve(ctx context.Context) error {
+	most := maxStrangers
+	if l.cfg.AnyUser {
+		most = maxConns
+	}
 	server := httpserver.New(httpserver.Config{
 		Routes:    append(l.core.LoopbackRoutes(), l.localRoutes()...),
 		Authorize: l.authorize,
-		MaxAll:    maxConns,
+		MaxAll:    most,
 		Own:       &httpserver.Share{User: l.self, Conns: ownConns, PerSecond: ownPerSecond},
 		Patience:  patience,
 		Epoch:     l.epoch,
