@@ -279,7 +279,7 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			continue // what was read before the watch may be old
 		}
 		if !reflect.DeepEqual(offers, said) {
-			if err := conn.WriteJSON(api.FromAgent{Offers: &offers}); err != nil {
+			if err := a.tellOffers(conn, offers); err != nil {
 				return err
 			}
 			said = offers

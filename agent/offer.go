@@ -4,12 +4,15 @@
 package agent
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/virtualreader/socket"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
 // offer lets a tenant have a reader and answers with the ticket for it.
@@ -102,6 +105,24 @@ func (a *Agent) offers() api.Offers {
 	}
 	offers.Leases = a.leaseRows()
 	return offers
+}
+
+// tellOffers tells the broker what is offered and held. A message holds some 300 readers, each for one tenant: of more the last are left out,
+// which are of those that stand.
+func (a *Agent) tellOffers(link *socket.Conn, offers api.Offers) error {
+	for all := len(offers.Offers); ; {
+		message, err := json.Marshal(api.FromAgent{Offers: &offers})
+		if err != nil {
+			return err
+		}
+		if len(message) <= wire.MaxFrame || len(offers.Offers) == 0 {
+			if left := all - len(offers.Offers); left > 0 {
+				a.cfg.Log.Warn("not all offers that stand are made: machine policy offers too many readers to too many tenants", "offers", all, "left_out", left)
+			}
+			return link.Write(message)
+		}
+		offers.Offers = offers.Offers[:len(offers.Offers)*7/8]
+	}
 }
 
 // appendReader adds a reader to a tenant's list, once however many tickets there are for it, or stands.
