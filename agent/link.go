@@ -153,7 +153,7 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		log := a.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 		offer, err := a.redeem(ctx, open)
 		if err != nil {
-			a.refuseTunnel(link, open, err)
+			a.refuseTunnel(link, open, "", err)
 			return nil
 		}
 		defer a.desk.finish(open.ID)
@@ -164,9 +164,7 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		}
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
-			log.Warn("cannot bring the tunnel's leg", "err", err)
-			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, offer.name, err))
-			tellNoLeg(link, open, err)
+			a.refuseTunnel(link, open, offer.name, err)
 			return nil
 		}
 		log.Info("tunnel opened", "reader", offer.name)
@@ -179,16 +177,9 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 }
 
 // refuseTunnel tells the broker, and so the back end, why there is no tunnel.
-func (a *Agent) refuseTunnel(link *socket.Conn, open api.TunnelOpen, err error) {
+func (a *Agent) refuseTunnel(link *socket.Conn, open api.TunnelOpen, reader string, err error) {
 	a.cfg.Log.Info("tunnel refused", "tunnel", open.ID, "tenant", open.Tenant, "reason", cardbroker.ReasonOf(err), "err", err)
-	a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, "", err))
-	link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
-}
-
-// tellNoLeg tells the broker, and so the back end, that the agent's leg does not come: the user may have too many connections for a moment.
-// Else the back end would wait for it until it is given up, and could do so over again until its lease is over.
-func tellNoLeg(link *socket.Conn, open api.TunnelOpen, why error) {
-	err := cardbroker.Wrapf(why, cardbroker.Unavailable, "the agent cannot bring its end of the tunnel; try again")
+	a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, reader, err))
 	link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 }
 
@@ -279,7 +270,7 @@ func (a *Agent) announce(ctx context.Context, conn *socket.Conn) error {
 			continue // what was read before the watch may be old
 		}
 		if !reflect.DeepEqual(offers, said) {
-			if err := a.tellOffers(conn, offers); err != nil {
+			if err := conn.WriteJSON(api.FromAgent{Offers: &offers}); err != nil {
 				return err
 			}
 			said = offers

@@ -4,14 +4,12 @@
 package agent
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
-	"github.com/cardbroker/cardbroker/virtualreader/socket"
 	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
@@ -104,25 +102,8 @@ func (a *Agent) offers() api.Offers {
 		}
 	}
 	offers.Leases = a.leaseRows()
+	offers.Fit(wire.MaxFrame) // those that stand come last
 	return offers
-}
-
-// tellOffers tells the broker what is offered and held. A message holds some 300 readers, each for one tenant: of more the last are left out,
-// which are of those that stand.
-func (a *Agent) tellOffers(link *socket.Conn, offers api.Offers) error {
-	for all := len(offers.Offers); ; {
-		message, err := json.Marshal(api.FromAgent{Offers: &offers})
-		if err != nil {
-			return err
-		}
-		if len(message) <= wire.MaxFrame || len(offers.Offers) == 0 {
-			if left := all - len(offers.Offers); left > 0 {
-				a.cfg.Log.Warn("not all offers that stand are made: machine policy offers too many readers to too many tenants", "offers", all, "left_out", left)
-			}
-			return link.Write(message)
-		}
-		offers.Offers = offers.Offers[:len(offers.Offers)*7/8]
-	}
 }
 
 // appendReader adds a reader to a tenant's list, once however many tickets there are for it, or stands.
