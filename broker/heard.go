@@ -69,7 +69,7 @@ func (b *Broker) tunnelLeg(w http.ResponseWriter, r *http.Request) error {
 	if err := b.tunnels.Check(r); err != nil {
 		return err
 	}
-	if err := b.board.expects(r.Context(), id, user); err != nil {
+	if err := b.board.claim(r.Context(), id, user); err != nil {
 		return err
 	}
 	conn, err := b.tunnels.Upgrade(w, r)

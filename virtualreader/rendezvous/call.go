@@ -230,7 +230,7 @@ func (r *Rendezvous) brought(w http.ResponseWriter, request *http.Request) error
 	if request.Header.Get("Upgrade") != api.ReverseProtocol {
 		return cardbroker.Errorf(cardbroker.Invalid, "this address upgrades to %s only", api.ReverseProtocol)
 	}
-	if err := r.expects(request.Context(), id, who); err != nil {
+	if err := r.claim(request.Context(), id, who); err != nil {
 		return err
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()

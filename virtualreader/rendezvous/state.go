@@ -40,6 +40,7 @@ type host struct {
 type waiting struct {
 	host   *host // that was asked: no other one may bring it
 	answer chan answer
+	coming bool // it is being brought
 }
 
 // answer is what became of it.
@@ -188,9 +189,18 @@ func (r *Rendezvous) forget(id string, answers chan answer) {
 	}
 }
 
-// expects says whether this caller is to bring the connection id.
-func (r *Rendezvous) expects(ctx context.Context, id string, who caller) error {
-	return r.loop.Do(ctx, func(s *state) error { return s.check(id, who) })
+// claim says whether this caller is to bring the connection id, and has it be brought once.
+func (r *Rendezvous) claim(ctx context.Context, id string, who caller) error {
+	return r.loop.Do(ctx, func(s *state) error {
+		err := s.check(id, who)
+		if err == nil && s.waiting[id].coming {
+			err = unwanted()
+		}
+		if err == nil {
+			s.waiting[id].coming = true
+		}
+		return err
+	})
 }
 
 // deliver gives a connection to who waits for it. It takes the connection over only if it returns nil.
@@ -209,9 +219,13 @@ func (r *Rendezvous) deliver(ctx context.Context, id string, who caller, conn ne
 func (s *state) check(id string, who caller) error {
 	w := s.waiting[id]
 	if w == nil || w.host.certified != who.certified || who.certified && w.host.name != who.name {
-		return cardbroker.Errorf(cardbroker.Unauthenticated, "no connection of that id is waited for")
+		return unwanted()
 	}
 	return nil
+}
+
+func unwanted() error {
+	return cardbroker.Errorf(cardbroker.Unauthenticated, "no connection of that id is waited for")
 }
 
 // failed tells who waits for a host's connection that it will not come.
