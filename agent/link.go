@@ -153,7 +153,7 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		log := a.cfg.Log.With("tunnel", open.ID, "tenant", open.Tenant, "method", open.Method, "backend", open.Address)
 		offer, err := a.redeem(ctx, open)
 		if err != nil {
-			a.refuseTunnel(link, open, err)
+			a.refuseTunnel(link, open, "", err)
 			return nil
 		}
 		defer a.desk.finish(open.ID)
@@ -164,8 +164,7 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 		}
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
-			log.Warn("cannot bring the tunnel's leg", "err", err)
-			a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, offer.name, err))
+			a.refuseTunnel(link, open, offer.name, err)
 			return nil
 		}
 		log.Info("tunnel opened", "reader", offer.name)
@@ -178,9 +177,9 @@ func (a *Agent) openTunnel(link *socket.Conn, open api.TunnelOpen) {
 }
 
 // refuseTunnel tells the broker, and so the back end, why there is no tunnel.
-func (a *Agent) refuseTunnel(link *socket.Conn, open api.TunnelOpen, err error) {
+func (a *Agent) refuseTunnel(link *socket.Conn, open api.TunnelOpen, reader string, err error) {
 	a.cfg.Log.Info("tunnel refused", "tunnel", open.ID, "tenant", open.Tenant, "reason", cardbroker.ReasonOf(err), "err", err)
-	a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, "", err))
+	a.record(tunnelEvent(cardbroker.EventTunnelRefused, open, reader, err))
 	link.WriteJSON(api.FromAgent{Refused: &api.TunnelRefused{ID: open.ID, Error: api.Describe(err)}})
 }
 

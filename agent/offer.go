@@ -10,6 +10,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
+	"github.com/cardbroker/cardbroker/virtualreader/wire"
 )
 
 // offer lets a tenant have a reader and answers with the ticket for it.
@@ -101,6 +102,7 @@ func (a *Agent) offers() api.Offers {
 		}
 	}
 	offers.Leases = a.leaseRows()
+	offers.Fit(wire.MaxFrame) // those that stand come last
 	return offers
 }
 

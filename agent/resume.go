@@ -22,12 +22,12 @@ func (a *Agent) resumeTunnel(link *socket.Conn, open api.TunnelOpen, secret card
 			err = refuseTicket()
 		}
 		if err != nil {
-			a.refuseTunnel(link, open, err)
+			a.refuseTunnel(link, open, "", err)
 			return nil
 		}
 		leg, err := a.broker.TunnelLeg(ctx, open.ID)
 		if err != nil {
-			a.cfg.Log.Warn("cannot bring the leg of a tunnel that is resumed", "tunnel", open.ID, "err", err)
+			a.refuseTunnel(link, open, lease.Reader, err)
 			return nil
 		}
 		leg.LimitSilence(wire.MaxSilence)

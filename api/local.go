@@ -4,6 +4,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -194,6 +195,20 @@ func (f Forward) User() cardbroker.UserID {
 type Offers struct {
 	Offers []OfferedReader `json:"offers"`
 	Leases []Lease         `json:"leases"`
+}
+
+// Fit leaves out the last offers until the message to the broker has max bytes or fewer: it is not taken otherwise.
+func (o *Offers) Fit(max int) {
+	for len(o.Offers) > 0 {
+		text, err := json.Marshal(FromAgent{Offers: o})
+		if err != nil {
+			panic("BUG: offers are not JSON: " + err.Error())
+		}
+		if len(text) <= max {
+			return
+		}
+		o.Offers = o.Offers[:len(o.Offers)*7/8]
+	}
 }
 
 // OfferedReader is one reader that is offered to, or held by, a tenant.

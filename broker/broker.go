@@ -40,6 +40,10 @@ const (
 	backendPerSecond = 1024 // requests, in the long run; twice as many at once
 )
 
+// localPerSecond is how many requests a user may make on the local socket, in the long run: half for the connections that his agents fetch, of
+// which as many may come to the broker's ports, and half for all else.
+const localPerSecond = 200
+
 // Config is what a broker is made of.
 type Config struct {
 	Listen   []net.Listener    // the well-known port on 127.0.0.1 and, where there is IPv6, on [::1]
@@ -200,6 +204,7 @@ func (b *Broker) serveLocal(ctx context.Context) error {
 		Authorize: b.authorizeLocal,
 		Refused:   b.refused,
 		MaxConns:  b.cfg.MaxConns,
+		PerSecond: localPerSecond,
 		Log:       b.cfg.Log,
 	})
 	return server.Serve(ctx, httpserver.Listener{Listener: b.cfg.Socket, Kind: httpserver.Local{}})

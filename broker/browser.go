@@ -158,11 +158,12 @@ func (b *Broker) forwardLeg(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get("Upgrade") != api.ForwardProtocol {
 		return cardbroker.Errorf(cardbroker.Invalid, "this address upgrades to %s only", api.ForwardProtocol)
 	}
-	if err := b.board.expectsForward(r.Context(), id, user); err != nil {
+	if err := b.board.claimForward(r.Context(), id, user); err != nil {
 		return err
 	}
 	raw, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
+		b.board.deliverForward(r.Context(), id, user, nil)
 		return err
 	}
 	leg := raw.(*httpserver.Conn)
@@ -174,6 +175,7 @@ func (b *Broker) forwardLeg(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 	}
+	b.board.deliverForward(r.Context(), id, user, nil)
 	leg.Close()
 	return nil
 }

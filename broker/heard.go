@@ -39,7 +39,7 @@ func (b *Broker) heard(ctx context.Context, agent cardbroker.Agent, news *rate.L
 	switch {
 	case message.Offers != nil:
 		if err = news.Wait(ctx); err == nil {
-			err = b.board.setOffers(ctx, agent.Route, *message.Offers)
+			err = b.board.setOffers(agent.Route, *message.Offers)
 		}
 	case message.Refused != nil:
 		refusal := message.Refused.Error.Error()
@@ -69,13 +69,14 @@ func (b *Broker) tunnelLeg(w http.ResponseWriter, r *http.Request) error {
 	if err := b.tunnels.Check(r); err != nil {
 		return err
 	}
-	if err := b.board.expects(r.Context(), id, user); err != nil {
+	if err := b.board.claim(r.Context(), id, user); err != nil {
 		return err
 	}
 	conn, err := b.tunnels.Upgrade(w, r)
 	if err != nil {
 		return nil // it has answered
 	}
+	httpserver.Elsewhere(r.Context()) // the tunnel counts at the door
 	if err := b.board.deliver(r.Context(), id, user, legAnswer{leg: conn}); err != nil {
 		conn.Shutdown(err)
 		conn.Close()

@@ -34,6 +34,7 @@ type pending struct {
 	route  cardbroker.Route  // of the agent that was asked
 	user   cardbroker.UserID // whose agent must bring the leg
 	answer chan legAnswer    // capacity 1
+	coming bool              // a leg is being brought, and no other one may be
 }
 
 type legAnswer struct {
@@ -63,8 +64,8 @@ func (s *switchboard) leave(l *coordinator.Link) {
 }
 
 // setOffers replaces what an agent offers.
-func (s *switchboard) setOffers(ctx context.Context, route cardbroker.Route, offers api.Offers) error {
-	return s.Update(ctx, route, func(v *coordinator.View) { v.Offers, v.Leases = offers.Offers, offers.Leases })
+func (s *switchboard) setOffers(route cardbroker.Route, offers api.Offers) error {
+	return s.Update(route, func(v *coordinator.View) { v.Offers, v.Leases = offers.Offers, offers.Leases })
 }
 
 // open asks the agent behind route for its leg of a tunnel with a new id, and waits for it. Without a link it returns absent.
@@ -112,9 +113,18 @@ func (s *switchboard) forget(id string, answer chan legAnswer) {
 	}
 }
 
-// expects says whether the tunnel id waits for a leg from an agent of this user.
-func (s *switchboard) expects(ctx context.Context, id string, user cardbroker.UserID) error {
-	return s.Do(ctx, func(*coordinator.Links) error { return s.check(id, user) })
+// claim says whether the tunnel id waits for a leg from an agent of this user, and has it wait for this one from now on.
+func (s *switchboard) claim(ctx context.Context, id string, user cardbroker.UserID) error {
+	return s.Do(ctx, func(*coordinator.Links) error {
+		err := s.check(id, user)
+		if err == nil && s.pending[id].coming {
+			err = refuseLeg()
+		}
+		if err == nil {
+			s.pending[id].coming = true
+		}
+		return err
+	})
 }
 
 // deliver gives the leg, or the refusal, to who waits for it. It takes the leg over only if it returns nil.
@@ -131,9 +141,13 @@ func (s *switchboard) deliver(ctx context.Context, id string, user cardbroker.Us
 
 func (s *switchboard) check(id string, user cardbroker.UserID) error {
 	if p := s.pending[id]; p == nil || p.user != user {
-		return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "no tunnel waits for this leg")
+		return refuseLeg()
 	}
 	return nil
+}
+
+func refuseLeg() error {
+	return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleTicket, "no tunnel waits for this leg")
 }
 
 // refuseTicket is the one answer to every ticket that is not good: unknown, foreign, expired and used look alike.

@@ -16,7 +16,8 @@ import (
 type waitingForward struct {
 	route  cardbroker.Route  // of the agent that was told; "": it has gone
 	user   cardbroker.UserID // whose agent must bring the leg
-	answer chan forward.Leg  // capacity 1; nil: the agent has gone
+	answer chan forward.Leg  // capacity 1; nil: the agent has gone, or has not brought it after all
+	coming bool              // a leg is being brought, and no other one may be
 }
 
 // forward tells the agent behind route of a connection with a new id, and waits for its leg. Errors: Unavailable.
@@ -67,12 +68,21 @@ func (s *switchboard) forgetForward(id string, answer chan forward.Leg) {
 	}
 }
 
-// expectsForward says whether the connection id waits for an agent of this user.
-func (s *switchboard) expectsForward(ctx context.Context, id string, user cardbroker.UserID) error {
-	return s.Do(ctx, func(*coordinator.Links) error { return s.checkForward(id, user) })
+// claimForward says whether the connection id waits for an agent of this user, and has it wait for this one leg from now on.
+func (s *switchboard) claimForward(ctx context.Context, id string, user cardbroker.UserID) error {
+	return s.Do(ctx, func(*coordinator.Links) error {
+		err := s.checkForward(id, user)
+		if err == nil && s.forwards[id].coming {
+			err = refuseForward()
+		}
+		if err == nil {
+			s.forwards[id].coming = true
+		}
+		return err
+	})
 }
 
-// deliverForward gives the leg to who waits for it. It takes the leg over only if it returns nil.
+// deliverForward gives the leg that was claimed, or nil, to who waits for it. It takes the leg over only if it returns nil.
 func (s *switchboard) deliverForward(ctx context.Context, id string, user cardbroker.UserID, leg forward.Leg) error {
 	return s.Do(ctx, func(*coordinator.Links) error {
 		if err := s.checkForward(id, user); err != nil {
@@ -86,9 +96,13 @@ func (s *switchboard) deliverForward(ctx context.Context, id string, user cardbr
 
 func (s *switchboard) checkForward(id string, user cardbroker.UserID) error {
 	if f := s.forwards[id]; f == nil || f.user != user {
-		return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleForward, "no connection waits for this leg")
+		return refuseForward()
 	}
 	return nil
+}
+
+func refuseForward() error {
+	return cardbroker.Refusef(cardbroker.Unauthenticated, cardbroker.RuleForward, "no connection waits for this leg")
 }
 
 // leaveForwards tells those who wait for an agent that has gone.

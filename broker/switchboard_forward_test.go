@@ -33,8 +33,14 @@ func TestHubForwards(t *testing.T) {
 	group := run.New(t.Context())
 	group.Go("agent", func(ctx context.Context) error {
 		id := (<-sent).Forward.ID
-		if err := h.expectsForward(ctx, id, bob); cardbroker.RuleOf(err) != cardbroker.RuleForward {
-			t.Errorf("expectsForward(bob) = %v, want a refusal: the connection is alice's", err)
+		if err := h.claimForward(ctx, id, bob); cardbroker.RuleOf(err) != cardbroker.RuleForward {
+			t.Errorf("claimForward(bob) = %v, want a refusal: the connection is alice's", err)
+		}
+		if err := h.claimForward(ctx, id, alice); err != nil {
+			t.Errorf("claimForward(alice) = %v", err)
+		}
+		if err := h.claimForward(ctx, id, alice); cardbroker.RuleOf(err) != cardbroker.RuleForward {
+			t.Errorf("claimForward(alice) again = %v, want a refusal: her leg is coming", err)
 		}
 		if err := h.deliverForward(ctx, id, bob, &testForward{}); err == nil {
 			t.Error("deliverForward(bob) succeeded")

@@ -61,8 +61,14 @@ func TestHubOpensATunnel(t *testing.T) {
 	group := run.New(t.Context())
 	group.Go("agent", func(ctx context.Context) error {
 		open := (<-sent).Open
-		if err := h.expects(ctx, open.ID, bob); cardbroker.RuleOf(err) != cardbroker.RuleTicket {
-			t.Errorf("expects(bob) = %v, want a refusal: the tunnel is alice's", err)
+		if err := h.claim(ctx, open.ID, bob); cardbroker.RuleOf(err) != cardbroker.RuleTicket {
+			t.Errorf("claim(bob) = %v, want a refusal: the tunnel is alice's", err)
+		}
+		if err := h.claim(ctx, open.ID, alice); err != nil {
+			t.Errorf("claim(alice) = %v", err)
+		}
+		if err := h.claim(ctx, open.ID, alice); cardbroker.RuleOf(err) != cardbroker.RuleTicket {
+			t.Errorf("claim(alice) again = %v, want a refusal: her leg is coming", err)
 		}
 		if err := h.deliver(ctx, open.ID, bob, legAnswer{leg: newTestLeg()}); err == nil {
 			t.Error("deliver(bob) succeeded")
@@ -125,7 +131,7 @@ func TestHubWatch(t *testing.T) {
 	}
 	<-changed // the view as it is
 	offers := api.Offers{Offers: []api.OfferedReader{{Tenant: "issuer", ID: "1", Name: "R"}}}
-	if err := h.setOffers(t.Context(), l.Agent.Route, offers); err != nil {
+	if err := h.setOffers(l.Agent.Route, offers); err != nil {
 		t.Fatal(err)
 	}
 	<-changed

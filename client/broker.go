@@ -169,9 +169,14 @@ func (b *Broker) Link(ctx context.Context) (*socket.Conn, error) {
 	return b.dialSocket(ctx, b.links, "/local/v1/link")
 }
 
-// TunnelLeg brings the agent's leg of the tunnel that the broker asked for.
+// TunnelLeg brings the agent's leg of the tunnel that the broker asked for. Errors: Unavailable, which a back end takes for a reason to try
+// again: the user may have too many connections for a moment.
 func (b *Broker) TunnelLeg(ctx context.Context, id string) (*socket.Conn, error) {
-	return b.dialSocket(ctx, b.tunnels, "/local/v1/tunnels/"+url.PathEscape(id))
+	conn, err := b.dialSocket(ctx, b.tunnels, "/local/v1/tunnels/"+url.PathEscape(id))
+	if err != nil {
+		return nil, cardbroker.Wrapf(err, cardbroker.Unavailable, "the agent cannot bring its end of the tunnel; try again")
+	}
+	return conn, nil
 }
 
 func (b *Broker) dialSocket(ctx context.Context, maker *socket.Maker, path string) (*socket.Conn, error) {

@@ -45,6 +45,8 @@ func (p payer) limit() limit {
 	switch {
 	case !p.named && p.kind == seen && p.tenant == "": // the broker's own
 		return limit{waiting: 4096, perSecond: rate.Inf}
+	case p.tenant != "": // a back end may have 4,096 tunnels, which end and come back at once
+		return limit{waiting: 512, perSecond: 10, burst: 2 * 4096}
 	case !p.named: // back ends, and callers that the kernel cannot name
 		return limit{waiting: 512, perSecond: 10, burst: 1000}
 	case p.kind == refused:

@@ -22,7 +22,7 @@ import (
 
 // maxLine is the length of the longest line, in bytes. All texts of a record together, at 6 bytes for a character that JSON
 // escapes, stay below it.
-const maxLine = 8 << 10
+const maxLine = 16 << 10
 
 // The sides that tell of events.
 const (

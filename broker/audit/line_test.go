@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +57,22 @@ func FuzzSeal(f *testing.F) {
 			t.Errorf("%q says %+v, want %+v", line, r.Event, e)
 		}
 	})
+}
+
+// TestLongestLine: whatever an agent says, however long and however much JSON makes of it, is a line that is read again. It was over the
+// longest that is read, and nothing that came after it in its file could be verified.
+func TestLongestLine(t *testing.T) {
+	long := strings.Repeat("<", 1000)
+	now := time.Now().UTC()
+	e := newEntry(&cardbroker.AgentKey{User: cardbroker.UserID{SID: "S-1-5-21-4294967295-4294967295-4294967295-4294967295"}, Session: cardbroker.SessionID(long)}, cardbroker.Event{
+		Name: cardbroker.EventPINSessionEnded, Reason: cardbroker.Reason(long), Rule: cardbroker.Rule(long), Origin: cardbroker.Origin(long), Tenant: cardbroker.Tenant(long), Reader: long, Tunnel: long,
+		Method: long, Address: long, Count: math.MaxUint64, Detail: long,
+	}, byAgent)
+	e.record.User, e.record.Told = printable(long, maxText), &now
+	text, _ := seal(cardbroker.Anchor{Seq: math.MaxInt64 - 2}, e.record)
+	if got, err := newLines(bytes.NewReader(text)).next(); err != nil || len(got)+1 != len(text) {
+		t.Errorf("a line of %d bytes is read as %d bytes, %v", len(text), len(got), err)
+	}
 }
 
 func appendHex(to []byte, hash [32]byte) []byte {

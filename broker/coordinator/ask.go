@@ -61,8 +61,8 @@ func (h *Hub) ask(ctx context.Context, route cardbroker.Route, ask api.Ask) (api
 }
 
 // answered gives an agent's answer to who waits for it. An answer to nobody, or to another agent's question, is dropped.
-func (h *Hub) answered(ctx context.Context, route cardbroker.Route, a api.Answer) error {
-	return h.loop.Do(ctx, func(s *Links) error {
+func (h *Hub) answered(route cardbroker.Route, a api.Answer) error {
+	return h.loop.Must(func(s *Links) error { // as Update
 		if open := s.asks[a.ID]; open != nil && open.route == route {
 			open.answer <- a // capacity 1, and this is the only answer
 			delete(s.asks, a.ID)

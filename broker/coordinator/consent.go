@@ -138,8 +138,13 @@ func checkCodeWord(word string) error {
 	return nil
 }
 
-// presented returns what is handed to the agent of the consents that a page brings.
+// presented returns what is handed to the agent of the consents that a page brings: what may be base64 (RFC 4648 §4), of which JSON makes
+// no more. Of other text JSON may make six times as much, which is over what fits into a message on the agent's link.
 func presented(consents []string) []string {
-	consents = slices.DeleteFunc(consents, func(c string) bool { return c == "" || len(c) > maxConsent })
+	consents = slices.DeleteFunc(consents, func(c string) bool { return c == "" || len(c) > maxConsent || strings.ContainsFunc(c, notBase64) })
 	return consents[max(0, len(consents)-maxConsents):]
+}
+
+func notBase64(c rune) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("+/=", c))
 }

@@ -161,9 +161,10 @@ func (h *Hub) senders(ctx context.Context) (senders []func(api.FromBroker) error
 	return senders, err
 }
 
-// Update changes what a link's agent says of itself.
-func (h *Hub) Update(ctx context.Context, route cardbroker.Route, change func(*View)) error {
-	return h.loop.Do(ctx, func(s *Links) error {
+// Update changes what a link's agent says of itself. It waits for room in a full mailbox: an agent is not told that its words were too many,
+// it would lose its link.
+func (h *Hub) Update(route cardbroker.Route, change func(*View)) error {
+	return h.loop.Must(func(s *Links) error {
 		if l := s.links[route]; l != nil {
 			change(&l.View)
 			s.changed = true

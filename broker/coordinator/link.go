@@ -138,7 +138,7 @@ func (c *Coordinator) holdLink(ctx context.Context, conn *socket.Conn, agent car
 		return err
 	}
 	if voter != nil { // it stands from now on: it has heard who we are
-		if err := c.Hub.Update(ctx, agent.Route, func(v *View) { v.Voter = voter }); err != nil {
+		if err := c.Hub.Update(agent.Route, func(v *View) { v.Voter = voter }); err != nil {
 			return err
 		}
 	}
@@ -159,15 +159,15 @@ func (c *Coordinator) listen(ctx context.Context, conn *socket.Conn, agent cardb
 		case err != nil:
 		case message.DeviceKey != nil:
 			if err = checkDeviceKey(*message.DeviceKey); err == nil && news.Wait(ctx) == nil {
-				err = c.Hub.Update(ctx, agent.Route, func(v *View) { v.Key = *message.DeviceKey })
+				err = c.Hub.Update(agent.Route, func(v *View) { v.Key = *message.DeviceKey })
 			}
 		case message.Answer != nil:
-			err = c.Hub.answered(ctx, agent.Route, *message.Answer)
+			err = c.Hub.answered(agent.Route, *message.Answer)
 		case message.Presence != nil:
 			if err = news.Wait(ctx); err == nil {
 				p := message.Presence
 				said := api.Presence{Kind: Clip(p.Kind), Display: Clip(p.Display), Known: p.Known, Locked: p.Locked, Away: p.Away}
-				err = c.Hub.Update(ctx, agent.Route, func(v *View) { v.Presence = said })
+				err = c.Hub.Update(agent.Route, func(v *View) { v.Presence = said })
 			}
 		default:
 			err = c.cfg.Heard(ctx, agent, news, message)

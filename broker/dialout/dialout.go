@@ -34,6 +34,11 @@ const (
 	firstWait   = 500 * time.Millisecond // before the second call
 	maxWait     = time.Minute            // between two calls
 	stableAfter = time.Minute            // a call that lasted so long, or was of use, makes the next one wait firstWait again
+
+	// Agents keep the leases of tunnels that were cut for a minute, those that have done nothing yet for ten seconds (virtualreader/cardend):
+	// until then the host calls often, or the back end could not come back for them.
+	leaseGrace = time.Minute
+	graceWait  = 2 * time.Second // at most, between two calls
 )
 
 // Config says whom to call. URL, Tenant, TLS, Host and Log are required.
@@ -133,13 +138,17 @@ func (c *Caller) Serve(ctx context.Context, server *httpserver.Server) error {
 
 // Run calls, and calls again, until ctx ends.
 func (c *Caller) Run(ctx context.Context) error {
-	wait := time.Duration(0)
+	var wait time.Duration
+	var good time.Time // when the last call ended that lasted, or was of use
 	for {
 		lasted, err := c.call(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		wait = nextWait(wait, lasted >= stableAfter || c.used.Swap(false))
+		if c.used.Swap(false) || lasted >= stableAfter {
+			wait, good = 0, time.Now()
+		}
+		wait = nextWait(wait, time.Since(good))
 		c.ended(err)
 		if !run.Pause(ctx, wait/2+rand.N(wait)) { // hosts that lost the same rendezvous do not come back together
 			return nil
@@ -147,13 +156,14 @@ func (c *Caller) Run(ctx context.Context) error {
 	}
 }
 
-// nextWait is how long to wait before the next call, half of it more or less. One that comes up and ends at once, again and
-// again, is called less and less often.
-func nextWait(wait time.Duration, good bool) time.Duration {
-	if good {
-		return firstWait
+// nextWait is how long to wait before the next call, half of it more or less, so long after the last good one. A rendezvous that comes up
+// and ends at once, again and again, is called less and less often.
+func nextWait(wait, since time.Duration) time.Duration {
+	longest := maxWait
+	if since < leaseGrace {
+		longest = graceWait
 	}
-	return max(firstWait, min(2*wait, maxWait))
+	return max(firstWait, min(2*wait, longest))
 }
 
 // ended notes the end of a call. What goes on failing is said once.

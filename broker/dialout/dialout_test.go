@@ -223,6 +223,24 @@ func TestAsManyAsThereMayBe(t *testing.T) {
 	}
 }
 
+// TestAsOftenAsWanted: a program that opens connections one after the other, and closes them, as fast as it can, has all of them: a
+// rendezvous asks no more often than its hosts bear. They cut its call, and were gone for all its back ends.
+func TestAsOftenAsWanted(t *testing.T) {
+	a := testenv.NewAuthority(t)
+	r := listen(t, a, "127.0.0.1:0")
+	call(t, config(a, r.Addr().String()))
+	if _, err := r.Beyond(within(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 2*dialout.MaxConns + 128 {
+		conn, err := r.Dial(within(t), "vda7")
+		if err != nil {
+			t.Fatalf("connection %d: %v", n, err)
+		}
+		conn.Close()
+	}
+}
+
 // TestRefusedHosts: a host that is not known is told so, and says so to its administrator.
 func TestRefusedHosts(t *testing.T) {
 	a := testenv.NewAuthority(t)
@@ -387,16 +405,23 @@ func pass(ctx context.Context, conn net.Conn, status string, passed *atomic.Int3
 	return nil
 }
 
-// TestNextWait: a rendezvous that is away is called less and less often; one that was of use is called again soon.
+// TestNextWait: a rendezvous that is away is called less and less often; one that was of use is called again soon, as long as leases wait for
+// their back ends: wherever in that minute it is there again, there is time left for them to come back.
 func TestNextWait(t *testing.T) {
 	wait := time.Duration(0)
 	for _, want := range []time.Duration{500e6, 1e9, 2e9, 4e9, 8e9, 16e9, 32e9, 60e9, 60e9} {
-		if wait = dialout.NextWait(wait, false); wait != want {
+		if wait = dialout.NextWait(wait, time.Hour); wait != want {
 			t.Errorf("the next wait is %v, want %v", wait, want)
 		}
 	}
-	if got := dialout.NextWait(wait, true); got != 500*time.Millisecond {
-		t.Errorf("after a good call the wait is %v, want 500ms", got)
+	wait = 0
+	for since := time.Duration(0); since < time.Minute; since += wait + wait/2 {
+		if wait = dialout.NextWait(wait, since); wait < 500*time.Millisecond || wait > 2*time.Second {
+			t.Errorf("%v after a good call the wait is %v, want half a second to two", since, wait)
+		}
+	}
+	if got := dialout.NextWait(wait, time.Minute); got != 2*wait {
+		t.Errorf("then the wait is %v, want %v", got, 2*wait)
 	}
 }
 

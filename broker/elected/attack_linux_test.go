@@ -185,34 +185,48 @@ func TestQuota(t *testing.T) {
 	b.agent(alice, "1", nil)
 }
 
+// fill has users, from bob on, take all connections that each of them may have.
+func (b *bed) fill(users int) {
+	b.t.Helper()
+	for n := range users {
+		var last net.Conn
+		for range 64 {
+			conn, err := b.dial(cardbroker.UserID{UID: bob.UID + uint32(n)})
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.t.Cleanup(func() { conn.Close() })
+			last = conn
+			io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: "+b.address()+"\r\n\r\n") // a silent one ends after five seconds
+		}
+		if _, err := http.ReadResponse(bufio.NewReader(last), nil); err != nil { // whoever came before has been accepted
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// TestRoomForAThousand: where a host's users share a registry, that has room for the links of a thousand agents and for their pages. There
+// was room for 1,024 connections, and the links of agents that came later were refused for as long as pages had them.
+func TestRoomForAThousand(t *testing.T) {
+	b := lead(t, func(c *Config) { c.AnyUser = true })
+	b.fill(40)
+	b.agent(cardbroker.UserID{UID: bob.UID + 40}, "1", nil)
+}
+
 // TestConnectionsOfAll has many users, whom one person may have at his disposal (subuid(5)), take all connections that they can get.
 // The leader's own agents and pages find room all the same, and so does he when he asks himself whether he works: else he would leave
 // office, and the port to them.
 func TestConnectionsOfAll(t *testing.T) {
-	for _, anyUser := range []bool{false, true} {
+	for anyUser, most := range map[bool]int{false: 1024, true: 4096} {
 		b := lead(t, func(c *Config) { c.AnyUser = anyUser })
-		for n := range 16 {
-			var last net.Conn
-			for range 64 {
-				conn, err := b.dial(cardbroker.UserID{UID: bob.UID + uint32(n)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
-				last = conn
-				io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: "+b.address()+"\r\n\r\n") // a silent one ends after five seconds
-			}
-			if _, err := http.ReadResponse(bufio.NewReader(last), nil); err != nil { // whoever came before has been accepted
-				t.Fatal(err)
-			}
-		}
+		b.fill(most / 64)
 		conn, err := b.dial(bob)
 		if err != nil {
 			t.Fatal(err)
 		}
 		text, err := io.ReadAll(conn)
 		conn.Close()
-		if full := err == nil && strings.Contains(string(text), "more than 1024 connections"); !full {
+		if full := err == nil && strings.Contains(string(text), fmt.Sprintf("more than %d connections", most)); !full {
 			t.Error("there is room for more, the test proves nothing")
 		}
 		b.agent(alice, "1", nil)

@@ -28,7 +28,8 @@ import (
 )
 
 const (
-	maxConns     = 1024                   // of all users but our own
+	maxStrangers = 1024                   // connections of all users but our own, where they are told no more than that
+	maxConns     = 4096                   // of them where they are served: a thousand agents, and three connections for the pages of each
 	ownConns     = 4096                   // of our own: whatever others do, his agents find room, and who asks whether we work
 	ownPerSecond = 1000                   // Config.PerSecond where that says nothing
 	patience     = 200 * time.Millisecond // for what runs when the term ends: the agents are to elect
@@ -88,10 +89,14 @@ func (l *Leader) Run(ctx context.Context) error {
 }
 
 func (l *Leader) serve(ctx context.Context) error {
+	most := maxStrangers
+	if l.cfg.AnyUser {
+		most = maxConns
+	}
 	server := httpserver.New(httpserver.Config{
 		Routes:    append(l.core.LoopbackRoutes(), l.localRoutes()...),
 		Authorize: l.authorize,
-		MaxAll:    maxConns,
+		MaxAll:    most,
 		Own:       &httpserver.Share{User: l.self, Conns: ownConns, PerSecond: cmp.Or(l.cfg.PerSecond, ownPerSecond)},
 		Patience:  patience,
 		Epoch:     l.epoch,
@@ -165,7 +170,7 @@ func (l *Leader) heard(ctx context.Context, agent cardbroker.Agent, news *rate.L
 		if err := news.Wait(ctx); err != nil {
 			return err
 		}
-		return l.core.Hub.Update(ctx, agent.Route, func(v *coordinator.View) {
+		return l.core.Hub.Update(agent.Route, func(v *coordinator.View) {
 			if v.Voter != nil && v.Voter.Name == m.Voter.Name && v.Voter.Born == m.Voter.Born { // who it is it has said
 				v.Voter = m.Voter
 			}

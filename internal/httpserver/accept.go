@@ -126,7 +126,10 @@ func (s *Server) begin(ctx context.Context, listener Listener, conn *Conn) {
 		return
 	}
 	if s.cfg.Take != nil && conn.err == nil {
-		if conn.refusal = s.cfg.Take(ctx, conn); conn.refusal == nil {
+		if conn.refusal = s.users.allow(conn.place, ""); conn.refusal == nil { // to take one is as much work as a request
+			conn.refusal = s.cfg.Take(ctx, conn)
+		}
+		if conn.refusal == nil {
 			conn.Close()
 			return
 		}

@@ -109,6 +109,8 @@ func TestConsentAttacks(t *testing.T) {
 		{"consent by the user's name: hers, shown by bob", naive.byName, "bob", well, page(shop, "POST", well, "/v3/validate", show(state.Consent)), "REQUIRED"},
 		{"a consent that is believed: made up by bob", naive.byBlob, "bob", well, page(shop, "POST", well, "/v3/validate", show(forged)), "REQUIRED"},
 		{"a consent that is believed: another page's", naive.byBlob, "", well, page(evil, "POST", well, "/v3/validate", show(state.Consent)), "REQUIRED"},
+		{"consents that grow on their way to the agent, over what its link takes: it lost the link", naive.byBlob, "", well, page(evil, "POST", well, "/v3/validate",
+			`{"consents":["`+forged+`"`+strings.Repeat(`,"`+strings.Repeat("<", 4096)+`"`, 15)+`]}`), "REQUIRED"},
 		{"a page that has consent approves another", naive.anyConsented, "", at, page(shop, "POST", at, "/cb/v1/consents", approve), "origin_denied own_page"},
 		{"a page that has consent revokes another's", naive.anyConsented, "", at, page(shop, "POST", at, "/cb/v1/consents/revoke", `{"origin":"`+evil+`"}`), "origin_denied own_page"},
 		{"what was left in the browser under our address approves", naive.ownPage, "", at, page("http://"+at, "POST", at, "/cb/v1/consents", approve), "consent_required origin_unconsented"},

@@ -8,6 +8,7 @@ package integration
 import (
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -110,6 +111,41 @@ func TestStopWithTunnels(t *testing.T) {
 	}
 	if _, answer := h.link(alice, p.claim, true); answer.Registered == nil {
 		t.Errorf("the agent that comes back is answered %+v", answer)
+	}
+}
+
+// TestTunnelsOfOneUser opens more tunnels to one user's sessions than he may have connections to the broker: what they are for is counted
+// at the door. The legs beyond were refused, and nobody told the back end, which had lost its ticket by then.
+func TestTunnelsOfOneUser(t *testing.T) {
+	h, alice, _ := newAttack(t)
+	h.start()
+	p := h.puppet(alice, "1")
+	for n := range 100 {
+		ended := h.backEnd("issuer", p.Route, "-")
+		if _, err := h.bring(alice, p.opened(t).ID); err != nil {
+			t.Fatalf("leg %d: %v", n, err)
+		}
+		if err := <-ended; err != nil {
+			t.Fatalf("tunnel %d: %v", n, err)
+		}
+	}
+	if a := h.local(alice, "GET", "/local/v1/agents", nil); a.Status != 200 {
+		t.Errorf("then her agent is answered %d %s", a.Status, a.Body)
+	}
+}
+
+// TestNoLeg has alice's programs take all connections that she may have to the broker, so that her agent cannot bring its leg: the back end
+// is told so at once, in a way that says to try again. It waited for ten seconds, and heard that nobody knew why.
+func TestNoLeg(t *testing.T) {
+	h, alice, _ := newAttack(t)
+	h.start()
+	h.logon(alice)
+	ticket := h.offer(alice).Ticket
+	for range 64 {
+		h.mustDial(alice, "unix", h.socket)
+	}
+	if got := h.knock(tunnelRequest("-", h.token("issuer"), ticket)); !strings.HasPrefix(got, "503") || !strings.Contains(got, "cannot bring its end") {
+		t.Errorf("the back end is answered %s", got)
 	}
 }
 

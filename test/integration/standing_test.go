@@ -7,6 +7,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -90,6 +91,22 @@ func TestStandingOffers(t *testing.T) {
 		return len(list) == 1 && list[0].Lease == nil
 	})
 	apdu(0, string(standing.ID), "issuer")
+}
+
+// TestStandingOffersOfMany: where policy offers readers to more tenants than a message of the link has room for, the first have theirs. The
+// agent lost its link for it, and again whenever it had registered.
+func TestStandingOffersOfMany(t *testing.T) {
+	h, alice, _ := newAttack(t)
+	h.start()
+	const standing = "standing: ['cardbroker *']"
+	policy := standing
+	for n := range 900 {
+		policy += fmt.Sprintf("}\n  z%063d: {%s", n, standing)
+	}
+	h.tenantPolicy(policy)
+	h.logon(alice)
+	h.until("the standing offer", func() bool { return len(h.offered("issuer")) == 1 })
+	h.apdu(0, h.offer(alice).Ticket, "80EE0000020102")
 }
 
 // TestRefusalsTakeAlikeLong: neither the bytes nor the time of a refusal tell which part of a ticket was wrong, or whether an

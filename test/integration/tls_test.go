@@ -7,6 +7,7 @@ package integration
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -133,6 +135,32 @@ func TestBrowsersOverTLS(t *testing.T) {
 		h.run(p, 0, &status, "agent", "status", "--socket", h.socket, "--state", p.Home+"/state")
 	}
 	h.offer(alice)
+}
+
+// TestTooOftenThroughTheBroker has a program of alice's connect for each request, as often as it can, from several threads: what the broker
+// does not pass on is told so at once. The agent could not fetch it, which nobody said, and it waited for ten seconds.
+func TestTooOftenThroughTheBroker(t *testing.T) {
+	h, alice, _ := newTLS(t, "")
+	_, hers := h.logon(alice)
+	answers := make(chan string, 800)
+	group := run.New(t.Context())
+	for range 8 {
+		group.Go("ask", func(context.Context) error {
+			for range cap(answers) / 8 {
+				a := h.ask(alice, "tcp", hers.Listen[0], "GET /info HTTP/1.1\r\nHost: "+hers.Listen[0]+"\r\n\r\n")
+				answers <- fmt.Sprint(a.Status, " ", a.reason())
+			}
+			return nil
+		})
+	}
+	group.Wait()
+	counts := map[string]int{}
+	for range len(answers) {
+		counts[<-answers]++
+	}
+	if counts["200 "] < 200 || counts["200 "]+counts["429 rate_limited rate"] != cap(answers) {
+		t.Errorf("she is answered %v", counts)
+	}
 }
 
 // TestRefusalsCanBeRead has web pages read why they are refused, on every port of the broker's.

@@ -31,6 +31,11 @@ const (
 	// How often a host may say something: it answers what it is asked for, and pings.
 	wordsPerSecond = 50
 	wordsBurst     = 2 * maxWaiting
+
+	// How often a host is asked for a connection. It cuts off who says more than 50 things a second, 512 at once: what came together on the
+	// way is no more than that, either.
+	asksPerSecond = 48
+	asksBurst     = maxWaiting
 )
 
 // caller is who a host has shown to be.
@@ -151,6 +156,7 @@ func (r *Rendezvous) hold(ctx context.Context, conn *socket.Conn, who caller, ad
 	h := &host{
 		caller: who,
 		send:   func(m api.FromRendezvous) error { return conn.WriteJSON(m) },
+		asks:   rate.NewLimiter(asksPerSecond, asksBurst),
 		end: func(why error) {
 			conn.Shutdown(why)
 			conn.Close()
@@ -224,7 +230,7 @@ func (r *Rendezvous) brought(w http.ResponseWriter, request *http.Request) error
 	if request.Header.Get("Upgrade") != api.ReverseProtocol {
 		return cardbroker.Errorf(cardbroker.Invalid, "this address upgrades to %s only", api.ReverseProtocol)
 	}
-	if err := r.expects(request.Context(), id, who); err != nil {
+	if err := r.claim(request.Context(), id, who); err != nil {
 		return err
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()

@@ -169,25 +169,36 @@ func (r *Rendezvous) Beyond(ctx context.Context, known []string) ([]string, erro
 	}
 }
 
-// Dial returns a new connection to the broker of a host that has called. Errors: Unavailable, Overloaded, ctx's.
+// Dial returns a new connection to the broker of a host that has called. It waits while the host is asked as often as it bears. Errors:
+// Unavailable, Overloaded, ctx's.
 func (r *Rendezvous) Dial(ctx context.Context, host string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	id, answer, send, err := r.expect(ctx, host)
+	id, answers, h, err := r.expect(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	defer r.forget(id, answer)
-	if err := send(api.FromRendezvous{Connect: &api.Connect{ID: id}}); err != nil {
-		return nil, err
+	defer r.forget(id, answers)
+	ask := h.asks.Reserve()
+	if deadline, _ := ctx.Deadline(); time.Until(deadline) < ask.Delay() {
+		ask.Cancel()
+		return nil, cardbroker.Errorf(cardbroker.Overloaded, "the host %s is asked for as many connections a second as it bears", host)
 	}
-	select {
-	case a := <-answer:
-		return a.conn, a.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-r.servers.Context().Done():
-		return nil, closed()
+	turn := time.NewTimer(ask.Delay())
+	defer turn.Stop()
+	for {
+		select {
+		case <-turn.C:
+			if err := h.send(api.FromRendezvous{Connect: &api.Connect{ID: id}}); err != nil {
+				return nil, err
+			}
+		case a := <-answers:
+			return a.conn, a.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-r.servers.Context().Done():
+			return nil, closed()
+		}
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 )
@@ -27,6 +29,7 @@ type state struct {
 type host struct {
 	caller
 	send func(api.FromRendezvous) error // one message, with a write deadline
+	asks *rate.Limiter                  // of messages that ask for a connection
 	end  func(why error)
 
 	welcome bool // it was told that it is: from then on it may be asked for connections
@@ -37,6 +40,7 @@ type host struct {
 type waiting struct {
 	host   *host // that was asked: no other one may bring it
 	answer chan answer
+	coming bool // it is being brought
 }
 
 // answer is what became of it.
@@ -139,7 +143,7 @@ func (s *state) settle(id string, a answer) {
 }
 
 // expect notes that a host is to bring a connection, under a new id.
-func (r *Rendezvous) expect(ctx context.Context, name string) (id string, answers chan answer, send func(api.FromRendezvous) error, err error) {
+func (r *Rendezvous) expect(ctx context.Context, name string) (id string, answers chan answer, asked *host, err error) {
 	id, answers = newID(), make(chan answer, 1)
 	err = r.loop.Do(ctx, func(s *state) error {
 		h := s.hosts[name]
@@ -151,13 +155,13 @@ func (r *Rendezvous) expect(ctx context.Context, name string) (id string, answer
 		}
 		h.waits++
 		s.waiting[id] = &waiting{host: h, answer: answers}
-		send = h.send
+		asked = h
 		return nil
 	})
 	if err != nil {
 		r.forget(id, answers) // it may have been noted all the same
 	}
-	return id, answers, send, err
+	return id, answers, asked, err
 }
 
 // newID returns 32 hexadecimal digits that nobody can guess.
@@ -185,9 +189,18 @@ func (r *Rendezvous) forget(id string, answers chan answer) {
 	}
 }
 
-// expects says whether this caller is to bring the connection id.
-func (r *Rendezvous) expects(ctx context.Context, id string, who caller) error {
-	return r.loop.Do(ctx, func(s *state) error { return s.check(id, who) })
+// claim says whether this caller is to bring the connection id, and has it be brought once.
+func (r *Rendezvous) claim(ctx context.Context, id string, who caller) error {
+	return r.loop.Do(ctx, func(s *state) error {
+		err := s.check(id, who)
+		if err == nil && s.waiting[id].coming {
+			err = unwanted()
+		}
+		if err == nil {
+			s.waiting[id].coming = true
+		}
+		return err
+	})
 }
 
 // deliver gives a connection to who waits for it. It takes the connection over only if it returns nil.
@@ -206,9 +219,13 @@ func (r *Rendezvous) deliver(ctx context.Context, id string, who caller, conn ne
 func (s *state) check(id string, who caller) error {
 	w := s.waiting[id]
 	if w == nil || w.host.certified != who.certified || who.certified && w.host.name != who.name {
-		return cardbroker.Errorf(cardbroker.Unauthenticated, "no connection of that id is waited for")
+		return unwanted()
 	}
 	return nil
+}
+
+func unwanted() error {
+	return cardbroker.Errorf(cardbroker.Unauthenticated, "no connection of that id is waited for")
 }
 
 // failed tells who waits for a host's connection that it will not come.
