@@ -150,7 +150,7 @@ func (b *Bed) run(parts ...string) string {
 // furnish makes the directories and the configuration of the readers. Each pair has a copy of the driver, which knows its
 // readers by their slot alone and would take those of two pairs for the same.
 func (b *Bed) furnish(pairs int) error {
-	if err := os.MkdirAll(b.cfg.Dir, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(b.cfg.Dir, 0o755), os.Chmod(b.cfg.Dir, 0o755)); err != nil { // whatever the umask
 		return err
 	}
 	for _, dir := range []string{b.path("user"), b.run(), b.path("conf")} {
