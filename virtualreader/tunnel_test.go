@@ -195,7 +195,7 @@ func TestCardsWhileAway(t *testing.T) {
 			d.wires.cut()
 			test.change(d)
 			d.away.Store(false)
-			for late := time.After(5 * time.Second); test.event; { // of one that was replaced both may be seen
+			for late := time.After(20 * time.Second); test.event; { // of one that was replaced both may be seen
 				select {
 				case e := <-tunnel.Events():
 					if (e.Card != nil) == test.card {

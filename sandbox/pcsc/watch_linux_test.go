@@ -25,7 +25,7 @@ func (w *watch) complete() map[string]bool {
 	w.bed.Helper()
 	seen := make(map[string]bool)
 	for {
-		e := w.next(5 * time.Second)
+		e := w.next(callLimit)
 		if e == "complete" {
 			return seen
 		}
