@@ -96,11 +96,13 @@ func TestManyAskOverCutConnections(t *testing.T) {
 	var callers, cutter sync.WaitGroup
 	stop := make(chan struct{})
 	cutter.Go(func() {
-		for cut := 0; ; runtime.Gosched() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for cut := 0; ; {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-tick.C:
 			}
 			if n := d.reader.Executed(); n >= cut+10 {
 				cut = n

@@ -130,8 +130,8 @@ func TestServiceLostWhileIdle(t *testing.T) {
 	card := b.connect(cardbroker.ShareShared)
 	b.want("Transmit", transmit(card), "")
 	b.Kill()
-	w.next(time.Second)
-	w.next(time.Second)
+	w.next(callLimit)
+	w.next(callLimit)
 	b.want("Transmit", transmit(card), cardbroker.CardRemoved)
 }
 

@@ -108,6 +108,9 @@ func Start(ctx context.Context, cfg Config) (_ *Bed, err error) {
 		return nil, fmt.Errorf("%d readers, want 1 to %d", cfg.Readers, 2*maxPairs)
 	}
 	b := &Bed{cfg: cfg, cards: make(map[int]*exec.Cmd), counts: make(map[int]uint32)}
+	if path := b.Socket(); len(path) > 107 { // unix(7); nobody could connect, and the wait for the readers would not say why
+		return nil, fmt.Errorf("the path of the socket %s has %d bytes, want 107 or fewer", path, len(path))
+	}
 	defer func() {
 		if err != nil {
 			b.Stop()

@@ -27,6 +27,7 @@ const (
 	stopTimeout  = 20 * time.Second // a service ends by itself after 5, and says so by its status
 
 	dirPrefix = "cardbroker-stage-" // digits follow
+	maxTemp   = 20                  // a longer TMPDIR leaves no room for the paths of sockets, which have 107 bytes, unix(7)
 )
 
 // Stage is a directory, the users who play in it, and the services that run. Strike it when done.
@@ -54,7 +55,11 @@ type Person struct {
 // the names on stage to files. ctx ends everything. The stage is to be struck even if New fails.
 func New(ctx context.Context, programs map[string]string) (*Stage, error) {
 	syscall.Umask(0o022) // of this process: what is put on stage is as open to the users as it says
-	dir, err := os.MkdirTemp("", dirPrefix)
+	temp := os.TempDir()
+	if len(temp) > maxTemp {
+		temp = "/tmp"
+	}
+	dir, err := os.MkdirTemp(temp, dirPrefix)
 	if err != nil {
 		return nil, err
 	}
