@@ -61,6 +61,8 @@ type Config struct {
 	Ready   func(home.Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
 
+	PerSecond int // requests of the user that are answered, in the long run; twice as many at once; 0: 1,000
+
 	Election Election        // that the agent stands for; nil: none
 	Elects   cardbroker.Port // where whoever is elected listens, for the note
 }

@@ -43,8 +43,7 @@ func (a *Agent) allRoutes() []httpserver.Route {
 	return slices.Concat(a.routes(), a.demo.Routes(), a.kept.Routes(), a.pki.Routes(), a.readers.Routes(), a.remote.Routes(), x509.Helpers{}.Routes())
 }
 
-// perSecond is how many requests the agent answers its user in the long run. That is more than elsewhere, for cards answer so fast, and what is
-// used up is the user's own.
+// perSecond is Config.PerSecond where that says nothing. It is more than elsewhere, for cards answer so fast, and what is used up is the user's own.
 const perSecond = 1000
 
 // serve serves the agent's port, and what the broker forwards, until ctx ends.
@@ -58,7 +57,7 @@ func (a *Agent) serve(ctx context.Context, e enrolment) error {
 		Guest:     a.demo.Name,
 		Refused:   a.tellRefused,
 		PagesOnly: a.cfg.Policy.PagesOnly,
-		PerSecond: perSecond,
+		PerSecond: cmp.Or(a.cfg.PerSecond, perSecond),
 		Log:       a.cfg.Log,
 	})
 	attested := []httpserver.Listener{{Listener: e.forwards, Kind: httpserver.Forwarded{Name: a.hostAlias}}}

@@ -10,6 +10,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -72,6 +73,8 @@ type Backend struct {
 	Tenants *tenant.Authority
 	Issuer  *issuer.Issuer // whose tokens Tenants believes
 	URL     string         // as back ends and tickets name it: wss://host:port
+
+	PerSecond int // requests of one address, in the long run; twice as many at once; 0: 1,024
 }
 
 // Broker is the host service. Make it with [New].
@@ -204,7 +207,7 @@ func (b *Broker) serveLocal(ctx context.Context) error {
 
 func (b *Broker) serveBackend(ctx context.Context) error {
 	d := door{Broker: b, tenants: b.cfg.Backend.Tenants}
-	return d.server(maxBackendConns, backendPerSecond, b.tokenRoutes()...).Serve(ctx,
+	return d.server(maxBackendConns, cmp.Or(b.cfg.Backend.PerSecond, backendPerSecond), b.tokenRoutes()...).Serve(ctx,
 		httpserver.Listener{Listener: b.cfg.Backend.Listen, Kind: httpserver.Remote{}, TLS: b.cfg.Backend.TLS})
 }
 

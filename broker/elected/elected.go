@@ -7,6 +7,7 @@
 package elected
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -29,7 +30,7 @@ import (
 const (
 	maxConns     = 1024                   // of all users but our own
 	ownConns     = 4096                   // of our own: whatever others do, his agents find room, and who asks whether we work
-	ownPerSecond = 1000                   // requests of our own user, in the long run
+	ownPerSecond = 1000                   // Config.PerSecond where that says nothing
 	patience     = 200 * time.Millisecond // for what runs when the term ends: the agents are to elect
 )
 
@@ -43,6 +44,8 @@ type Config struct {
 	HostName string
 	Version  string
 	Log      *slog.Logger
+
+	PerSecond int // requests of our own user, in the long run; twice as many at once; 0: 1,000
 }
 
 // Leader is an elected registry. Make it with [New].
@@ -89,7 +92,7 @@ func (l *Leader) serve(ctx context.Context) error {
 		Routes:    append(l.core.LoopbackRoutes(), l.localRoutes()...),
 		Authorize: l.authorize,
 		MaxAll:    maxConns,
-		Own:       &httpserver.Share{User: l.self, Conns: ownConns, PerSecond: ownPerSecond},
+		Own:       &httpserver.Share{User: l.self, Conns: ownConns, PerSecond: cmp.Or(l.cfg.PerSecond, ownPerSecond)},
 		Patience:  patience,
 		Epoch:     l.epoch,
 		Log:       l.cfg.Log,

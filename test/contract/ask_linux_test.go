@@ -6,6 +6,7 @@ package contract_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/test/openapi"
 )
@@ -161,30 +163,33 @@ func (s asked) read(request *http.Request, sent []byte, conn io.Reader) answer {
 	return a
 }
 
-// askLast sends a request right behind four hundred others, and returns its answer: a server that is slow itself fills the bucket
-// nearly as fast as we empty it.
-func (s asked) askLast(method, path string) answer {
+// flood has requests come over several connections until stop, more than the server lets one user have: nobody waits for an answer or looks at
+// one, so that this side is the faster one.
+func (s asked) flood() (stop func()) {
 	s.t.Helper()
-	const before = 400
-	conn := s.dial()
-	other, _ := s.request("GET", "/x", nil)
-	request, sent := s.request(method, path, nil)
 	var text bytes.Buffer
-	for range before {
-		other.Write(&text)
+	request, _ := s.request("GET", "/x", nil)
+	for range 100 {
+		request.Write(&text)
 	}
-	request.Write(&text)
-	_, err := text.WriteTo(conn)
-	s.check(err)
-	answers := bufio.NewReader(conn)
-	for range before {
-		response, err := http.ReadResponse(answers, other)
-		s.check(err)
-		_, err = io.Copy(io.Discard, response.Body)
-		s.check(err)
+	group := run.New(s.t.Context())
+	for range 2 {
+		conn := s.dial()
+		group.Go("send", func(ctx context.Context) error {
+			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			for ctx.Err() == nil {
+				if _, err := conn.Write(text.Bytes()); err != nil {
+					break
+				}
+			}
+			return nil
+		})
+		group.Go("drop", func(context.Context) error {
+			io.Copy(io.Discard, conn)
+			return nil
+		})
 	}
-	defer conn.Close()
-	return s.read(request, sent, answers)
+	return func() { group.Stop() }
 }
 
 // want checks status and reason.

@@ -29,7 +29,7 @@ func newElected(t *testing.T) (leader asked, number uint64) {
 	number = epoch.Now()
 	l, err := elected.New(t.Context(), elected.Config{
 		Listen: listeners, Registry: registry.Config{Ports: cardbroker.Ports{19150}, Epoch: number}, HostName: "host.example", Version: "test",
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), PerSecond: slowPace,
 	})
 	h.check(err)
 	h.run(l.Run)

@@ -50,6 +50,7 @@ type host struct {
 	door    string
 	tls     *tls.Config // for the door's clients
 	closed  bool        // the next agents let no programs in
+	pace    int         // how many requests a second they answer; 0: as many as ever
 }
 
 // ledger is a store whose disk can fail.
@@ -102,7 +103,7 @@ func newHost(t *testing.T) *host {
 		Listen: loopback, Socket: local, HostName: "host.example", Version: "test", Log: slog.New(slog.DiscardHandler),
 		Registry: registry.Config{Ports: ports},
 		Backend: &broker.Backend{
-			Listen: door, Tenants: tenants, Issuer: own, URL: "wss://" + h.door,
+			Listen: door, Tenants: tenants, Issuer: own, URL: "wss://" + h.door, PerSecond: slowPace,
 			TLS: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}},
 		},
 	}, h.ledger)
@@ -176,6 +177,7 @@ func (h *host) logon(session, sandbox string) (address string, logoff func()) {
 		Session: cardbroker.SessionID(session), State: h.path("agent-" + session), Socket: h.path("broker.sock"), Version: "test",
 		Sandbox: cards.Config{Program: sandbox, Args: []string{"softcard"}, Log: slog.New(slog.DiscardHandler)},
 		Ready:   func(n home.Note) { notes <- n }, Log: slog.New(slog.DiscardHandler), Policy: h.policy(),
+		PerSecond: h.pace,
 	}, h.client())
 	h.check(err)
 	logoff = h.run(service.Run)
