@@ -134,7 +134,7 @@ func converse(t *testing.T, serve func([]net.Conn, *slog.Logger) error) *agent {
 		our, their := net.Pipe()
 		a.streams = append(a.streams, wire.NewStream(our))
 		theirs = append(theirs, their)
-		our.SetDeadline(time.Now().Add(10 * time.Second)) // a test fails, it does not hang
+		our.SetDeadline(time.Now().Add(20 * time.Second)) // a test fails, it does not hang
 		t.Cleanup(func() { our.Close() })
 	}
 	log := slog.New(slog.NewTextHandler(&a.log, nil))
@@ -148,7 +148,7 @@ func (a *agent) end() error {
 	select {
 	case err := <-a.ended:
 		return err
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		a.t.Fatal("Serve() does not return")
 		return nil
 	}

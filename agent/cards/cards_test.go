@@ -75,12 +75,12 @@ func kill(t testing.TB, pid int) {
 	}
 }
 
-// eventually waits up to 5 s for what has no event to wait for.
+// eventually waits up to 20 s for what has no event to wait for.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !is(); <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !is(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Errorf("waited 5 s in vain: %s", what)
+			t.Errorf("waited 20 s in vain: %s", what)
 			return
 		}
 	}
@@ -186,7 +186,7 @@ func TestTransmit(t *testing.T) {
 func TestCardTime(t *testing.T) {
 	c := openCard(t, newSandbox(t, cards.Config{}), "fake 0")
 	_, took, err := c.Transmit(t.Context(), nil, command(insSlow, 2))
-	if err != nil || took < 20*time.Millisecond || took > time.Second {
+	if err != nil || took < 20*time.Millisecond || took > 10*time.Second {
 		t.Errorf("Transmit() took %v, %v, want the card's 20 ms", took, err)
 	}
 }
@@ -264,7 +264,7 @@ func watch(t *testing.T, s *cards.Sandbox) (want func(list string)) {
 		for names(s.Snapshot()) != list {
 			select {
 			case <-changed:
-			case <-time.After(5 * time.Second):
+			case <-time.After(20 * time.Second):
 				t.Fatalf("Snapshot() = %q, want %q", names(s.Snapshot()), list)
 			}
 		}

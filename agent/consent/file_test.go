@@ -33,7 +33,7 @@ func newOrigin(i int) cardbroker.Origin {
 	return cardbroker.Origin(fmt.Sprintf("https://n%d.example", i))
 }
 
-// within waits until something is so, a second at most: that is how long a change of another session may take.
+// within waits until something is so. A change of another session may take a second; ten are for a machine that is busy with others.
 func within(t *testing.T, what string, so func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -41,8 +41,8 @@ func within(t *testing.T, what string, so func() bool) time.Duration {
 	defer tick.Stop()
 	for !so() {
 		<-tick.C
-		if time.Since(start) > time.Second {
-			t.Fatalf("within a second not: %s", what)
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("within ten seconds not: %s", what)
 		}
 	}
 	return time.Since(start)

@@ -168,7 +168,7 @@ func TestHost(t *testing.T) {
 	b.says("state", "ok", "has not made")
 	b.says("antivirus", "unknown", "")
 	b.says("clock", "ok", "")
-	if err := os.MkdirAll(b.cfg.State, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(b.cfg.State, 0o755), os.Chmod(b.cfg.State, 0o755)); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	b.says("state", "fail", "open to others")

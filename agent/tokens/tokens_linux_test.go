@@ -96,9 +96,9 @@ func wantReason(t testing.TB, what string, err error, want cardbroker.Reason) {
 
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !is(); <-time.After(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !is(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Errorf("waited 5 s in vain: %s", what)
+			t.Errorf("waited 20 s in vain: %s", what)
 			return
 		}
 	}

@@ -310,7 +310,7 @@ func TestNoLeaks(t *testing.T) {
 			j.await(t)
 		}
 	})
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(20 * time.Second)
 	for runtime.NumGoroutine() > before {
 		select {
 		case <-deadline:

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
@@ -56,9 +57,11 @@ func (h *guarded) free(port cardbroker.Port) {
 	}
 }
 
-// freePorts returns ports that nobody has bound just now, as a range of two.
+// freePorts returns ports that nobody has bound just now, as a range of two. They lie below those that clients of the host get for
+// their own ends, and the agents of other packages' tests.
 func freePorts(t *testing.T) (string, cardbroker.Port) {
-	for port := cardbroker.Port(25800); port < 26800; port += 2 {
+	for range 1000 {
+		port := cardbroker.Port(19200 + 2*rand.N(300))
 		_, first := registry.ProvePort(t.Context(), port)
 		_, second := registry.ProvePort(t.Context(), port+1)
 		if first == nil && second == nil {
@@ -72,7 +75,7 @@ func freePorts(t *testing.T) (string, cardbroker.Port) {
 // waitGuarded returns once the guard answers on the port at the given address.
 func waitGuarded(t *testing.T, host string, port cardbroker.Port) *http.Response {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}
+	client := http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
 	defer client.CloseIdleConnections()
 	for {
 		response, err := client.Get(fmt.Sprintf("http://%s:%d/v3/readers", host, port))

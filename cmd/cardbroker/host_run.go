@@ -184,7 +184,11 @@ func hostName(configured string) string {
 // listenLocal listens on the local socket: 0666 in a directory that only its owner can write to. The socket of a broker
 // that was killed is replaced; that of one that lives is a Conflict.
 func listenLocal(ctx context.Context, path string) (net.Listener, error) {
-	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.Chmod(filepath.Dir(path), 0o755) // every user has to reach the socket, whatever our umask
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, usable(err, "cannot make the directory of the local socket %s; name another with --socket (and --state)", path)
 	}
 	if err := peer.CheckPath(filepath.Dir(path), peer.Self()); err != nil { // else he could put his own there, or a link

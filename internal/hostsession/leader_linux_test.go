@@ -5,6 +5,7 @@ package hostsession_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,7 +37,8 @@ func stageFor(t *testing.T, shell string) (dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), program, 0o755); err != nil {
+		to := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(to, program, 0o755), os.Chmod(to, 0o755)); err != nil { // whatever the umask
 			t.Fatal(err)
 		}
 	}

@@ -48,7 +48,7 @@ func play(part string) int {
 
 // command is a process of this program that plays a part.
 func command(part string, attr *syscall.SysProcAttr) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe") // the path of the test's binary is closed to other users
+	cmd := exec.Command(testenv.Self())
 	cmd.Env = append(os.Environ(), partVariable+"="+part, "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = attr
 	return cmd

@@ -6,6 +6,7 @@ package peer_test
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -386,12 +387,14 @@ func TestKernelKeepsPorts(t *testing.T) {
 	}
 }
 
-// freePort returns a port that nobody listens on. It is below the ephemeral range, so that no client has it either.
+// freePort returns a port that nobody listens on. It is below the ephemeral range, so that no client has it either, and the ports of
+// agents, which other packages' tests start.
 func freePort(t testing.TB) string {
 	t.Helper()
 	var c net.ListenConfig
 	c.SetMultipathTCP(false)
-	for port := 24800; port < 27000; port++ {
+	for range 1000 {
+		port := 18000 + rand.N(1000)
 		if l, err := c.Listen(t.Context(), "tcp", fmt.Sprintf(":%d", port)); err == nil { // all addresses
 			l.Close()
 			return strconv.Itoa(port)

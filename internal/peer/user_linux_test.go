@@ -64,7 +64,7 @@ func start(t testing.TB, user cardbroker.UserID, attr *syscall.SysProcAttr, file
 	if attr.Credential == nil {
 		attr.Credential = &syscall.Credential{Uid: user.UID, Gid: user.UID}
 	}
-	cmd := exec.Command("/proc/self/exe") // the path of the test's binary is closed to other users
+	cmd := exec.Command(testenv.Self())
 	cmd.Env = append(os.Environ(), "CARDBROKER_TEST_USER=1", "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = attr
 	cmd.ExtraFiles = files

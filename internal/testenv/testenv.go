@@ -28,6 +28,16 @@ func Root(t testing.TB) {
 	}
 }
 
+// Self is this test program, for processes of other users: its path is closed to them, and so is the file with the umask of
+// some who build it.
+func Self() string {
+	const self = "/proc/self/exe"
+	if info, err := os.Stat(self); err == nil {
+		os.Chmod(self, info.Mode()|0o055)
+	}
+	return self
+}
+
 // Tool returns the path of a program, or skips the test where it is not installed.
 func Tool(t testing.TB, name string) string {
 	t.Helper()

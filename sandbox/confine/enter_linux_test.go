@@ -54,7 +54,7 @@ type theater struct {
 // newTheater builds the intruder, with cgo or without.
 func newTheater(t *testing.T, cgo bool) *theater {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cardbroker-confine-")
+	dir, err := os.MkdirTemp("", "c") // short, as what is below: there are sockets, and TMPDIR may be long
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,13 +72,16 @@ func newTheater(t *testing.T, cgo bool) *theater {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go test -c = %v: %s", err, out)
 	}
+	if err := os.Chmod(th.program, 0o755); err != nil { // whatever the umask
+		t.Fatal(err)
+	}
 	return th
 }
 
 // set makes a new scene.
 func (th *theater) set() scene {
 	th.t.Helper()
-	dir, err := os.MkdirTemp(th.dir, "scene-")
+	dir, err := os.MkdirTemp(th.dir, "")
 	if err != nil {
 		th.t.Fatal(err)
 	}
@@ -102,9 +105,9 @@ func (th *theater) set() scene {
 	}
 	os.Chmod(file, 0o666)
 	for name, mode := range map[string]os.FileMode{
-		filepath.Join(s.Outside, "open.sock"):    0o666,
-		filepath.Join(s.Outside, "shut.sock"):    0o600,
-		filepath.Join(s.Sockets, "service.sock"): 0o666,
+		filepath.Join(s.Outside, "open.sock"): 0o666,
+		filepath.Join(s.Outside, "shut.sock"): 0o600,
+		filepath.Join(s.Sockets, "s.sock"):    0o666,
 	} {
 		th.listen("unix", name)
 		os.Chmod(name, mode)

@@ -28,7 +28,7 @@ type scene struct {
 	Confined bool   // by what Inside and Sockets say; else he is free, to show that an attempt can work
 	Inside   string // a directory
 	Outside  string // a directory: "file", "open.sock", and "shut.sock" which belongs to another user
-	Sockets  string // a directory: "service.sock"
+	Sockets  string // a directory: "s.sock"
 	TCP      string // address of a listener
 	Abstract string // address of an abstract Unix socket
 	Victim   int    // a process of the same user
@@ -129,7 +129,7 @@ func (s scene) attempts() map[string]func() error {
 		"netlink":                netlink,
 		"Unix socket":            func() error { return s.dial("unix", filepath.Join(s.Outside, "open.sock")) },
 		"Unix socket, shut":      func() error { return s.dial("unix", filepath.Join(s.Outside, "shut.sock")) },
-		"Unix socket, needed":    func() error { return s.dial("unix", filepath.Join(s.Sockets, "service.sock")) },
+		"Unix socket, needed":    func() error { return s.dial("unix", filepath.Join(s.Sockets, "s.sock")) },
 		"abstract Unix socket":   func() error { return s.dial("unix", s.Abstract) },
 		"signal":                 func() error { return unix.Kill(s.Victim, 0) },
 		"fork":                   fork,

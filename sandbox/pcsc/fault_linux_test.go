@@ -14,7 +14,7 @@ import (
 )
 
 // callLimit is how long a call may take that nothing keeps waiting.
-const callLimit = 5 * time.Second
+const callLimit = 20 * time.Second
 
 // commands is told by the card of each command that it begins.
 type commands chan struct{}
@@ -130,8 +130,8 @@ func TestServiceLostWhileIdle(t *testing.T) {
 	card := b.connect(cardbroker.ShareShared)
 	b.want("Transmit", transmit(card), "")
 	b.Kill()
-	w.next(time.Second)
-	w.next(time.Second)
+	w.next(callLimit)
+	w.next(callLimit)
 	b.want("Transmit", transmit(card), cardbroker.CardRemoved)
 }
 

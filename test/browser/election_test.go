@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/test/chromium"
 )
 
@@ -79,14 +78,10 @@ func alone(script string) string {
 // elect has an agent of the user keep the registry, on a port of its own.
 func elect(t *testing.T, h *host, u *user) {
 	t.Helper()
-	free, err := httpserver.ListenLoopback(h.Context(), 0)
+	at, err := h.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range free {
-		l.Close()
-	}
-	at := free[0].Addr().String()
 	if err := h.service.Stop(); err != nil {
 		t.Fatal(err)
 	}

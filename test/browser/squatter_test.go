@@ -17,6 +17,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,15 +152,11 @@ func (h *host) candidates(scope string) (port cardbroker.Port, flags []string) {
 	if err := h.service.Stop(); err != nil {
 		h.t.Fatal(err)
 	}
-	free, err := httpserver.ListenLoopback(h.Context(), 0)
+	at, err := h.Reserve()
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	for _, l := range free {
-		l.Close()
-	}
-	at := free[0].Addr().(*net.TCPAddr)
-	h.broker = "http://" + at.String()
+	h.broker = "http://" + at
 	for name, text := range map[string]string{
 		"agent.yaml": fmt.Sprintf("elect: {enabled: true, listen: %q}\n", at), "policy.d/election.yaml": "election: {scope: " + scope + "}\n",
 	} {
@@ -170,7 +167,7 @@ func (h *host) candidates(scope string) (port cardbroker.Port, flags []string) {
 			h.t.Fatal(err)
 		}
 	}
-	return cardbroker.Port(at.Port), []string{"--config", h.Path("agent.yaml"), "--policy", h.Path("policy.d")}
+	return cardbroker.Port(netip.MustParseAddrPort(at).Port()), []string{"--config", h.Path("agent.yaml"), "--policy", h.Path("policy.d")}
 }
 
 // waits waits until an agent of the user says that it is not registered, and returns its process and port.

@@ -22,6 +22,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/run"
+	"github.com/cardbroker/cardbroker/internal/testenv"
 	"github.com/cardbroker/cardbroker/test/openapi"
 )
 
@@ -221,7 +222,7 @@ func (s asked) askAsStranger(method, path string, options ...option) answer {
 	request.Header.Set("Connection", "close")
 	var text, out bytes.Buffer
 	s.check(request.Write(&text))
-	cmd := exec.Command("/proc/self/exe") // the path of the test's binary is closed to other users
+	cmd := exec.Command(testenv.Self())
 	cmd.Env = append(os.Environ(), fetchVariable+"="+s.address, "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &text, &out, os.Stderr

@@ -28,7 +28,7 @@ func newElected(t *testing.T) (leader asked, number uint64) {
 	h.check(err)
 	number = epoch.Now()
 	l, err := elected.New(t.Context(), elected.Config{
-		Listen: listeners, Registry: registry.Config{Ports: cardbroker.Ports{20100}, Epoch: number}, HostName: "host.example", Version: "test",
+		Listen: listeners, Registry: registry.Config{Ports: cardbroker.Ports{19150}, Epoch: number}, HostName: "host.example", Version: "test",
 		Log: slog.New(slog.DiscardHandler), PerSecond: slowPace,
 	})
 	h.check(err)

@@ -97,7 +97,7 @@ func newHost(t *testing.T) *host {
 	tenants, err := tenant.New(t.Context(), tenant.Config{Tokens: tokens,
 		Issuers: []tenant.Issuer{{Verifier: own.Verifier(), Keys: own, Tenant: own.Tenant, Bearer: true}}})
 	h.check(err)
-	ports, err := cardbroker.ParsePorts("20100-20149")
+	ports, err := cardbroker.ParsePorts("19100-19149")
 	h.check(err)
 	service, err := broker.New(t.Context(), broker.Config{
 		Listen: loopback, Socket: local, HostName: "host.example", Version: "test", Log: slog.New(slog.DiscardHandler),

@@ -9,18 +9,15 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/httpserver"
 )
 
 // dialsOut shows a host that lets no back end in: its broker calls the back end, which drives alice's card all the same.
 func (st *story) dialsOut() error {
 	st.scene("No way in: the broker calls the back end")
-	listener, err := httpserver.Listen(st.Context(), "tcp", "127.0.0.1:0")
+	rendezvous, err := st.Reserve() // the back end listens there later on
 	if err != nil {
 		return err
 	}
-	rendezvous := listener.Addr().String()
-	listener.Close() // the back end listens there later on
 	token := st.Path(tenant + ".token")
 	config := fmt.Sprintf("backend: {connect: [{url: 'wss://%s', tenant: %s, ca: %s, token_file: %s}]}\n", rendezvous, tenant, st.Path("door.pem"), token)
 	if err := os.WriteFile(st.Path("closed.yaml"), []byte(config), 0o600); err != nil {

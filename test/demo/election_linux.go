@@ -16,7 +16,6 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -46,14 +45,11 @@ func (st *story) elect() error {
 
 // configure chooses a port, and tells agents of it in a configuration file.
 func (e *electorate) configure() error {
-	free, err := httpserver.ListenLoopback(e.Context(), 0)
+	at, err := e.Reserve() // who is elected listens there
 	if err != nil {
 		return err
 	}
-	for _, l := range free {
-		l.Close() // who is elected listens there
-	}
-	e.at = free[0].Addr().String()
+	e.at = at
 	file := e.Path("elect.yaml")
 	e.flags = []string{"--config", file, "--socket", e.socket, "--state", filepath.Join(e.alice.Home, "elected")}
 	return os.WriteFile(file, fmt.Appendf(nil, "elect: {listen: %q}\n", e.at), 0o644)

@@ -70,7 +70,15 @@ func (st *story) logon() error {
 	if err := os.WriteFile(st.Path("tokens"), []byte(tokens), 0o600); err != nil {
 		return err
 	}
-	if err := st.startBroker("127.0.0.1:0", "127.0.0.1:0"); err != nil {
+	listen, err := st.Reserve() // it is killed, and comes back there
+	if err != nil {
+		return err
+	}
+	backend, err := st.Reserve()
+	if err != nil {
+		return err
+	}
+	if err := st.startBroker(listen, backend); err != nil {
 		return err
 	}
 	st.check(len(st.host.Listen) > 0, "the broker is ready", fmt.Sprintf("%v, back ends at %s", st.host.Listen, st.host.Backend))

@@ -214,11 +214,11 @@ func (h *host) freePort() (port cardbroker.Port) {
 // TestRangeIsTaken has bob bind all ports that agents could get, and let go of them: alice is told why, and gets one then.
 func TestRangeIsTaken(t *testing.T) {
 	h, alice, bob := newAttack(t)
-	h.ports = "24800-24840"
+	h.ports = "19000-19040" // which no other test has
 	h.start()
 	var squatters []net.Listener
 	h.as(bob, func() {
-		for port := 24800; port <= 24840; port++ {
+		for port := 19000; port <= 19040; port++ {
 			listener, err := httpserver.Listen(h.Context(), "tcp4", fmt.Sprintf("127.0.0.1:%d", port))
 			if err == nil { // else somebody has it anyhow
 				squatters = append(squatters, listener)

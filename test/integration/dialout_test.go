@@ -19,7 +19,6 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/test/stage"
 	"github.com/cardbroker/cardbroker/virtualreader"
@@ -35,23 +34,12 @@ type closedHost struct {
 func newClosedHost(t *testing.T) *closedHost {
 	t.Helper()
 	h := &closedHost{host: newHost(t)}
-	h.issuer, h.rival, h.noDoor = freeAddress(t), freeAddress(t), true
+	h.issuer, h.rival, h.noDoor = h.reserve(), h.reserve(), true
 	entry := func(address, tenant string) string {
 		return fmt.Sprintf("    - {url: 'wss://%s', tenant: %s, ca: %s, token_file: %s}\n", address, tenant, h.Path("door.pem"), h.Path("token"))
 	}
 	h.config = "host: vda7\nbackend:\n  connect:\n" + entry(h.issuer, "issuer") + entry(h.rival, "rival")
 	return h
-}
-
-// freeAddress returns an address that is free now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := httpserver.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // at is the flags of a rendezvous.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
-	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/test/stage"
 )
 
@@ -31,15 +30,8 @@ type electorate struct {
 // newElectorate chooses a port, and tells agents of it.
 func newElectorate(h *host, user *stage.Person) *electorate {
 	h.t.Helper()
-	free, err := httpserver.ListenLoopback(h.Context(), 0)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	for _, l := range free {
-		defer l.Close()
-	}
-	e := &electorate{h, user, free[0].Addr().String()}
-	h.ready.Listen = []string{e.at} // where a service starts, and pages ask
+	e := &electorate{h, user, h.reserve()}
+	h.page, h.ready.Listen = e.at, []string{e.at} // where a service starts, and pages ask
 	file := fmt.Sprintf("socket: %s\nelect: {enabled: true, listen: %q}\n", h.socket, e.at)
 	if err := os.WriteFile(h.Path("agent.yaml"), []byte(file), 0o644); err != nil {
 		h.t.Fatal(err)

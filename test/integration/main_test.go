@@ -96,6 +96,8 @@ type host struct {
 	ports   string // of agents; "": the default
 	policy  string // of the next agents; "": the default
 	noDoor  bool   // the broker lets no back end in
+
+	page, back string // addresses of the broker: the same ones when it comes back
 }
 
 // newHost sets the stage, without a broker yet. At the end it checks that nothing was left behind.
@@ -160,16 +162,14 @@ func showLogs(t *testing.T, s *stage.Stage) {
 // start starts the broker; again, on the addresses that it had.
 func (h *host) start() {
 	h.t.Helper()
-	listen, backend := "127.0.0.1:0", "127.0.0.1:0"
-	if len(h.ready.Listen) > 0 {
-		listen = h.ready.Listen[0]
+	for _, at := range []*string{&h.page, &h.back} {
+		if *at == "" {
+			*at = h.reserve()
+		}
 	}
-	if h.ready.Backend != "" {
-		backend = h.ready.Backend[len("wss://"):]
-	}
-	args := []string{"host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket, "--ports", h.ports, "--listen", listen}
+	args := []string{"host", "run", "--log-level", h.level(), "--state", h.Path("state"), "--socket", h.socket, "--ports", h.ports, "--listen", h.page}
 	if !h.noDoor {
-		args = append(args, "--backend-listen", backend, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
+		args = append(args, "--backend-listen", h.back, "--backend-cert", h.Path("door.pem"), "--backend-key", h.Path("door.key"),
 			"--backend-tokens", h.Path("tokens"))
 	}
 	if h.config != "" {
@@ -183,6 +183,16 @@ func (h *host) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// reserve returns an address that stays the test's.
+func (h *host) reserve() string {
+	h.t.Helper()
+	at, err := h.Reserve()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return at
 }
 
 // level is what services log.

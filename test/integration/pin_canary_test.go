@@ -7,7 +7,6 @@ package integration
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -96,7 +95,7 @@ func inMemory(t *testing.T, pid int, pin string) (count int, what string) {
 		for at := from; at < to; at += int64(len(window) - overlap) {
 			n, _ := memory.ReadAt(window[:min(int64(len(window)), to-at)], at) // none of it of a mapping that nobody can read, [vvar] for one
 			for name, form := range looked {
-				if n := bytes.Count(window[:n], form); n > 0 {
+				if n := stands(window[:n], form); n > 0 {
 					count += n
 					what += fmt.Sprintf(" %s×%d", name, n)
 				}

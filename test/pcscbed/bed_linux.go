@@ -108,6 +108,9 @@ func Start(ctx context.Context, cfg Config) (_ *Bed, err error) {
 		return nil, fmt.Errorf("%d readers, want 1 to %d", cfg.Readers, 2*maxPairs)
 	}
 	b := &Bed{cfg: cfg, cards: make(map[int]*exec.Cmd), counts: make(map[int]uint32)}
+	if path := b.Socket(); len(path) > 107 { // unix(7); nobody could connect, and the wait for the readers would not say why
+		return nil, fmt.Errorf("the path of the socket %s has %d bytes, want 107 or fewer", path, len(path))
+	}
 	defer func() {
 		if err != nil {
 			b.Stop()
@@ -150,7 +153,7 @@ func (b *Bed) run(parts ...string) string {
 // furnish makes the directories and the configuration of the readers. Each pair has a copy of the driver, which knows its
 // readers by their slot alone and would take those of two pairs for the same.
 func (b *Bed) furnish(pairs int) error {
-	if err := os.MkdirAll(b.cfg.Dir, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(b.cfg.Dir, 0o755), os.Chmod(b.cfg.Dir, 0o755)); err != nil { // whatever the umask
 		return err
 	}
 	for _, dir := range []string{b.path("user"), b.run(), b.path("conf")} {

@@ -29,7 +29,7 @@ func start(t *testing.T, cfg pcscbed.Config) (context.Context, *pcscbed.Bed) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
-	dir, err := os.MkdirTemp("", "pcscbed") // TempDir has directories of mode 0700 above it
+	dir, err := os.MkdirTemp("", "bed") // short; and TempDir has directories of mode 0700 above it
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}

@@ -27,6 +27,7 @@ const (
 	stopTimeout  = 20 * time.Second // a service ends by itself after 5, and says so by its status
 
 	dirPrefix = "cardbroker-stage-" // digits follow
+	maxTemp   = 20                  // a longer TMPDIR leaves no room for the paths of sockets, which have 107 bytes, unix(7)
 )
 
 // Stage is a directory, the users who play in it, and the services that run. Strike it when done.
@@ -37,6 +38,7 @@ type Stage struct {
 	dir      string
 	services []*Service
 	made     []string // accounts to be removed
+	reserved []int    // sockets that keep ports
 }
 
 // Person is a user of the host.
@@ -52,7 +54,12 @@ type Person struct {
 // New makes the directory, copies the programs there, so that every user can run them, and makes the users. programs maps
 // the names on stage to files. ctx ends everything. The stage is to be struck even if New fails.
 func New(ctx context.Context, programs map[string]string) (*Stage, error) {
-	dir, err := os.MkdirTemp("", dirPrefix)
+	syscall.Umask(0o022) // of this process: what is put on stage is as open to the users as it says
+	temp := os.TempDir()
+	if len(temp) > maxTemp {
+		temp = "/tmp"
+	}
+	dir, err := os.MkdirTemp(temp, dirPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -263,6 +270,9 @@ func (s *Stage) Strike() (problems []string) {
 	}
 	for i := len(s.services) - 1; i >= 0; i-- {
 		note(s.services[i].Stop())
+	}
+	for _, fd := range s.reserved {
+		syscall.Close(fd)
 	}
 	for _, account := range s.made {
 		if out, err := exec.Command("userdel", account).CombinedOutput(); err != nil {

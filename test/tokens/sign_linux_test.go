@@ -152,7 +152,12 @@ func TestOpenSC(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	b, err := pcscbed.Start(ctx, pcscbed.Config{Dir: filepath.Join(t.TempDir(), "bed"), Readers: 1})
+	dir, err := os.MkdirTemp("", "bed") // short: there is a socket below
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	b, err := pcscbed.Start(ctx, pcscbed.Config{Dir: filepath.Join(dir, "bed"), Readers: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -436,7 +436,8 @@ func TestScriptEndsWithItsBackEnd(t *testing.T) {
 			b.sendScript(part(commands...), 0, wire.MaxPayload)
 			release := <-gate
 			leave(b)
-			for range 5 { // while the card works on some more, the holder hears of it
+			pause := 20 * time.Millisecond
+			for range 5 { // while the card works on some more, the holder hears of it: at the latest in six seconds
 				next := a.reader.Hold()
 				close(release)
 				select {
@@ -447,7 +448,8 @@ func TestScriptEndsWithItsBackEnd(t *testing.T) {
 				if release == nil {
 					break
 				}
-				<-time.After(20 * time.Millisecond)
+				<-time.After(pause)
+				pause *= 4
 			}
 			if release != nil {
 				close(release)

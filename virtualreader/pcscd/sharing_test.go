@@ -170,12 +170,16 @@ func TestBeginOfTheHoldersClient(t *testing.T) {
 	_, a, _ := one(t)
 	h1, h2 := a.connect("r"), a.connect("r")
 	check(t, "Begin", a.begin(h1), success)
-	start := time.Now()
-	check(t, "Begin on another handle of the client", a.begin(h2), sharingViolation)
-	_, _, code := a.tryConnect("r", shared, either)
-	check(t, "Connect of the client that has the transaction", code, sharingViolation)
-	if took := time.Since(start); took > 500*time.Millisecond {
-		t.Errorf("that took %v, want no wait", took)
+	fastest := waitLimit
+	for range 5 { // other work on this machine only adds to what it takes
+		start := time.Now()
+		check(t, "Begin on another handle of the client", a.begin(h2), sharingViolation)
+		_, _, code := a.tryConnect("r", shared, either)
+		check(t, "Connect of the client that has the transaction", code, sharingViolation)
+		fastest = min(fastest, time.Since(start))
+	}
+	if fastest > 500*time.Millisecond {
+		t.Errorf("that took %v, want no wait", fastest)
 	}
 	check(t, "End", a.end(h1, leave), success)
 	check(t, "Begin", a.begin(h2), success)

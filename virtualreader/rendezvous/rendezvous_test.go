@@ -166,7 +166,7 @@ func (h *host) bring(id string) (net.Conn, int) {
 }
 
 func (s *site) within() context.Context {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	s.t.Cleanup(cancel)
 	return ctx
 }

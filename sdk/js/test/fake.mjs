@@ -55,7 +55,7 @@ export const data = (data) => [200, { success: true, data }];
 export const refused = (status, reason, more = {}) => [status, { success: false, code: 123456, description: `it is ${reason}`, reason, ...more }];
 
 /** The consent that a broker hands out for an agent at a port. */
-export const consentFor = (port) => btoa(JSON.stringify({ agent: { apiPort: String(port) }, expires: "2030-01-02T03:04:05Z", signedHash: "" }));
+export const consentFor = (port) => btoa(JSON.stringify({ agent: { apiPort: String(port) }, expires: "2999-01-02T03:04:05Z", signedHash: "" }));
 
 /** A host: a broker that knows one agent. `broker` and `agent` are told what to answer by path; what they do not say is the usual. */
 export class Host {
