@@ -13,9 +13,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cardbroker/cardbroker/internal/run"
 )
 
 // Config says what a bed is like.
@@ -48,6 +51,9 @@ type Bed struct {
 	cards  map[int]*exec.Cmd
 	counts map[int]uint32 // the reader's event counter when it had noticed the card
 	names  []string
+
+	starts  chan func() // to the goroutine of starter
+	starter *run.Group
 }
 
 const (
@@ -107,10 +113,12 @@ func Start(ctx context.Context, cfg Config) (_ *Bed, err error) {
 	if pairs < 1 || pairs > maxPairs {
 		return nil, fmt.Errorf("%d readers, want 1 to %d", cfg.Readers, 2*maxPairs)
 	}
-	b := &Bed{cfg: cfg, cards: make(map[int]*exec.Cmd), counts: make(map[int]uint32)}
+	b := &Bed{cfg: cfg, cards: make(map[int]*exec.Cmd), counts: make(map[int]uint32), starts: make(chan func())}
 	if path := b.Socket(); len(path) > 107 { // unix(7); nobody could connect, and the wait for the readers would not say why
 		return nil, fmt.Errorf("the path of the socket %s has %d bytes, want 107 or fewer", path, len(path))
 	}
+	b.starter = run.New(context.WithoutCancel(ctx))
+	b.starter.Go("start", b.starting)
 	defer func() {
 		if err != nil {
 			b.Stop()
@@ -184,6 +192,31 @@ func (b *Bed) furnish(pairs int) error {
 	return nil
 }
 
+// starting starts the bed's programs, from one thread that lasts as long as the bed. They are to be killed when this process is, and for that
+// the kernel takes the end of the thread which started them (PR_SET_PDEATHSIG, prctl(2)): any other thread may end that was once locked.
+func (b *Bed) starting(ctx context.Context) error {
+	runtime.LockOSThread()
+	for {
+		select {
+		case start := <-b.starts:
+			start()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// start starts a program of the bed.
+func (b *Bed) start(cmd *exec.Cmd) error {
+	started := make(chan error, 1)
+	select {
+	case b.starts <- func() { started <- cmd.Start() }:
+		return <-started
+	case <-b.starter.Context().Done():
+		return errors.New("the bed was stopped")
+	}
+}
+
 // enclose makes the namespaces.
 func (b *Bed) enclose(ctx context.Context) error {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), "unshare", "-n", "-m", "--propagation", "private", "sh", "-c", enclose, "sh", b.run())
@@ -198,7 +231,7 @@ func (b *Bed) enclose(ctx context.Context) error {
 	var said strings.Builder
 	cmd.Stderr = &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	if err := b.start(cmd); err != nil {
 		return err
 	}
 	b.holder, b.hold = cmd, in
@@ -240,7 +273,7 @@ func (b *Bed) StartService(ctx context.Context) error {
 	defer log.Close()
 	cmd := b.Command(context.WithoutCancel(ctx), daemon(), "--foreground", "-c", b.path("conf"))
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	if err := b.start(cmd); err != nil {
 		return err
 	}
 	b.daemon = cmd
@@ -301,7 +334,7 @@ func (b *Bed) Insert(ctx context.Context, n int, card Card) error {
 	}
 	cmd := b.Command(context.WithoutCancel(ctx), b.cfg.Card, args...)
 	cmd.Stdout, cmd.Stderr = cmp.Or(card.Commands, card.Copies, card.Seen), os.Stderr
-	if err := cmd.Start(); err != nil {
+	if err := b.start(cmd); err != nil {
 		return err
 	}
 	b.cards[n] = cmd
@@ -348,6 +381,7 @@ func (b *Bed) Stop() error {
 		kill.Stop()
 		b.holder = nil
 	}
+	b.starter.Stop()
 	return os.RemoveAll(b.cfg.Dir)
 }
 
