@@ -5,7 +5,6 @@ package agent
 
 import (
 	"context"
-	"encoding/hex"
 	"net/http"
 	"time"
 
@@ -153,23 +152,14 @@ func (a *Agent) pinChallenge(w http.ResponseWriter, r *http.Request) error {
 	return httpserver.JSON(w, challenge)
 }
 
-// verifyWish is api.VerifyPIN as it is read: the PIN is never a string.
-type verifyWish struct {
-	Reference string    `json:"reference"`
-	Encoding  string    `json:"encoding"`
-	AID       string    `json:"aid"`
-	PIN       pin.Field `json:"pin"`
-	Dialog    bool      `json:"osDialog"`
-}
-
 // verifyPIN has a card compare a PIN.
 func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
-	var wish verifyWish
+	var wish pin.VerifyWish
 	defer wish.PIN.Wipe()
 	if err := httpserver.Decode(r, &wish); err != nil {
 		return err
 	}
-	command, err := wish.command()
+	command, err := wish.Command()
 	if err != nil {
 		return err
 	}
@@ -198,19 +188,6 @@ func (a *Agent) verifyPIN(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return httpserver.JSON(w, api.PINVerified{Verified: true})
-}
-
-// command is the VERIFY that is asked for.
-func (v *verifyWish) command() (pin.Verify, error) {
-	reference, err := hex.DecodeString(v.Reference)
-	if err != nil || len(reference) != 1 {
-		return pin.Verify{}, cardbroker.Errorf(cardbroker.Invalid, "reference: want two hexadecimal digits")
-	}
-	aid, err := hex.DecodeString(v.AID)
-	if err != nil {
-		return pin.Verify{}, cardbroker.Errorf(cardbroker.Invalid, "aid: want hexadecimal digits")
-	}
-	return pin.NewVerify(reference[0], pin.Encoding(v.Encoding), aid)
 }
 
 // pageOf returns the page that asks; "" for a program. The server has checked it.

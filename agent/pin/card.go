@@ -6,6 +6,7 @@ package pin
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -39,6 +40,28 @@ func (e Encoding) layout() (format [3]byte, most byte, data string, ok bool) {
 		return [3]byte{0x89, 0x47, 0x04}, 12, "\x20" + filler, true
 	}
 	return format, 0, "", false
+}
+
+// VerifyWish is api.VerifyPIN as it is read: the PIN is never a string.
+type VerifyWish struct {
+	Reference string `json:"reference"`
+	Encoding  string `json:"encoding"`
+	AID       string `json:"aid"`
+	PIN       Field  `json:"pin"`
+	Dialog    bool   `json:"osDialog"`
+}
+
+// Command is the VERIFY that is asked for. Errors: Invalid.
+func (v *VerifyWish) Command() (Verify, error) {
+	reference, err := hex.DecodeString(v.Reference)
+	if err != nil || len(reference) != 1 {
+		return Verify{}, cardbroker.Errorf(cardbroker.Invalid, "reference: want two hexadecimal digits")
+	}
+	aid, err := hex.DecodeString(v.AID)
+	if err != nil {
+		return Verify{}, cardbroker.Errorf(cardbroker.Invalid, "aid: want hexadecimal digits")
+	}
+	return NewVerify(reference[0], Encoding(v.Encoding), aid)
 }
 
 // Verify is a VERIFY command without its PIN, ISO/IEC 7816-4 §11.6.6.
