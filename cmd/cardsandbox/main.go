@@ -13,7 +13,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/cardbroker/cardbroker"
@@ -53,16 +55,26 @@ func heapGrowth(args []string) int {
 	return 25
 }
 
+// processors is on how many processors Go runs, at most: as many as it takes so that who answers for one reader and who reads a question
+// for another need not wait for each other. For each processor of a large host, Go keeps memory.
+const processors = 2
+
+// processorsVariable is how a Go program is told of them when it starts.
+const processorsVariable = "GOMAXPROCS"
+
 // run is the program. It needs no command line library: there is little to parse, and every start is waited for.
 func run(args []string, stderr io.Writer) int {
 	if !known(args) {
 		fmt.Fprint(stderr, usage)
 		return statusUsage
 	}
-	state, err := confine.Enter(needs(args)) // before a source is made, and before anything is loaded for it
+	os.Setenv(processorsVariable, strconv.Itoa(processors)) // for its second pass: what a start takes for more it does not give back
+	state, err := confine.Enter(needs(args))                // before a source is made, and before anything is loaded for it
 	if err != nil {
 		return status(err, stderr)
 	}
+	os.Unsetenv(processorsVariable)
+	runtime.GOMAXPROCS(processors) // there may have been no second pass
 	debug.SetGCPercent(heapGrowth(args))
 	streams, err := sandbox.Inherit()
 	if cardbroker.ReasonOf(err) == cardbroker.Invalid {

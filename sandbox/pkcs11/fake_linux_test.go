@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -324,6 +325,26 @@ func TestMemory(t *testing.T) {
 	}
 	if n := c.count(t, []byte(pin)); n != 0 {
 		t.Errorf("the PIN is in memory %d times", n)
+	}
+}
+
+// TestProcessors: a sandbox is started anew with two processors, however many it had at first.
+func TestProcessors(t *testing.T) {
+	testenv.Root(t)
+	c := startFake(t, "each", "GOMAXPROCS=64")
+	c.slot("a")
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", c.PID)) // of its last exec
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	for _, variable := range strings.Split(string(text), "\x00") {
+		if strings.HasPrefix(variable, "GOMAXPROCS=") {
+			named = append(named, variable)
+		}
+	}
+	if !slices.Equal(named, []string{"GOMAXPROCS=2"}) {
+		t.Errorf("the second pass was started with %q, want 2 processors", named)
 	}
 }
 
