@@ -41,6 +41,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/processors"
 	"github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/token"
 	"github.com/cardbroker/cardbroker/virtualreader/cardend"
@@ -60,6 +61,7 @@ type Config struct {
 	Version string
 	Ready   func(home.Note) // is called once, when the agent is registered for the first time; must not block
 	Log     *slog.Logger
+	Few     *processors.Few // the process's; nil: it has processors enough
 
 	PerSecond int // requests of the user that are answered, in the long run; twice as many at once; 0: 1,000
 
@@ -171,7 +173,7 @@ func New(cfg Config, broker registry) (*Agent, error) {
 		page:   strings.ToLower(rand.Text()) + ".localhost",
 		demo:   demo.New(!cfg.Policy.NoDemo),
 		names:  catalogue.New(cfg.Lists, cfg.Log),
-		keys:   devicekey.New(),
+		keys:   devicekey.New(cfg.Few),
 
 		entries: notice.NewEntries(),
 

@@ -21,6 +21,7 @@ import (
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/jose"
+	"github.com/cardbroker/cardbroker/internal/processors"
 	"github.com/cardbroker/cardbroker/internal/run"
 )
 
@@ -29,6 +30,7 @@ const rsaBits = 2048
 
 // Keys are the key pairs of one agent. Any number of goroutines may use them.
 type Keys struct {
+	few   *processors.Few
 	made  atomic.Pointer[pairs] // nil: not yet
 	ready chan struct{}         // closed when they are made
 }
@@ -47,20 +49,23 @@ type sealedTo struct {
 	private   any
 }
 
-// New returns keys that are not made yet.
-func New() *Keys { return &Keys{ready: make(chan struct{})} }
+// New returns keys that are not made yet. few is the process's; nil: it has processors enough.
+func New(few *processors.Few) *Keys { return &Keys{few: few, ready: make(chan struct{})} }
 
 // Make makes the keys. It takes some hundred milliseconds of a processor, most of which it leaves to others where they want it. It is
 // called once.
 func (k *Keys) Make(ctx context.Context) error {
 	var made *pairs
+	back := k.few.Two() // nobody is to wait until the search has had its turn
 	search := run.New(ctx)
 	search.Go("search", func(context.Context) (err error) {
 		yield()
 		made, err = generate()
 		return err
 	})
-	if err := search.Wait(); err != nil || made == nil { // the agent ends
+	err := search.Wait()
+	back()
+	if err != nil || made == nil { // the agent ends
 		return err
 	}
 	// What the search for primes and the agent's start have left, about 1 MiB: most agents are idle from now on. Everything else stands still

@@ -14,7 +14,7 @@ import (
 )
 
 func TestKeys(t *testing.T) {
-	keys := devicekey.New()
+	keys := devicekey.New(nil)
 	if _, err := keys.Public(); cardbroker.ReasonOf(err) != cardbroker.Unavailable {
 		t.Errorf("Public = %v before there is a key, want unavailable", err)
 	}
@@ -58,7 +58,7 @@ func TestKeys(t *testing.T) {
 }
 
 func BenchmarkOpenPKCS1(b *testing.B) {
-	keys := devicekey.New()
+	keys := devicekey.New(nil)
 	if err := keys.Make(b.Context()); err != nil {
 		b.Fatal(err)
 	}

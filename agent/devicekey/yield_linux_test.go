@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cardbroker/cardbroker/internal/processors"
 )
 
 // nice returns the niceness of the calling thread.
@@ -38,10 +40,41 @@ func TestMakeYieldsNothingElse(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before := nice(t)
-	if err := New().Make(t.Context()); err != nil {
+	if err := New(nil).Make(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if after := nice(t); after != before {
 		t.Errorf("who makes keys has niceness %d after that, and %d before", after, before)
+	}
+}
+
+// TestMakeHasAProcessor: an agent that has one processor answers while it searches, for the search has one of its own.
+func TestMakeHasAProcessor(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	t.Setenv("GOMAXPROCS", "1")
+	keys := New(processors.New())
+	most := make(chan int)
+	go func() {
+		seen := 0
+		for {
+			select {
+			case <-keys.Ready():
+				most <- seen
+				return
+			default:
+				seen = max(seen, runtime.GOMAXPROCS(0))
+				runtime.Gosched()
+			}
+		}
+	}()
+	if err := keys.Make(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if seen := <-most; seen != 2 {
+		t.Errorf("%d processors while the keys were made, want 2", seen)
+	}
+	if after := runtime.GOMAXPROCS(0); after != 1 {
+		t.Errorf("%d processors afterwards, want 1", after)
 	}
 }

@@ -126,7 +126,7 @@ func TestAttacks(t *testing.T) {
 			return enter(request{shop, b.jwe(b.key(0), shop, sealed.Header{"typ": "JWE"})}) == nil
 		}},
 		{"a JWE for another agent's key is sent to the card as it is", nil, func(b *bed, enter func(request) error) bool {
-			other := devicekey.New()
+			other := devicekey.New(nil)
 			if err := other.Make(b.t.Context()); err != nil {
 				b.t.Fatal(err)
 			}

@@ -39,7 +39,7 @@ var pivAID = []byte("\xA0\x00\x00\x03\x08")
 
 // theKeys are made once: it takes a while.
 var theKeys = sync.OnceValue(func() *devicekey.Keys {
-	keys := devicekey.New()
+	keys := devicekey.New(nil)
 	if err := keys.Make(context.Background()); err != nil {
 		panic(err)
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/hostsession"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/processors"
 )
 
 // agentFlags are shared by the agent's commands.
@@ -112,6 +113,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 	c.Flags().BoolVar(&elect, "elect", false, "where no broker runs, elect an agent that does its work")
 	c.Flags().IntVar(&fd, "ready-fd", 0, "descriptor for the ready line (default: standard output)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		few := processors.New()
 		out, err := p.openReady(fd)
 		if err != nil {
 			return err
@@ -148,6 +150,7 @@ func (p *program) agentRun(flags *agentFlags) *cobra.Command {
 			Lists:   atrLists(cfg),
 			Version: version(),
 			Log:     log,
+			Few:     few,
 		})
 	}
 	return c

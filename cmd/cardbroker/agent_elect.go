@@ -28,6 +28,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/epoch"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/processors"
 	owned "github.com/cardbroker/cardbroker/internal/run"
 )
 
@@ -41,6 +42,7 @@ type office struct {
 	scope    config.Election
 	accounts []cardbroker.UserID
 	state    string // directory
+	few      *processors.Few
 	owners   *owned.Group
 	log      *slog.Logger
 }
@@ -49,7 +51,7 @@ var _ agent.Election = (*office)(nil)
 
 // stand has an agent stand for election. The election begins when the agent seeks a registry, and stop ends it.
 func stand(ctx context.Context, cfg agent.Config, at config.Elect, service *client.Broker) (o *office, stop func() error, err error) {
-	o = &office{scope: cfg.Policy.Election, accounts: service.Accounts(), state: cfg.State, log: cfg.Log}
+	o = &office{scope: cfg.Policy.Election, accounts: service.Accounts(), state: cfg.State, few: cfg.Few, log: cfg.Log}
 	if o.port, err = loopbackPort("elect.listen", at.Listen); err != nil {
 		return nil, nil, err
 	}
@@ -122,6 +124,7 @@ func (o *office) take(ctx context.Context) (election.Term, error) {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
+		defer o.few.All()() // who leads works for all agents
 		seen := owned.New(ctx)
 		defer seen.Stop()
 		lock, err := peer.Lock(filepath.Join(o.state, home.ElectedFile))

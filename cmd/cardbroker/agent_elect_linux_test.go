@@ -24,6 +24,7 @@ import (
 	"github.com/cardbroker/cardbroker/internal/config"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
 	"github.com/cardbroker/cardbroker/internal/peer"
+	"github.com/cardbroker/cardbroker/internal/processors"
 	owned "github.com/cardbroker/cardbroker/internal/run"
 	"github.com/cardbroker/cardbroker/internal/testenv"
 )
@@ -56,6 +57,28 @@ func (o *office) serveTerm(t *testing.T, during func()) {
 	end()
 	if err := <-done; err != nil {
 		t.Errorf("the term has ended with %v", err)
+	}
+}
+
+// TestOfficeHasAllProcessors: who leads works for all agents of the host, and has one processor again when somebody else leads.
+func TestOfficeHasAllProcessors(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	runtime.SetDefaultGOMAXPROCS()
+	all := runtime.GOMAXPROCS(0)
+	t.Setenv("GOMAXPROCS", "1")
+	o := newOffice(t, t.TempDir())
+	o.few = processors.New()
+	if is := runtime.GOMAXPROCS(0); is != 1 {
+		t.Errorf("%d processors before the term, want 1", is)
+	}
+	o.serveTerm(t, func() {
+		if is := runtime.GOMAXPROCS(0); is != all {
+			t.Errorf("%d processors in office, want %d", is, all)
+		}
+	})
+	if is := runtime.GOMAXPROCS(0); is != 1 {
+		t.Errorf("%d processors after the term, want 1", is)
 	}
 }
 

@@ -197,7 +197,7 @@ func (b *Bed) ask(_ context.Context, q pin.Question) (said []cardbroker.Secret, 
 
 // theKeys are made once: it takes a while.
 var theKeys = sync.OnceValue(func() *devicekey.Keys {
-	keys := devicekey.New()
+	keys := devicekey.New(nil)
 	if err := keys.Make(context.Background()); err != nil {
 		panic("BUG: " + err.Error())
 	}
