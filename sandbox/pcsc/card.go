@@ -205,15 +205,24 @@ func (c *connection) usable() error {
 
 // reconnect makes the connection good again after a reset.
 func (c *connection) reconnect() error {
-	if err := c.card.Reconnect(scard.ShareMode(c.share), c.protocols(), scard.LeaveCard); err != nil {
-		code := codeOf(err)
-		c.lost = c.lost || isLost(code)
-		return explain(err, code, holding)
+	err := c.card.Reconnect(scard.ShareMode(c.share), c.protocols(), scard.LeaveCard)
+	if err == nil {
+		err = c.look()
 	}
-	return c.look()
+	if codeOf(err) == codeProtoMismatch { // perhaps for a card that is just being removed
+		if _, gone := c.card.Status(); gone != nil {
+			err = gone
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	code := codeOf(err)
+	c.lost = c.lost || isLost(code)
+	return explain(err, code, holding)
 }
 
-// look asks what card it is.
+// look asks what card it is. The error is the service's; it is codeProtoMismatch where a connection was made without a protocol.
 func (c *connection) look() error {
 	c.info = cardbroker.Card{}
 	status, err := c.card.Status()
@@ -221,7 +230,7 @@ func (c *connection) look() error {
 	case c.share == cardbroker.ShareDirect && err != nil:
 		return nil // there need be no card
 	case err != nil:
-		return explain(err, codeOf(err), holding)
+		return err
 	}
 	c.info.ATR = bytes.Clone(status.Atr)
 	if c.share == cardbroker.ShareDirect {
@@ -229,7 +238,7 @@ func (c *connection) look() error {
 	}
 	c.info.Protocol = cardbroker.Protocol(c.card.ActiveProtocol())
 	if c.info.Protocol != cardbroker.ProtocolT0 && c.info.Protocol != cardbroker.ProtocolT1 {
-		return cardbroker.Errorf(cardbroker.Unsupported, "the card speaks neither T=0 nor T=1")
+		return scard.Error(codeProtoMismatch)
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ const (
 	codeUnknownReader   uint32 = 0x80100009
 	codeTimeout         uint32 = 0x8010000A
 	codeNoSmartcard     uint32 = 0x8010000C
+	codeProtoMismatch   uint32 = 0x8010000F
 	codeSystemCancelled uint32 = 0x80100012
 	codeCommError       uint32 = 0x80100013
 	codeNotTransacted   uint32 = 0x80100016
@@ -76,11 +77,11 @@ func meanings() []meaning {
 		{codeTimeout, "no answer in time", timeout, timeout, indeterminate},
 		{0x8010000B, "another program uses the reader", busy, busy, busy}, // SHARING_VIOLATION
 		{codeNoSmartcard, "no card is in the reader", absent, removed, indeterminate},
-		{0x8010000D, "the card is not supported", unsupported, unsupported, indeterminate},                // UNKNOWN_CARD
-		{0x8010000E, "the reader cannot do that with the card", unsupported, unsupported, indeterminate},  // CANT_DISPOSE
-		{0x8010000F, "card and reader have no protocol in common", unsupported, unsupported, unsupported}, // PROTO_MISMATCH
-		{0x80100010, "the reader is not ready", busy, busy, busy},                                         // NOT_READY
-		{0x80100011, "the PC/SC service refuses the parameters", invalid, invalid, invalid},               // INVALID_VALUE
+		{0x8010000D, "the card is not supported", unsupported, unsupported, indeterminate},               // UNKNOWN_CARD
+		{0x8010000E, "the reader cannot do that with the card", unsupported, unsupported, indeterminate}, // CANT_DISPOSE
+		{codeProtoMismatch, "card and reader have no protocol in common", unsupported, unsupported, unsupported},
+		{0x80100010, "the reader is not ready", busy, busy, busy},                           // NOT_READY
+		{0x80100011, "the PC/SC service refuses the parameters", invalid, invalid, invalid}, // INVALID_VALUE
 		{codeSystemCancelled, "the system is shutting down, or the user logs off", unavailable, unavailable, indeterminate},
 		{codeCommError, "the PC/SC service broke off", unavailable, unavailable, indeterminate},
 		{0x80100015, "the card's ATR is malformed", mute, mute, indeterminate}, // INVALID_ATR

@@ -70,16 +70,37 @@ func (r *Readers) join() (done func()) {
 	}
 }
 
+// A service that is just finding out that a card was removed has no ATR of it any more, and says of the next connection that card and reader
+// have no protocol in common, or makes one without a protocol. It knows better a moment later.
+const (
+	connectTries = 3
+	connectPause = 10 * time.Millisecond
+)
+
 // Connect opens a connection to the card in the named reader. While another program holds a transaction on the reader it
 // waits in C for its end, and nothing can end that wait. Errors: ReaderUnknown, ReaderBusy, CardAbsent, CardRemoved, CardMute,
 // Unsupported (no protocol in common), Forbidden, Overloaded, Unavailable (no service), Invalid (the share mode).
-func (r *Readers) Connect(name string, share cardbroker.ShareMode) (_ sandbox.Card, err error) {
+func (r *Readers) Connect(name string, share cardbroker.ShareMode) (sandbox.Card, error) {
 	switch {
 	case share < cardbroker.ShareExclusive || share > cardbroker.ShareDirect:
 		return nil, cardbroker.Errorf(cardbroker.Invalid, "share mode %d, want 1 to 3", share)
 	case !isName(name):
 		return nil, cardbroker.Errorf(cardbroker.ReaderUnknown, "no such reader")
 	}
+	for try := 1; ; try++ {
+		c, err := r.connect(name, share)
+		if err == nil {
+			return c, nil
+		}
+		if codeOf(err) != codeProtoMismatch || try == connectTries {
+			return nil, err
+		}
+		pause(context.Background(), connectPause)
+	}
+}
+
+// connect opens a connection.
+func (r *Readers) connect(name string, share cardbroker.ShareMode) (_ *connection, err error) {
 	c := &connection{readers: r, name: name, share: share}
 	if v := r.view.Load(); v != nil {
 		c.watch, c.seat = v.watch, v.seats[name]
@@ -103,7 +124,7 @@ func (r *Readers) Connect(name string, share cardbroker.ShareMode) (_ sandbox.Ca
 	}
 	joined()
 	if err := c.look(); err != nil {
-		return nil, err
+		return nil, explain(err, codeOf(err), holding)
 	}
 	return c, nil
 }
