@@ -61,9 +61,9 @@ func (l *Loan) Close() error {
 }
 
 // LendSlot lends what a PKCS#11 slot of that description may reach, for one question to its module: the reader that it names, or all
-// that have a card of those that it may name: several whose names are too long for it, or any if it names none. An empty description is the list of slots, for which the module looks at all cards and uses no
-// PIN: then it is the readers that a back end shares. A reader that is lent already is shared in that, until who took it closes it.
-// giveBack waits for nobody. Errors as of Lend.
+// that have a card, of those that it may name: several whose names are too long for it, or any if it names none. An empty description is
+// the list of slots, for which the module looks at all cards and uses no PIN: then it is the readers that a back end shares. A reader that
+// is lent already is shared in that, until who took it closes it. giveBack waits for nobody. Errors as of Lend.
 func (s *Sandbox) LendSlot(ctx context.Context, description string) (giveBack func(), err error) {
 	var ends []func()
 	giveBack = func() {

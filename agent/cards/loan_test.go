@@ -5,9 +5,9 @@ package cards_test
 
 import (
 	"errors"
-	"sync"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 

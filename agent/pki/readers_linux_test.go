@@ -39,6 +39,10 @@ func TestNamesAlike(t *testing.T) {
 			t.Errorf("the slot of %q, alone, is %d, %v", r.Name, got, err)
 		}
 	}
+	one := strings.Repeat("x", 63)
+	if got := pki.ReaderIn(token.Slot{Description: one}, []cardbroker.Reader{{Name: one}, {Name: one + " 00"}}); got != "" {
+		t.Errorf("a slot of either of two readers is in %q", got)
+	}
 	for i, want := range []string{"Reader 00 01", "Reader 00", "", ""} {
 		if got := pki.ReaderIn(slots[i], readers); got != want {
 			t.Errorf("slot %d is in %q, want %q", slots[i].ID, got, want)

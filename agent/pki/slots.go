@@ -117,11 +117,16 @@ const maxDescription = 64
 // isIn says whether a slot is in the reader of that name: its description is the name or its beginning, as far as there is
 // room for it, or begins with it.
 func isIn(slot token.Slot, reader string) bool {
-	description := strings.TrimRight(slot.Description, " ")
-	if len(reader) > maxDescription {
-		reader = strings.TrimRight(reader[:maxDescription], " ")
-	}
+	description, reader := strings.TrimRight(slot.Description, " "), cut(reader)
 	return description == reader || strings.HasPrefix(description, reader+" ")
+}
+
+// cut returns as much of a reader's name as a description has room for.
+func cut(reader string) string {
+	if len(reader) > maxDescription {
+		return strings.TrimRight(reader[:maxDescription], " ")
+	}
+	return reader
 }
 
 // readerIn names the reader that a slot is in: of several whose names fit, that of the longest name. One that the description leaves no room to
@@ -129,7 +134,7 @@ func isIn(slot token.Slot, reader string) bool {
 func readerIn(slot token.Slot, readers []cardbroker.Reader) (name string, many bool) {
 	best := 0
 	for _, reader := range readers {
-		if n := min(len(reader.Name), maxDescription); isIn(slot, reader.Name) && n >= best {
+		if n := len(cut(reader.Name)); isIn(slot, reader.Name) && n >= best {
 			name, many, best = reader.Name, n == best, n
 		}
 	}
@@ -155,8 +160,8 @@ func slotIn(slots []token.Slot, reader string, readers []cardbroker.Reader) (fou
 	return found, err
 }
 
-// readerOf returns the reader of the session that a slot is in. If there is none, or nobody can tell which, as for a token that is no card, it is a name that no
-// reader has.
+// readerOf returns the reader of the session that a slot is in. If there is none, as for a token that is no card, or nobody can tell which,
+// it is a name that no reader has.
 func (p *PKI) readerOf(ctx context.Context, m config.Module, slot token.Slot) (name string, card bool, err error) {
 	name = m.Name + ": " + strings.TrimRight(slot.Description, " ")
 	if !m.PCSC {
