@@ -53,7 +53,7 @@ func (b *Broker) publishedKeys(w http.ResponseWriter, _ *http.Request) error {
 // issuing returns who issues tokens, for an administrator's request, which it reads into body.
 func (b *Broker) issuing(r *http.Request, body any) (*issuer.Issuer, error) {
 	if b.cfg.Backend == nil {
-		return nil, cardbroker.Errorf(cardbroker.Unavailable, "this host has no door for back ends, so there are no tokens for it")
+		return nil, cardbroker.Errorf(cardbroker.Unavailable, "this host has no door for back ends, so there are no tokens for it; give it one: backend: in host.yaml")
 	}
 	if body == nil {
 		return b.cfg.Backend.Issuer, nil

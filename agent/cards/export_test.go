@@ -3,7 +3,11 @@
 
 package cards
 
-import "time"
+import (
+	"time"
+
+	"github.com/cardbroker/cardbroker"
+)
 
 // LimitCalls changes how long calls may take from now on. Nothing may be under way.
 func (s *Sandbox) LimitCalls(limit time.Duration) { s.cfg.CallLimit = limit }
@@ -28,4 +32,9 @@ func (s *Sandbox) Waits(reader string) (is bool) {
 		}
 	})
 	return is
+}
+
+// MayReach names the readers that a slot of that description may be in.
+func MayReach(description string, readers []cardbroker.Reader) []string {
+	return mayReach(description, readers)
 }

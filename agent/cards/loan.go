@@ -61,9 +61,9 @@ func (l *Loan) Close() error {
 }
 
 // LendSlot lends what a PKCS#11 slot of that description may reach, for one question to its module: the reader that it names, or all
-// that have a card if it names none. An empty description is the list of slots, for which the module looks at all cards and uses no
-// PIN: then it is the readers that a back end shares. A reader that is lent already is shared in that, until who took it closes it.
-// giveBack waits for nobody. Errors as of Lend.
+// that have a card, of those that it may name: several whose names are too long for it, or any if it names none. An empty description is
+// the list of slots, for which the module looks at all cards and uses no PIN: then it is the readers that a back end shares. A reader that
+// is lent already is shared in that, until who took it closes it. giveBack waits for nobody. Errors as of Lend.
 func (s *Sandbox) LendSlot(ctx context.Context, description string) (giveBack func(), err error) {
 	var ends []func()
 	giveBack = func() {
@@ -98,15 +98,29 @@ func (s *Sandbox) reached(ctx context.Context, description string) (names []stri
 		})
 	}
 	readers, err := s.Readers(ctx)
+	return mayReach(description, readers), err
+}
+
+// mayReach returns the names of those of all readers that a slot of that description may be in.
+func mayReach(description string, readers []cardbroker.Reader) (names []string) {
+	var named []cardbroker.Reader
 	for _, r := range readers {
-		switch {
-		case isNamed(description, r.Name):
-			return []string{r.Name}, nil
-		case r.Card != nil:
+		if isNamed(description, r.Name) {
+			named = append(named, r)
+		}
+	}
+	if len(named) == 1 {
+		return []string{named[0].Name}
+	}
+	if len(named) > 1 { // the description has no room for what tells them apart
+		readers = named
+	}
+	for _, r := range readers {
+		if r.Card != nil {
 			names = append(names, r.Name)
 		}
 	}
-	return names, err
+	return names
 }
 
 // maxDescription is the length of CK_SLOT_INFO's slotDescription, in bytes, PKCS#11 v2.40 §3.2.

@@ -5,6 +5,8 @@ package cards_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -220,4 +222,18 @@ func TestRelease(t *testing.T) {
 	_, err = s.Open(t.Context(), "fake 0", cardbroker.ShareExclusive)
 	wantReason(t, "Open()", err, cardbroker.ReaderBusy)
 	openCard(t, s, "fake 0")
+}
+
+// TestMayReach: a slot's description that has no room for what tells readers apart has all of them lent that have a card: a back end would
+// find the PIN verified in the one that was not.
+func TestMayReach(t *testing.T) {
+	long, card := strings.Repeat("long ", 20)[:64], &fakeCard
+	readers := []cardbroker.Reader{{Name: "short"}, {Name: long + " 00", Card: card}, {Name: long + " 01", Card: card}, {Name: long + " 02"}, {Name: "other", Card: card}}
+	for description, want := range map[string][]string{
+		"short": {"short"}, long: {long + " 00", long + " 01"}, "unknown": {long + " 00", long + " 01", "other"},
+	} {
+		if got := cards.MayReach(description, readers); !slices.Equal(got, want) {
+			t.Errorf("a slot called %q may reach %q, want %q", description, got, want)
+		}
+	}
 }

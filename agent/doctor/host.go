@@ -4,7 +4,9 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -69,6 +71,9 @@ func (w *World) broker() []doctor.Finding {
 			"the socket %s is not the broker's: %v", w.Socket, w.BrokerErr))
 	case w.stands():
 		return one(doctor.OK("broker", "no service answers at %s: the agents elect their registry", w.Socket))
+	case errors.Is(w.BrokerErr, fs.ErrPermission): // before Installed: a closed directory hides the socket
+		return one(doctor.Fail(cardbroker.Unavailable, "broker", "have the administrator set mode 0755 on the socket's directory and 0666 on the socket",
+			"the socket %s is closed to you", w.Socket))
 	case !w.Installed:
 		return one(doctor.Fail(cardbroker.Unavailable, "broker", "have the broker installed and started on this host (cardbroker host run), name its socket with --socket, or have the agents do without one (cardbroker agent run --elect)",
 			"there is no broker at %s", w.Socket))

@@ -86,6 +86,9 @@ func TestCauses(t *testing.T) {
 			w.BrokerErr, w.Installed = cardbroker.Errorf(cardbroker.Unavailable, "x"), false
 		}, "broker", "fail", cardbroker.Unavailable, "there is no broker"},
 		{"a dead broker", func(w *doctor.World) { w.BrokerErr = cardbroker.Errorf(cardbroker.Unavailable, "x") }, "broker", "fail", cardbroker.Unavailable, "no broker answers"},
+		{"a closed socket", func(w *doctor.World) {
+			w.BrokerErr, w.Installed = cardbroker.Wrapf(fs.ErrPermission, cardbroker.Unavailable, "x"), false
+		}, "broker", "fail", cardbroker.Unavailable, "is closed to you"},
 		{"another's socket", func(w *doctor.World) { w.BrokerErr = foreign }, "broker", "fail", cardbroker.CallerRefused, "1002"},
 		{"no agent", func(w *doctor.World) { w.Agent = nil }, "agent", "fail", cardbroker.NoAgent, "session c2"},
 		{"a stale agent", func(w *doctor.World) { w.Agent.State = cardbroker.Stale }, "agent", "fail", cardbroker.AgentRestarting, ""},

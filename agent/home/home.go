@@ -55,7 +55,7 @@ func Open(dir string) (Home, error) {
 		return Home{}, cardbroker.Wrapf(err, cardbroker.Invalid, "cannot use the state directory %s", dir)
 	}
 	if !Private(info) {
-		return Home{}, cardbroker.Errorf(cardbroker.Invalid, "the state directory %s is open to others; chmod 0700", dir)
+		return Home{}, cardbroker.Errorf(cardbroker.Invalid, "the state directory %s is open to others, or not yours; chown and chmod 0700", dir)
 	}
 	return Home{dir: dir}, nil
 }

@@ -6,6 +6,7 @@ package pki
 import (
 	"crypto"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/internal/certs"
 	"github.com/cardbroker/cardbroker/internal/token"
 )
@@ -43,3 +44,18 @@ func Algorithm(name, key string) (string, error) {
 
 // VerifyBy verifies with a public key.
 func VerifyBy(key crypto.PublicKey, v token.Verify) (bool, error) { return verifyBy(key, v) }
+
+// SlotIn returns the CK_SLOT_ID of a reader's slot.
+func SlotIn(slots []token.Slot, reader string, readers []cardbroker.Reader) (uint, error) {
+	slot, err := slotIn(slots, reader, readers)
+	return slot.ID, err
+}
+
+// ReaderIn names the reader that a slot is in; empty: nobody can tell.
+func ReaderIn(slot token.Slot, readers []cardbroker.Reader) string {
+	name, many := readerIn(slot, readers)
+	if many {
+		return ""
+	}
+	return name
+}

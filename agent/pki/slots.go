@@ -75,7 +75,7 @@ func (p *PKI) emptyPlace(r *http.Request) (place, error) {
 	for _, reader := range readers {
 		if cardbroker.NewReaderID(p.cfg.Secret, reader.Name) == found.id {
 			found.reader, found.card = reader.Name, found.module.PCSC
-			found.slot, err = slotIn(slots, reader.Name)
+			found.slot, err = slotIn(slots, reader.Name, readers)
 			return found, err
 		}
 	}
@@ -117,26 +117,51 @@ const maxDescription = 64
 // isIn says whether a slot is in the reader of that name: its description is the name or its beginning, as far as there is
 // room for it, or begins with it.
 func isIn(slot token.Slot, reader string) bool {
-	description := strings.TrimRight(slot.Description, " ")
-	if len(reader) > maxDescription {
-		reader = strings.TrimRight(reader[:maxDescription], " ")
-	}
+	description, reader := strings.TrimRight(slot.Description, " "), cut(reader)
 	return description == reader || strings.HasPrefix(description, reader+" ")
 }
 
-// slotIn returns the slot of a reader: one with a token, if there are several.
-func slotIn(slots []token.Slot, reader string) (found token.Slot, err error) {
+// cut returns as much of a reader's name as a description has room for.
+func cut(reader string) string {
+	if len(reader) > maxDescription {
+		return strings.TrimRight(reader[:maxDescription], " ")
+	}
+	return reader
+}
+
+// readerIn names the reader that a slot is in: of several whose names fit, that of the longest name. One that the description leaves no room to
+// tell from another is none: many is true.
+func readerIn(slot token.Slot, readers []cardbroker.Reader) (name string, many bool) {
+	best := 0
+	for _, reader := range readers {
+		if n := len(cut(reader.Name)); isIn(slot, reader.Name) && n >= best {
+			name, many, best = reader.Name, n == best, n
+		}
+	}
+	return name, many
+}
+
+// slotIn returns the slot of a reader, of all those of the session: one with a token, if there are several.
+func slotIn(slots []token.Slot, reader string, readers []cardbroker.Reader) (found token.Slot, err error) {
 	err = cardbroker.Errorf(cardbroker.ObjectUnknown, "the module has no slot for this reader: it knows others only, see /cb/v1/modules/{module}/slots")
 	for _, slot := range slots {
-		if isIn(slot, reader) && (err != nil || found.Token == nil && slot.Token != nil) {
+		if !isIn(slot, reader) {
+			continue
+		}
+		name, many := readerIn(slot, readers)
+		if many {
+			return slot, cardbroker.Errorf(cardbroker.ObjectUnknown,
+				"the names of several readers begin alike, and the module knows no more of them: use the id of a slot, see /cb/v1/modules/{module}/slots")
+		}
+		if name == reader && (err != nil || found.Token == nil && slot.Token != nil) {
 			found, err = slot, nil
 		}
 	}
 	return found, err
 }
 
-// readerOf returns the reader of the session that a slot is in. If there is none, as for a token that is no card, it is a name that no
-// reader has.
+// readerOf returns the reader of the session that a slot is in. If there is none, as for a token that is no card, or nobody can tell which,
+// it is a name that no reader has.
 func (p *PKI) readerOf(ctx context.Context, m config.Module, slot token.Slot) (name string, card bool, err error) {
 	name = m.Name + ": " + strings.TrimRight(slot.Description, " ")
 	if !m.PCSC {
@@ -146,10 +171,8 @@ func (p *PKI) readerOf(ctx context.Context, m config.Module, slot token.Slot) (n
 	if err != nil {
 		return "", false, err
 	}
-	for _, reader := range readers {
-		if isIn(slot, reader.Name) {
-			return reader.Name, true, nil
-		}
+	if in, many := readerIn(slot, readers); in != "" && !many {
+		return in, true, nil
 	}
 	return name, false, nil
 }
@@ -213,7 +236,8 @@ func (p *PKI) lend(ctx context.Context, in place) (_ place, loan Loan, err error
 	slots, err := p.slots(ctx, in.module, false)
 	if err == nil && p.present(in) == in.present {
 		for _, slot := range slots {
-			if slot.Token != nil && slot.Description == in.slot.Description && slot.Token.Serial == in.slot.Token.Serial {
+			if slot.Token != nil && slot.Description == in.slot.Description && slot.Token.Serial == in.slot.Token.Serial &&
+				slot.Token.Label == in.slot.Token.Label { // some modules have a card stand for several tokens, one for each of its PINs
 				in.slot = slot
 				return in, loan, nil
 			}

@@ -374,7 +374,7 @@ func (p *program) agentLeases(flags *agentFlags) *cobra.Command {
 				return err
 			}
 			defer asked.Close()
-			return asked.Revoke(c.Context(), args[0])
+			return p.done(asked.Revoke(c.Context(), args[0]))
 		}})
 	return c
 }

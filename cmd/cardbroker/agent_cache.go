@@ -33,7 +33,7 @@ func (p *program) agentCache(flags *agentFlags) *cobra.Command {
 				return err
 			}
 			defer asked.Close()
-			return asked.ClearCache(c.Context())
+			return p.done(asked.ClearCache(c.Context()))
 		}})
 	return c
 }

@@ -52,10 +52,7 @@ func (p *program) consentChange(flags *agentFlags, use, short string, change fun
 			return err
 		}
 		defer asked.Close()
-		if err := change(c.Context(), asked.Agent, args[0]); err != nil {
-			return err
-		}
-		return p.write(struct{}{}, func(io.Writer) {})
+		return p.done(change(c.Context(), asked.Agent, args[0]))
 	}}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +55,7 @@ func (p *program) hostKick(socket *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return askBroker(c, *socket).Kick(c.Context(), api.Kick{Session: session, User: user})
+			return p.done(askBroker(c, *socket).Kick(c.Context(), api.Kick{Session: session, User: user}))
 		}}
 	c.Flags().StringVar(&user, "user", "", "whose session, where several users have one of that name")
 	return c
@@ -129,7 +130,8 @@ func (p *program) hostDoctor(socket *string) *cobra.Command {
 func diagnosis(w io.Writer, d api.Diagnosis) {
 	fmt.Fprintf(w, "mode: %s\n", d.Mode)
 	rows(w, "CHECK\tSTATUS\tDETAIL", d.Checks, func(c api.Check) string {
-		line := fmt.Sprintf("%s\t%s\t%s", c.ID, c.Status, c.Detail)
+		detail := strings.Join(strings.Fields(c.Detail), " ") // an error in YAML has several lines
+		line := fmt.Sprintf("%s\t%s\t%s", c.ID, c.Status, detail)
 		if c.Fix != "" {
 			line += "; " + c.Fix
 		}
@@ -167,14 +169,14 @@ func (p *program) hostStore() *cobra.Command {
 			return p.write(map[string]bool{"ok": true}, func(w io.Writer) { fmt.Fprintf(w, "%s is in order\n", path()) })
 		}}
 	compact := &cobra.Command{Use: "compact FILE", Short: "Write a copy without unused space to a new file", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return store.Compact(path(), args[0]) }}
+		RunE: func(_ *cobra.Command, args []string) error { return p.done(store.Compact(path(), args[0])) }}
 	dump := &cobra.Command{Use: "dump", Short: "Write what the store holds, one JSON object a line, without secrets", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return withStore(path(), func(s *store.Store) error { return s.Dump(c.Context(), p.stdout) })
 		}}
 	backup := &cobra.Command{Use: "backup FILE", Short: "Write a copy to a new file", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return withStore(path(), func(s *store.Store) error { return s.Backup(args[0]) })
+			return p.done(withStore(path(), func(s *store.Store) error { return s.Backup(args[0]) }))
 		}}
 	c := p.group("store", "Check, compact, dump or back up the registry's file", check, compact, dump, backup)
 	c.PersistentFlags().StringVar(&state, "state", defaultHostState(""), "the broker's state directory")

@@ -31,6 +31,14 @@ func (p *program) write(v any, table func(w io.Writer)) error {
 	return err
 }
 
+// done answers what has nothing to say but that it is done: an object all the same, as every answer in JSON is one.
+func (p *program) done(err error) error {
+	if err != nil {
+		return err
+	}
+	return p.write(struct{}{}, func(io.Writer) {})
+}
+
 // printable returns text without what could move a terminal's cursor, but for one character to keep: names of readers, and
 // what agents say of others, are the words of other users.
 func printable(text string, keep rune) string {

@@ -10,12 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
+	"github.com/cardbroker/cardbroker/store"
 )
 
 // TestExitStatus holds the exit statuses of docs/contract.md: every reason has one.
@@ -96,6 +98,36 @@ func TestErrorsForPeople(t *testing.T) {
 				t.Errorf("exit(%v) says %s in JSON", test.err, &body)
 			}
 		})
+	}
+}
+
+// TestDone: with --json a command that has nothing to say answers an object, and else nothing.
+func TestDone(t *testing.T) {
+	dir := t.TempDir()
+	s, err := store.Open(filepath.Join(dir, "registry.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"--json": "{}\n", "--json=false": ""} {
+		for _, verb := range []string{"backup", "compact"} {
+			var out, problem strings.Builder
+			status := run([]string{"host", "store", verb, filepath.Join(dir, verb+file), "--state", dir, file}, &out, &problem)
+			if status != 0 || out.String() != want {
+				t.Errorf("store %s %s = %d, %q, %s, want %q", verb, file, status, &out, &problem, want)
+			}
+		}
+	}
+}
+
+// TestDiagnosisOfSeveralLines: what a parser draws stands in one row.
+func TestDiagnosisOfSeveralLines(t *testing.T) {
+	var out strings.Builder
+	diagnosis(&out, api.Diagnosis{Checks: []api.Check{{ID: "policy", Status: "fail", Detail: "[1:1] unknown\n>  1 | x: y\n       ^", Fix: "mend it"}}})
+	if want := "[1:1] unknown > 1 | x: y ^; mend it\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("diagnosis = %q, want %q at its end", &out, want)
 	}
 }
 

@@ -22,6 +22,7 @@ func least() int {
 		}
 		return n
 	}
+	os.Unsetenv(variable) // what is no such number would stand before ours, count in its place, and have us start anew for ever
 	if program, err := os.Executable(); err == nil && runtime.GOMAXPROCS(0) > 1 {
 		syscall.Exec(program, os.Args, append(os.Environ(), variable+"=1"))
 	}

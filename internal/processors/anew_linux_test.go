@@ -4,6 +4,7 @@
 package processors_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cardbroker/cardbroker/internal/processors"
 )
@@ -32,9 +34,18 @@ func TestMain(m *testing.M) {
 	ready.Close()
 }
 
-// TestAnew: without a number in the environment a program starts anew with one processor, and with what it was given: arguments,
+// TestAnew: without a number in the environment a program starts anew, once, with one processor, and with what it was given: arguments,
 // environment and descriptors.
 func TestAnew(t *testing.T) {
+	t.Run("none", func(t *testing.T) { anew(t) })
+	for _, no := range []string{"", "0", "-1", "many", " 2"} {
+		t.Run(no, func(t *testing.T) { anew(t, variable+"="+no) })
+	}
+}
+
+func anew(t *testing.T, more ...string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -44,8 +55,9 @@ func TestAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.CommandContext(t.Context(), self, "agent", "run")
+	c := exec.CommandContext(ctx, self, "agent", "run")
 	c.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, variable+"=") }), wordForChild+"=1")
+	c.Env = append(c.Env, more...)
 	c.ExtraFiles = []*os.File{write}
 	err = c.Start()
 	write.Close()
