@@ -17,7 +17,10 @@ const maxPattern = 64
 
 // ParseReaderPattern reads a pattern of 1 to 64 characters. Anything else is Invalid.
 func ParseReaderPattern(text string) (ReaderPattern, error) {
-	if n := utf8.RuneCountInString(text); n == 0 || n > maxPattern || !utf8.ValidString(text) {
+	if !utf8.ValidString(text) {
+		return "", Errorf(Invalid, "a pattern for readers is no UTF-8")
+	}
+	if n := utf8.RuneCountInString(text); n == 0 || n > maxPattern {
 		return "", Errorf(Invalid, "a pattern for readers has %d characters, want 1 to %d", n, maxPattern)
 	}
 	return ReaderPattern(strings.ToLower(text)), nil

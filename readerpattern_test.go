@@ -39,6 +39,9 @@ func TestReaderPattern(t *testing.T) {
 			t.Errorf("ParseReaderPattern(%q) = %v, want invalid", bad, err)
 		}
 	}
+	if _, err := cardbroker.ParseReaderPattern("\xff"); err == nil || strings.Contains(err.Error(), "characters") {
+		t.Errorf("ParseReaderPattern() of what is no text = %v", err)
+	}
 	if n := strings.Repeat("*a", 32); !cardbroker.ReaderPattern(n).Matches(strings.Repeat("a", 127)) {
 		t.Error("a long pattern does not match")
 	}

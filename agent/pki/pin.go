@@ -137,13 +137,13 @@ func shapeOf(t *token.Token) pin.Shape {
 // maxTimeout is the longest timeout of a request's body, in seconds.
 const maxTimeout = 60
 
-// limited does what a request asks for, and ends that after the timeout of its body, whatever it waits for by then; 0: when the request ends.
-func limited(r *http.Request, seconds int, do func(r *http.Request) error) error {
-	if seconds < 0 || seconds > maxTimeout {
-		return cardbroker.Errorf(cardbroker.Invalid, "timeout: %d, want 1 to %d seconds", seconds, maxTimeout)
-	}
-	if seconds > 0 {
-		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds)*time.Second)
+// limited does what a request asks for, and ends that after the timeout of its body, whatever it waits for by then; nil: when the request ends.
+func limited(r *http.Request, seconds *int, do func(r *http.Request) error) error {
+	if seconds != nil {
+		if *seconds < 1 || *seconds > maxTimeout {
+			return cardbroker.Errorf(cardbroker.Invalid, "timeout: %d, want 1 to %d seconds", *seconds, maxTimeout)
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(*seconds)*time.Second)
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
@@ -151,7 +151,7 @@ func limited(r *http.Request, seconds int, do func(r *http.Request) error) error
 }
 
 // at is limited for what is done at the place that the request names.
-func (p *PKI) at(r *http.Request, seconds int, do func(r *http.Request, in place) error) error {
+func (p *PKI) at(r *http.Request, seconds *int, do func(r *http.Request, in place) error) error {
 	return limited(r, seconds, func(r *http.Request) error {
 		in, err := p.place(r)
 		if err != nil {
@@ -174,7 +174,7 @@ type pinWish struct {
 	PIN           pin.Field `json:"pin"`
 	Pace          pin.Field `json:"pace"`
 	OSDialog      bool      `json:"osDialog"`
-	Timeout       int       `json:"timeout"`
+	Timeout       *int      `json:"timeout"`
 	Base64Encoded *bool     `json:"base64Encoded"`
 }
 
@@ -204,7 +204,7 @@ type resetWish struct {
 	ResetOnly     bool      `json:"resetOnly"`
 	OSDialog      bool      `json:"osDialog"`
 	Reference     string    `json:"reference"`
-	Timeout       int       `json:"timeout"`
+	Timeout       *int      `json:"timeout"`
 	Base64Encoded *bool     `json:"base64Encoded"`
 }
 
@@ -227,7 +227,7 @@ type changeWish struct {
 	PIN           pin.Field `json:"pin"`
 	NewPIN        pin.Field `json:"newPin"`
 	OSDialog      bool      `json:"osDialog"`
-	Timeout       int       `json:"timeout"`
+	Timeout       *int      `json:"timeout"`
 	Base64Encoded *bool     `json:"base64Encoded"`
 }
 
@@ -243,7 +243,7 @@ func (p *PKI) changePIN(w http.ResponseWriter, r *http.Request) error {
 }
 
 // setPIN gives a token another PIN, by the old one or by the PUK.
-func (p *PKI) setPIN(w http.ResponseWriter, r *http.Request, timeout int, e entry) error {
+func (p *PKI) setPIN(w http.ResponseWriter, r *http.Request, timeout *int, e entry) error {
 	call, event := token.CallChangePIN, cardbroker.EventPINChanged
 	if e.act == pin.Unblock {
 		call, event = token.CallUnblock, cardbroker.EventPINUnblocked

@@ -29,7 +29,7 @@ type signWish struct {
 	TxID          string    `json:"txId"`
 	Language      string    `json:"language"`
 	Base64Encoded *bool     `json:"base64Encoded"`
-	Timeout       int       `json:"timeout"`
+	Timeout       *int      `json:"timeout"`
 }
 
 // sign signs with the key that a person signs with, unless another is named.

@@ -35,16 +35,17 @@ func (s slow) Slots(ctx context.Context, _ string, _ bool) ([]token.Slot, error)
 func TestTimeout(t *testing.T) {
 	for name, test := range map[string]struct {
 		takes   time.Duration
-		seconds int
+		seconds *int
 		want    cardbroker.Reason
 		after   time.Duration
 	}{
-		"a module that hangs":            {time.Hour, 7, cardbroker.Timeout, 7 * time.Second},
-		"a module that is slow":          {5 * time.Second, 7, cardbroker.Timeout, 7 * time.Second},
-		"none: as the request":           {time.Hour, 0, cardbroker.Timeout, workLimit},
-		"more than may be":               {0, 61, cardbroker.Invalid, 0},
-		"one that has passed":            {0, -1, cardbroker.Invalid, 0},
-		"the most, longer than the rest": {0, 60, cardbroker.Timeout, workLimit},
+		"a module that hangs":            {time.Hour, new(7), cardbroker.Timeout, 7 * time.Second},
+		"a module that is slow":          {5 * time.Second, new(7), cardbroker.Timeout, 7 * time.Second},
+		"none: as the request":           {time.Hour, nil, cardbroker.Timeout, workLimit},
+		"more than may be":               {0, new(61), cardbroker.Invalid, 0},
+		"none at all":                    {0, new(0), cardbroker.Invalid, 0},
+		"one that has passed":            {0, new(-1), cardbroker.Invalid, 0},
+		"the most, longer than the rest": {0, new(60), cardbroker.Timeout, workLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -29,7 +29,7 @@ type validateWish struct {
 	ID         string    `json:"id"`
 	PIN        pin.Field `json:"pin"`
 	OSDialog   bool      `json:"osDialog"`
-	Timeout    int       `json:"timeout"`
+	Timeout    *int      `json:"timeout"`
 	TxID       string    `json:"txId"`
 	Language   string    `json:"language"`
 }

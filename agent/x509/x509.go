@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/cardbroker/cardbroker"
 	"github.com/cardbroker/cardbroker/api"
 	"github.com/cardbroker/cardbroker/internal/certs"
 	"github.com/cardbroker/cardbroker/internal/httpserver"
@@ -33,6 +34,9 @@ func tell(what func(certs.Certificate) any) httpserver.Handler {
 		var asked api.X509Request
 		if err := httpserver.Decode(r, &asked); err != nil {
 			return err
+		}
+		if asked.Cert == "" {
+			return cardbroker.Errorf(cardbroker.Invalid, "cert: it is missing")
 		}
 		c, err := certs.Parse(asked.Cert)
 		if err != nil {

@@ -54,6 +54,9 @@ func ask(t *testing.T, name, body string) string {
 		}
 		w := httptest.NewRecorder()
 		if err := route.Handle(w, httptest.NewRequest("POST", route.Path, strings.NewReader(body))); err != nil {
+			if missing := body == "{}" || body == `{"cert":""}`; missing != strings.HasPrefix(api.Describe(err).Description, "cert: it is missing") {
+				t.Errorf("%s of %.40s: %v", name, body, err)
+			}
 			return string(cardbroker.ReasonOf(err))
 		}
 		var answer struct{ Data json.RawMessage }

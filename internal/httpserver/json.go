@@ -14,15 +14,18 @@ import (
 	"github.com/cardbroker/cardbroker"
 )
 
-// Decode reads the request's body into v: one JSON value, no unknown field, nothing after it.
+// Decode reads the request's body into v: one JSON value, no unknown field, no field twice, nothing after it.
 func Decode(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
+	var names members
+	d := json.NewDecoder(io.TeeReader(r.Body, &names))
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
 	mistyped, isMistyped := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
 	case errors.Is(err, io.EOF):
 		return cardbroker.Errorf(cardbroker.Invalid, "the body is empty, want JSON")
+	case isMistyped && mistyped.Field == "":
+		return cardbroker.Errorf(cardbroker.Invalid, "the body cannot be a JSON %s (byte %d)", mistyped.Value, mistyped.Offset)
 	case isMistyped:
 		return cardbroker.Errorf(cardbroker.Invalid, "%q cannot be a JSON %s (byte %d)", mistyped.Field, mistyped.Value, mistyped.Offset)
 	case err != nil:
@@ -30,6 +33,9 @@ func Decode(r *http.Request, v any) error {
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return cardbroker.Errorf(cardbroker.Invalid, "the body goes on after its JSON (byte %d)", d.InputOffset())
+	}
+	if names.at > 0 {
+		return cardbroker.Errorf(cardbroker.Invalid, "%q stands twice (byte %d)", names.twice, names.at)
 	}
 	return nil
 }

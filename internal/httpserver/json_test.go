@@ -28,7 +28,12 @@ func TestDecode(t *testing.T) {
 		{"no JSON", `reader=a`, "invalid character"},
 		{"another field", `{"reader":"a","tenants":"b"}`, `unknown field "tenants"`},
 		{"a number for a text", `{"reader":7}`, `"reader" cannot be a JSON number (byte 11)`},
-		{"a list for an object", `[]`, "cannot be a JSON array"},
+		{"a list for an object", `[]`, "the body cannot be a JSON array"},
+		{"a field twice", `{"reader":"a","tenant":"b","reader":"a"}`, `"reader" stands twice (byte 35)`},
+		{"the same, large", `{"reader":"a","READER":"b"}`, `"READER" stands twice`},
+		{"the same, escaped", `{"reader":"a","re\u0061der":"b"}`, `"reader" stands twice`},
+		{"a field of which a value has the name", `{"reader":"tenant","tenant":"reader"}`, ""},
+		{"values with quotes and commas", `{"reader":"\",\"reader\":\\","tenant":"{"}`, ""},
 		{"two values", `{}{}`, "goes on"},
 		{"a bracket more", `{}]`, "goes on"}, // json.Decoder.More takes it for the end of a list
 		{"a brace more", `{}}`, "goes on"},
